@@ -176,6 +176,7 @@ def captions(factors: Factors, generator: torch.Generator) -> list[str]:
         if row[9] < 0.25 and not 0.86 < factors.size[i] < 1.0:
             details.append("close up" if factors.size[i] > 0.93 else "far away")
         if row[10] < 0.5:
-            details.append(f"on a {list(BACKGROUNDS)[factors.background_name[i]]} background")
+            name = list(BACKGROUNDS)[factors.background_name[i]]
+            details.append(f"on {'an' if name == 'orange' else 'a'} {name} background")
         lines.append(", ".join([*parts, *details]))
     return lines

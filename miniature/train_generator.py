@@ -1,0 +1,134 @@
+"""Stage 4: train the StyleGAN2 of the person domain.
+
+A warm start regresses the portrait whose factors are the latent read as uniform numbers, so that the latent space covers
+every person there is; a discriminator then makes the pictures sharp (non-saturating loss, lazy R1: arXiv 1912.04958).
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..stylegan import Generator, GeneratorConfig
+from .factors import COUNT, DOMAINS, factors_from_uniform
+from .renderer import render
+from .resumable import edge_loss, exponential_average, seeded, train
+
+STEPS, BATCH = 5000, 16
+ADVERSARIAL_FROM = 0.3  # share of the steps after which the discriminator joins
+R1_EVERY, R1_GAMMA = 8, 0.5
+CONFIG = GeneratorConfig(resolution=64, z_dim=128, w_dim=128, mapping_layers=4, channel_base=3072, channel_max=128)
+_SEED = 104
+
+
+def persons_of(z: Tensor) -> Tensor:
+    """The rendered person [B, 3, 64, 64] that each latent [B, z_dim] stands for during the warm start."""
+    uniform = torch.special.ndtr(z[:, :COUNT]).clamp(0, 1 - 1e-6)
+    return render(factors_from_uniform(uniform, torch.full([len(z)], DOMAINS.index("person"))))
+
+
+def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
+    torch.manual_seed(_SEED)
+    generator, average, critic = Generator(CONFIG), Generator(CONFIG), Discriminator()
+    average.load_state_dict(generator.state_dict())
+    # The mapping's learning rate multiplier of 0.01 is made for runs a thousand times as long.
+    groups = [
+        {"params": generator.mapping.parameters(), "lr": 30 * 2e-3},
+        {"params": generator.synthesis.parameters(), "lr": 2e-3},
+    ]
+    optimizer = torch.optim.Adam(groups, betas=(0.5, 0.99))
+    critic_optimizer = torch.optim.Adam(critic.parameters(), 1e-3, betas=(0.0, 0.99))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min(1.0, i / 100) * (1 if i < 0.75 * steps else max(0.1, 4 * (1 - i / steps))))
+
+    def step(i):
+        random = seeded(_SEED, i)
+        z = torch.randn(BATCH, CONFIG.z_dim, generator=random)
+        real = persons_of(z)
+        ws = generator.mapping(z)
+        generator.mapping.w_avg.lerp_(ws[:, 0].detach().mean(0), 0.005)
+        with torch.autocast("cpu", torch.bfloat16):
+            fake = generator.synthesis(ws)
+        adversarial = i >= ADVERSARIAL_FROM * steps
+        follow = 0.3 if adversarial else 1.0
+        parts = {"pixels": follow * (F.l1_loss(fake, real) + F.mse_loss(fake, real)), "edges": follow * edge_loss(fake, real)}
+        if adversarial:
+            others = persons_of(torch.randn(BATCH, CONFIG.z_dim, generator=random))
+            with torch.autocast("cpu", torch.bfloat16):
+                scores = critic(torch.cat([others, fake.detach()])).float()
+            on_real, on_fake = scores.chunk(2)
+            critic_loss = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
+            if i % R1_EVERY == 0:
+                critic_loss = critic_loss + R1_EVERY * R1_GAMMA / 2 * _r1(critic, others)
+            critic_optimizer.zero_grad()
+            critic_loss.backward()
+            critic_optimizer.step()
+            with torch.autocast("cpu", torch.bfloat16):
+                judged = critic(fake).float()
+            parts["adversarial"] = 0.05 * F.softplus(-judged).mean()
+        optimizer.zero_grad()
+        sum(parts.values()).backward()
+        optimizer.step()
+        schedule.step()
+        exponential_average(average, generator, min(0.998, (1 + i) / (10 + i)))
+        numbers = {name: value.detach() for name, value in parts.items()}
+        return {**numbers, **({"critic": critic_loss.detach()} if adversarial else {})}
+
+    train(
+        folder,
+        {"generator": generator, "average": average, "critic": critic, "optimizer": optimizer,
+         "critic_optimizer": critic_optimizer, "schedule": schedule},
+        step, steps,
+    )  # fmt: skip
+    export(average, weights / "generator.safetensors")
+
+
+def export(generator: Generator, path: Path) -> None:
+    """Write the generator in half precision."""
+    from ..stylegan import save_generator
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"name": "miniature person", "license": "MIT", "source": "trained from scratch on rendered portraits"}
+    save_generator(generator.half(), path, metadata)
+
+
+def _r1(critic, images: Tensor) -> Tensor:
+    """Mean squared norm of the discriminator's gradient at real images."""
+    images = images.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)
+    return gradient.square().sum([1, 2, 3]).mean()
+
+
+class Discriminator(nn.Module):
+    """Residual discriminator with the standard deviation over the batch as a last feature map. [B, 3, 64, 64] -> [B]"""
+
+    def __init__(self, channels: tuple[int, ...] = (48, 96, 128, 128, 128)):
+        super().__init__()
+        self.stem = nn.Conv2d(3, channels[0], 3, padding=1)
+        self.blocks = nn.ModuleList(_Down(a, b) for a, b in zip(channels, channels[1:], strict=False))
+        self.head = nn.Sequential(
+            nn.Conv2d(channels[-1] + 1, channels[-1], 3, padding=1), nn.LeakyReLU(0.2), nn.Flatten(),
+            nn.Linear(channels[-1] * 16, channels[-1]), nn.LeakyReLU(0.2), nn.Linear(channels[-1], 1),
+        )  # fmt: skip
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.leaky_relu(self.stem(images), 0.2)
+        for block in self.blocks:
+            x = block(x)
+        groups = x.unflatten(0, (-1, 8))  # spread within each eight, so that real and fake never share a group
+        spread = (groups.var(1, unbiased=False) + 1e-8).sqrt().mean([1, 2, 3]).repeat_interleave(8)
+        spread = spread[:, None, None, None].expand(-1, 1, *x.shape[2:])
+        return self.head(torch.cat([x, spread], 1))[:, 0]
+
+
+class _Down(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.conv0 = nn.Conv2d(inputs, inputs, 3, padding=1)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.skip = nn.Conv2d(inputs, outputs, 1, bias=False)
+
+    def forward(self, x):
+        y = F.leaky_relu(self.conv0(x), 0.2)
+        y = F.leaky_relu(self.conv1(F.avg_pool2d(y, 2)), 0.2)
+        return (y + self.skip(F.avg_pool2d(x, 2))) * 0.7071

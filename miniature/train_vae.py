@@ -1,0 +1,98 @@
+"""Stage 2: train the autoencoder of the small Stable Diffusion on renders of all domains.
+
+Absolute differences of pixels and of their edges at three scales keep it sharp; a discriminator on patches finishes it.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .factors import sample_factors
+from .renderer import render
+from .resumable import edge_loss, exponential_average, save_weights, seeded, train
+
+STEPS, BATCH = 2400, 12
+ADVERSARIAL_FROM = 0.7  # share of the steps after which the discriminator joins
+LATENT_NOISE = 0.05  # standard deviation of the posterior
+_SEED = 102
+
+
+def new_vae():
+    """An untrained AutoencoderKL: 64 pixels to latents [4, 16, 16]."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(32, 64, 64),  # the host's autoencoder normalizes in 32 groups
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        latent_channels=4,
+        layers_per_block=1,
+        sample_size=64,
+    )
+
+
+def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
+    torch.manual_seed(_SEED)
+    vae, average, critic = new_vae(), new_vae(), _patch_critic()
+    with torch.no_grad():  # a small constant latent noise: a larger one at the start teaches the decoder to ignore the latents
+        vae.quant_conv.weight[4:] = 0
+        vae.quant_conv.bias[4:] = 2 * math.log(LATENT_NOISE)
+    average.load_state_dict(vae.state_dict())
+    optimizer = torch.optim.AdamW(vae.parameters(), 1.5e-3, betas=(0.9, 0.99), weight_decay=1e-4)
+    critic_optimizer = torch.optim.Adam(critic.parameters(), 5e-4, betas=(0.5, 0.99))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=steps + 1, pct_start=0.1)
+
+    def step(i):
+        random = seeded(_SEED, i)
+        images = render(sample_factors(BATCH, random))
+        with torch.autocast("cpu", torch.bfloat16):
+            mean = vae.encode(images).latent_dist.mean.float()
+            noise = LATENT_NOISE * torch.randn(mean.shape, generator=random)
+            decoded = vae.decode(mean + noise).sample.float()
+        parts = {
+            "pixels": F.l1_loss(decoded, images) + F.mse_loss(decoded, images),
+            "edges": min(1.0, i / 500) * edge_loss(decoded, images),
+            "size": 1e-4 * mean.square().mean(),
+        }
+        optimizer.zero_grad()
+        if i >= ADVERSARIAL_FROM * steps:
+            critic_loss = F.relu(1 - critic(images)).mean() + F.relu(1 + critic(decoded.detach())).mean()
+            critic_optimizer.zero_grad()
+            critic_loss.backward()
+            critic_optimizer.step()
+            parts["adversarial"] = -0.01 * critic(decoded).mean()
+        sum(parts.values()).backward()
+        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        exponential_average(average, vae, min(0.995, (1 + i) / (10 + i)))
+        return {name: value.detach() for name, value in parts.items()}
+
+    train(
+        folder,
+        {"vae": vae, "average": average, "critic": critic, "optimizer": optimizer,
+         "critic_optimizer": critic_optimizer, "schedule": schedule},
+        step, steps,
+    )  # fmt: skip
+    export(average, weights / "diffusion" / "vae")
+
+
+@torch.no_grad()
+def export(vae, folder: Path) -> None:
+    """Write the autoencoder in the layout of diffusers, with the scaling that gives its latents unit variance."""
+    latents = vae.encode(render(sample_factors(256, seeded(_SEED, 0, 0)))).latent_dist.mode()
+    vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 4))
+    save_weights(vae, folder / "diffusion_pytorch_model.safetensors")
+    config = {name: value for name, value in vae.config.items() if not name.startswith("_name_or_path")}
+    (folder / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL", **config}, indent=2) + "\n")
+
+
+def _patch_critic():
+    def layer(inputs, outputs, stride):
+        return [nn.utils.spectral_norm(nn.Conv2d(inputs, outputs, 4, stride, 1)), nn.LeakyReLU(0.2)]
+
+    return nn.Sequential(*layer(3, 32, 2), *layer(32, 64, 2), *layer(64, 64, 1), nn.Conv2d(64, 1, 3, 1, 1))
