@@ -1,0 +1,178 @@
+"""A prior on the diffusers library: Stable Diffusion 1.x and 2.x from a folder on disk (extra `headless`)."""
+
+import json
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import terms
+from .prior import Prior, timestep_index
+
+logger = logging.getLogger(__name__)
+
+_COMPONENTS = {
+    "vae": "AutoencoderKL",
+    "unet": "UNet2DConditionModel",
+    "text_encoder": "CLIPTextModel",
+    "tokenizer": "CLIPTokenizer",
+}
+
+
+@dataclass(frozen=True)
+class StableDiffusion:
+    """The parts of a latent diffusion model of the Stable Diffusion 1.x family, frozen, in eval mode."""
+
+    vae: Any  # diffusers AutoencoderKL
+    unet: Any  # diffusers UNet2DConditionModel
+    text_encoder: Any  # transformers CLIPTextModel
+    tokenizer: Any  # transformers CLIPTokenizer
+    scheduler: Any  # any diffusers scheduler with alphas_cumprod
+    device: torch.device
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    ) -> "StableDiffusion":
+        """Read a folder in the layout of diffusers (model_index.json, vae/, unet/, ...): safetensors only.
+
+        dtype is the UNet's; the encoder, which gradients pass through, and the text encoder stay float32. Raises
+        ImportError without the extra, FileNotFoundError and ValueError with a sentence for folders that do not fit."""
+        try:
+            from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+            from transformers import CLIPTextModel, CLIPTokenizer
+        except ImportError as error:
+            raise ImportError(
+                "Reading a diffusion model from a folder needs diffusers and transformers; "
+                'install this package with its extra "headless".'
+            ) from error
+        folder = Path(folder)
+        _check_family(folder)
+        device = torch.device(device)
+
+        def read(part: str, kind: type, **options) -> Any:
+            try:
+                return kind.from_pretrained(folder / part, local_files_only=True, **options)
+            except Exception as error:
+                raise ValueError(
+                    f"Cannot read {folder / part}: {error} Give a complete model folder with weights as safetensors."
+                ) from error
+
+        def model(part: str, kind: type, **options) -> Any:
+            return read(part, kind, use_safetensors=True, **options).eval().requires_grad_(False).to(device)
+
+        return cls(
+            vae=model("vae", AutoencoderKL, torch_dtype=torch.float32),
+            unet=model("unet", UNet2DConditionModel, torch_dtype=dtype),
+            text_encoder=model("text_encoder", CLIPTextModel).float(),
+            tokenizer=read("tokenizer", CLIPTokenizer),
+            scheduler=read("scheduler", DDPMScheduler),
+            device=device,
+        )
+
+
+class DiffusersPrior(Prior):
+    """Stable Diffusion with one prompt, a negative prompt and a guidance scale s: eps_u + s (eps_text - eps_u) (eq. 4).
+
+    Both conditions of all rows go through the UNet in one call. Prompts beyond the text encoder's 77 tokens are cut."""
+
+    def __init__(
+        self, model: StableDiffusion, prompt: str, negative_prompt: str = "", guidance_scale: float = 100.0
+    ) -> None:
+        if not (math.isfinite(guidance_scale) and guidance_scale >= 0):
+            raise ValueError(f"The guidance scale is {guidance_scale}; give 0 or more.")
+        self.model = model
+        self.device = model.device
+        self.guidance_scale = guidance_scale
+        self.image_size = _image_size(model)
+        self._prediction_type = _prediction_type(model)
+        self._abar = model.scheduler.alphas_cumprod.double().cpu()
+        # A table with zero terminal signal ends where alpha is 0; that timestep is kept out.
+        usable = ((self._abar > 0) & (self._abar < 1)).nonzero().flatten().tolist()
+        self._first, self._last = usable[0], usable[-1]
+        self._embeddings = torch.stack([self._embed(negative_prompt), self._embed(prompt)]).to(model.unet.dtype)
+
+    def schedule(self, t: float) -> tuple[float, float]:
+        abar = self._abar[self._index(t)].item()
+        return math.sqrt(abar), math.sqrt(1 - abar)
+
+    def encode(self, images: Tensor) -> Tensor:
+        config = self.model.vae.config
+        latents = self.model.vae.encode(images).latent_dist.mode()
+        return (latents - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor
+
+    def guided(self, z_t: Tensor, t: float) -> Tensor:
+        eps = self.conditions(z_t, t)
+        return terms.guide(eps["unconditional"], [eps["text"]], [self.guidance_scale])
+
+    @torch.no_grad()
+    def conditions(self, z_t: Tensor, t: float) -> dict[str, Tensor]:
+        unet = self.model.unet
+        rows = torch.cat([z_t, z_t])
+        embeddings = self._embeddings.repeat_interleave(len(z_t), dim=0)
+        index = torch.tensor(self._index(t), device=self.device)
+        prediction = unet(rows.to(unet.dtype), index, encoder_hidden_states=embeddings).sample.float()
+        if self._prediction_type == "v_prediction":
+            prediction = terms.eps_from_velocity(rows, prediction, *self.schedule(t))
+        unconditional, text = prediction.chunk(2)
+        return {"unconditional": unconditional, "text": text}
+
+    def _index(self, t: float) -> int:
+        return min(max(timestep_index(t, len(self._abar)), self._first), self._last)
+
+    @torch.no_grad()
+    def _embed(self, text: str) -> Tensor:
+        """The text encoder's last hidden state [tokens, width], after its final layer norm."""
+        length = self.model.text_encoder.config.max_position_embeddings
+        tokenizer = self.model.tokenizer
+        used = len(tokenizer(text, truncation=False, verbose=False).input_ids)
+        if used > length:
+            logger.warning("The prompt has %d tokens and is cut to %d: %s", used, length, text)
+        tokens = tokenizer(text, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        return self.model.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state[0]
+
+
+def _check_family(folder: Path) -> None:
+    index_path = folder / "model_index.json"
+    if not index_path.is_file():
+        raise FileNotFoundError(
+            f"{folder} is not a diffusion model in the layout of diffusers: it has no model_index.json. "
+            "Give the folder that holds unet, vae, text_encoder, tokenizer and scheduler."
+        )
+    try:
+        index = json.loads(index_path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{index_path} is not valid JSON ({error}); get a complete copy of the model.") from error
+    found = {part: (index.get(part) or [None, None])[-1] for part in _COMPONENTS}
+    found["tokenizer"] = (found["tokenizer"] or "").removesuffix("Fast")
+    unfit = [f"{part} is {found[part] or 'missing'}" for part, kind in _COMPONENTS.items() if found[part] != kind]
+    extra = [f"it has a {part}" for part in ("text_encoder_2", "transformer") if (index.get(part) or [None])[-1]]
+    if unfit or extra:
+        raise ValueError(
+            f"{folder} holds a {index.get('_class_name', 'model of an unknown kind')}, which is of another family "
+            f"({'; '.join(unfit + extra)}). Give a Stable Diffusion 1.x or 2.x model."
+        )
+
+
+def _image_size(model: StableDiffusion) -> int:
+    latent_size = model.unet.config.sample_size
+    if not isinstance(latent_size, int):
+        raise ValueError(f"The UNet's sample_size is {latent_size}; give a model whose latents are square.")
+    latent_channels, unet_channels = model.vae.config.latent_channels, model.unet.config.in_channels
+    if latent_channels != unet_channels:
+        raise ValueError(
+            f"The UNet takes {unet_channels} channels and the VAE makes {latent_channels}: this is an inpainting or "
+            "depth model. Give a plain text-to-image model."
+        )
+    return latent_size * 2 ** (len(model.vae.config.block_out_channels) - 1)
+
+
+def _prediction_type(model: StableDiffusion) -> str:
+    kind = model.scheduler.config.prediction_type
+    if kind not in ("epsilon", "v_prediction"):
+        raise ValueError(f"The model predicts {kind!r}; give one that predicts epsilon or v_prediction.")
+    return kind

@@ -1,0 +1,103 @@
+"""Layer selection: which synthesis convolutions a step may change (sec. 3.4 of arXiv 2212.04473).
+
+Layers are counted by their index in W+: index i drives `generator.synthesis.convs[i]`, the 4x4 convolution being 0.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from torch import Tensor
+
+CODE_LEARNING_RATE = 0.01
+"""Step size of the SGD on the W+ code."""
+
+
+class LayerChoice(Protocol):
+    """Chooses layers step by step."""
+
+    needs_code_gradient: ClassVar[bool]  # whether `choose` looks at gradients of the W+ code
+
+    def candidates(self, count: int) -> tuple[int, ...]:
+        """The layers that may ever be chosen, of a generator with `count` synthesis convolutions. Raises ValueError
+        when the choice does not fit that generator."""
+        ...
+
+    def choose(
+        self, candidates: tuple[int, ...], gradient: Tensor | None, gradient_at: Callable[[Tensor], Tensor]
+    ) -> tuple[int, ...]:
+        """The layers to update in this step.
+
+        gradient [B, num_ws, w_dim] is the objective's gradient with respect to the W+ code, for each sample on its own
+        (None unless asked for); gradient_at(shift) is that of the code moved by shift, with fresh noise."""
+        ...
+
+
+@dataclass(frozen=True)
+class AllLayers:
+    """Every synthesis convolution from 8x8 up, in every step."""
+
+    needs_code_gradient: ClassVar[bool] = False
+
+    def candidates(self, count: int) -> tuple[int, ...]:
+        return tuple(range(1, count))
+
+    def choose(self, candidates, gradient, gradient_at) -> tuple[int, ...]:
+        return candidates
+
+
+@dataclass(frozen=True)
+class ManualLayers:
+    """The same convolutions in every step, by their indices in W+ (0 is the 4x4 convolution)."""
+
+    indices: tuple[int, ...]
+
+    needs_code_gradient: ClassVar[bool] = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "indices", tuple(sorted(set(self.indices))))
+        if not self.indices:
+            raise ValueError("The list of layers is empty; name at least one layer index.")
+
+    def candidates(self, count: int) -> tuple[int, ...]:
+        outside = [index for index in self.indices if not 0 <= index < count]
+        if outside:
+            raise ValueError(f"There is no layer {outside[0]}: this generator's layers are numbered 0 to {count - 1}.")
+        return self.indices
+
+    def choose(self, candidates, gradient, gradient_at) -> tuple[int, ...]:
+        return candidates
+
+
+@dataclass(frozen=True)
+class TopKLayers:
+    """The k convolutions whose W+ codes the objective would move most.
+
+    The codes take `steps` steps of SGD at the step's timestep, with fresh noise each, and layers are ranked by the mean
+    absolute change of their code over entries and batch. The first step uses the gradient of the training step itself,
+    so that `steps = 1` costs nothing; every further one costs a rendering and an evaluation of the prior."""
+
+    k: int
+    steps: int = 1
+
+    needs_code_gradient: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if self.k < 1:
+            raise ValueError(f"The number of layers to select is {self.k}; it must be at least 1.")
+        if self.steps < 1:
+            raise ValueError(f"The number of selection steps is {self.steps}; it must be at least 1.")
+
+    def candidates(self, count: int) -> tuple[int, ...]:
+        if self.k > count:
+            raise ValueError(f"Cannot select {self.k} layers: this generator has {count} synthesis convolutions.")
+        return tuple(range(count))
+
+    def choose(self, candidates, gradient, gradient_at) -> tuple[int, ...]:
+        # The displacement is kept by itself: as a difference of codes it would drown in their rounding errors.
+        shift = -CODE_LEARNING_RATE * gradient
+        for _ in range(self.steps - 1):
+            shift = shift - CODE_LEARNING_RATE * gradient_at(shift)
+        # The last code feeds only the last ToRGB and is not ranked.
+        movement = shift.abs().mean(dim=(0, 2))[: len(candidates)]
+        return tuple(sorted(movement.topk(self.k).indices.tolist()))

@@ -1,0 +1,38 @@
+"""Which tensors of a generator are trained.
+
+As the method's official code does in 2D: of a convolution the weight, the style affine's weight and the noise strength;
+never a bias. The mapping is never trained.
+"""
+
+import copy
+
+import torch
+from torch import nn
+
+from ..stylegan import Generator
+
+
+def layer_parameters(generator: Generator, index: int) -> list[nn.Parameter]:
+    """The trained parameters of the synthesis convolution with this index in W+."""
+    return _without_biases(generator.synthesis.convs[index])
+
+
+def group_parameters(generator: Generator, group: str) -> list[nn.Parameter]:
+    """The trained parameters of a group in `settings.PARAMETER_GROUPS`."""
+    blocks = generator.synthesis.blocks
+    if group == "constant":
+        return [blocks[0].const]
+    if group == "4x4":
+        return layer_parameters(generator, 0)
+    return [parameter for block in blocks for parameter in _without_biases(block.to_rgb)]
+
+
+def copy_generator(generator: Generator, device: torch.device) -> Generator:
+    """An independent copy in float32 and eval mode on a device, its parameters not recording gradients.
+
+    Outside of torch.inference_mode the copies of inference tensors are normal ones."""
+    return copy.deepcopy(generator).to(device=device, dtype=torch.float32).requires_grad_(False).eval()
+
+
+def _without_biases(module: nn.Module) -> list[nn.Parameter]:
+    return [parameter for name, parameter in module.named_parameters() if name.split(".")[-1] != "bias"]

@@ -1,0 +1,66 @@
+"""The one interface between the method and a diffusion model.
+
+Notation: latents z [B, c, h, w] as the diffusion model sees them; z_t = alpha_t z + sigma_t eps; eps_hat is a model's
+prediction of eps. A timestep is a fraction of the schedule, 0 = clean, 1 = pure noise, shared by the whole batch.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def timestep_index(t: float, count: int) -> int:
+    """The index in a discrete schedule of `count` timesteps that is nearest to the fraction t in [0, 1]."""
+    if not 0.0 <= t <= 1.0:
+        raise ValueError(
+            f"The timestep {t} is outside the schedule; give a fraction between 0 (clean) and 1 (pure noise)."
+        )
+    return math.floor(t * (count - 1) + 0.5)
+
+
+class Prior(ABC):
+    """A text-conditioned diffusion model together with its encoder, prompt and guidance scale.
+
+    Implementations freeze every parameter of the model, take and return float32 tensors on `device`, and snap t to
+    their own discrete timesteps (`timestep_index`), away from the endpoints where alpha or sigma is 0. Batches have any
+    size. `train_generator` calls everything but `device` and `image_size` from within `run`.
+    """
+
+    image_size: int
+    """Side in pixels of the square images that `encode` takes."""
+
+    device: torch.device
+    """Where images and latents are expected, and where the generator is trained."""
+
+    @abstractmethod
+    def schedule(self, t: float) -> tuple[float, float]:
+        """(alpha_t, sigma_t) of z_t = alpha_t z + sigma_t eps, both above 0."""
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """Images [B, 3, S, S] in [-1, 1] to latents [B, c, h, w]: the posterior's mode, scaled and shifted as the
+        diffusion model wants it. Differentiable with respect to the images."""
+
+    @abstractmethod
+    def guided(self, z_t: Tensor, t: float) -> Tensor:
+        """Guided eps_hat [B, c, h, w] of noisy latents, all rows and all conditions in one evaluation.
+
+        eps_u + sum_i s_i (eps_i - eps_u) (eq. 4 with one condition); the scales belong to the prior. Records no
+        gradients."""
+
+    def conditions(self, z_t: Tensor, t: float) -> dict[str, Tensor]:
+        """eps_hat [B, c, h, w] of each condition by name ("unconditional", "text"), before guidance, in one evaluation
+        and without gradients, for terms that need the parts."""
+        raise NotImplementedError(
+            f"{type(self).__name__} gives only its guided prediction; use a prior that names its conditions."
+        )
+
+    def run(self, body: Callable[[], T]) -> T:
+        """Call body() with the model loaded and ready, clean up, and return its result."""
+        return body()

@@ -1,0 +1,55 @@
+"""The settings of a training, checked once."""
+
+import math
+from dataclasses import dataclass
+
+PARAMETER_GROUPS = ("constant", "4x4", "to_rgb")
+"""Groups that are frozen by default and can be trained too, by name."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How long, how fast and at which timesteps to train. Raises ValueError naming the setting that is out of range."""
+
+    steps: int = 1000  # 1000 for faces, 2000 for cats in the paper; fewer selected layers need more
+    batch_size: int = 1  # samples a step; leaves the size of a step alone
+    learning_rate: float = 0.001  # before the factor 4/5 of StyleGAN2's lazy regularization: Adam gets 0.0008
+    t_min: float = 0.0  # lowest timestep, as a fraction of the schedule: 0 = clean
+    t_max: float = 0.3  # highest timestep, as a fraction of the schedule: 1 = pure noise
+    seed: int = 0  # latents, noise and timesteps of a step are a function of (seed, step)
+    gradient_clamp: float | None = 1.0  # each term's latent gradient is clamped to [-this, this]; None: not at all
+    image_clamp_quantile: float | None = 0.95  # each sample's image gradient is clamped at this quantile; None: off
+    also_train: tuple[str, ...] = ()  # of PARAMETER_GROUPS, in addition to the chosen layers
+    diversity_every: int = 50  # steps between two measurements of diversity
+    diversity_samples: int = 16  # samples they compare
+    max_skipped_in_a_row: int = 10  # steps in a row with a non-finite gradient that end the run
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "diversity_every", "max_skipped_in_a_row"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.diversity_samples < 2:
+            raise ValueError(f"diversity_samples is {self.diversity_samples}; a distance needs at least 2 samples.")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"The seed is {self.seed}; give a whole number from 0 to 2^64 - 1.")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(f"The learning rate is {self.learning_rate}; it must be above 0 (0.001 is the default).")
+        if not (0.0 <= self.t_min <= 1.0 and 0.0 <= self.t_max <= 1.0):
+            raise ValueError(
+                f"The timestep range {self.t_min} to {self.t_max} leaves the schedule; "
+                "give two fractions between 0 (clean) and 1 (pure noise)."
+            )
+        if self.t_min > self.t_max:
+            raise ValueError(
+                f"The timestep range {self.t_min} to {self.t_max} is empty; t_min must not be above t_max."
+            )
+        if self.gradient_clamp is not None and not self.gradient_clamp > 0:
+            raise ValueError(f"gradient_clamp is {self.gradient_clamp}; give a number above 0, or None to turn it off.")
+        if self.image_clamp_quantile is not None and not 0.0 < self.image_clamp_quantile <= 1.0:
+            raise ValueError(
+                f"image_clamp_quantile is {self.image_clamp_quantile}; "
+                "give a fraction above 0 and at most 1, or None to turn it off."
+            )
+        unknown = [name for name in self.also_train if name not in PARAMETER_GROUPS]
+        if unknown:
+            raise ValueError(f"There is no parameter group {unknown[0]!r}; choose from {', '.join(PARAMETER_GROUPS)}.")

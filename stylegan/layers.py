@@ -1,0 +1,91 @@
+"""The layers of StyleGAN2 (Karras et al. 2020, arXiv 1912.04958) with equalized learning rate (arXiv 1710.10196).
+
+Weights are stored as drawn from N(0, 1) / lr_multiplier and scaled when used, so that Adam moves every layer alike.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU of slope 0.2
+
+
+def normalize_second_moment(x: Tensor) -> Tensor:
+    """x [B, C] scaled to a mean square of one per row."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+def fir_kernel() -> Tensor:
+    """The binomial low-pass filter [1, 3, 3, 1] as a 4x4 kernel that sums to one."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    kernel = torch.outer(taps, taps)
+    return kernel / kernel.sum()
+
+
+def upsample(images: Tensor, kernel: Tensor) -> Tensor:
+    """Images [B, C, H, W] to [B, C, 2H, 2W]: zeros between the pixels, then the low-pass `kernel` with gain 4."""
+    channels = images.shape[1]
+    weight = (4 * kernel).to(images.dtype).expand(channels, 1, 4, 4)
+    return F.conv_transpose2d(images, weight, stride=2, padding=1, groups=channels)
+
+
+def leaky_relu(x: Tensor, clamp: float | None = None) -> Tensor:
+    """Leaky ReLU of slope 0.2 with gain sqrt(2), clamped to [-clamp, clamp]."""
+    x = F.leaky_relu(x, 0.2) * GAIN
+    return x if clamp is None else x.clamp(-clamp, clamp)
+
+
+class FullyConnected(nn.Module):
+    """Linear layer [.., in] -> [.., out]; `activate` adds the leaky ReLU."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        activate: bool = False,
+        bias_init: float = 0.0,
+        lr_multiplier: float = 1.0,
+    ):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full([out_features], bias_init / lr_multiplier))
+        self.weight_gain = lr_multiplier / math.sqrt(in_features)
+        self.bias_gain = lr_multiplier
+        self.activate = activate
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+        return leaky_relu(x) if self.activate else x
+
+
+def modulated_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    demodulate: bool = True,
+    upsampling_kernel: Tensor | None = None,
+) -> Tensor:
+    """Convolution of each sample with its own kernel w'_oik = w_oik s_i, demodulated by 1 / ||w'_o|| (sec. 2.2).
+
+    x [B, I, H, W], weight [O, I, k, k], styles [B, I] -> [B, O, H, W], or [B, O, 2H, 2W] with the FIR kernel of an
+    upsampling layer. Scaling input and output instead of the kernel gives the same result from one shared convolution.
+    Scales are computed in float32, and large styles are divided out first, so that half precision does not overflow.
+    """
+    if demodulate:
+        styles32, weight32 = styles.float(), weight.float()
+        styles32 = styles32 / (styles32.abs().amax(dim=1, keepdim=True) + 1e-8)
+        weight = (weight32 * weight32.square().mean(dim=[1, 2, 3], keepdim=True).add(1e-8).rsqrt()).to(weight.dtype)
+        norm = styles32.square() @ weight.float().square().sum(dim=[2, 3]).t()
+        scale = (norm + 1e-8).rsqrt()[:, :, None, None].to(x.dtype)
+        styles = styles32.to(styles.dtype)
+    x = x * styles[:, :, None, None].to(x.dtype)
+    if upsampling_kernel is None:
+        x = F.conv2d(x, weight.to(x.dtype), padding=weight.shape[-1] // 2)
+    else:
+        x = F.conv_transpose2d(x, weight.to(x.dtype).transpose(0, 1), stride=2)
+        channels = x.shape[1]
+        fir = (4 * upsampling_kernel).to(x.dtype).expand(channels, 1, 4, 4)
+        x = F.conv2d(x, fir, padding=1, groups=channels)
+    return x * scale.to(x.dtype) if demodulate else x

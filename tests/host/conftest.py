@@ -1,0 +1,40 @@
+"""Fixtures of the host tests: one ComfyUI and one page for the whole session."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+# The tests are no package (a folder tests/nodes as one would shadow ComfyUI's own module): make the helpers importable.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from comfy_host import Host, HostNotFound, find_comfyui
+from comfy_page import BrowserNotFound, open_page
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker("host")
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory):
+    """A running ComfyUI with this project as an extension."""
+    try:
+        folder, python = find_comfyui()
+    except HostNotFound as e:
+        pytest.skip(str(e))
+    with Host(folder, python, tmp_path_factory.mktemp("comfyui")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def page(host):
+    """ComfyUI's page, open in a headless Chromium."""
+    try:
+        with open_page(host.url) as page:
+            yield page
+    except BrowserNotFound as e:
+        pytest.skip(str(e))

@@ -1,0 +1,153 @@
+"""The gradient of a step against plain autograd and the written formula."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from comfyui_stylegan_fusion.sds import DirectionalRegularizer, ReconstructionRegularizer
+from comfyui_stylegan_fusion.sds.objective import NonFiniteGradient, Objective, prior_images
+
+T = 0.4
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def objective(prior, regularizers=(), gradient_clamp=None, image_clamp_quantile=None):
+    return Objective(prior, regularizers, gradient_clamp, image_clamp_quantile)
+
+
+def written_out(prior, z, z0, eps, directional, reconstruction, limit):
+    """The gradient as the method states it, one sample at a time."""
+    alpha, sigma = prior.schedule(T)
+    rows = []
+    for i in range(len(z)):
+        z_t = alpha * z[i] + sigma * eps[i]
+        eps_hat = prior.guided(z_t[None], T)[0]
+        eps_hat_frozen = prior.guided((alpha * z0[i] + sigma * eps[i])[None], T)[0]
+        leaf = eps_hat.clone().requires_grad_()
+        (e_rec,) = torch.autograd.grad(F.mse_loss((z_t - sigma * leaf) / alpha, z0[i]), leaf)
+        r = z[i].numel() ** 0.5
+        g_sds = sigma**2 * (eps_hat - eps[i])
+        g_dir = r * (eps_hat / eps_hat.norm() - eps_hat_frozen / eps_hat_frozen.norm())
+        g_rec = r * (eps_hat / eps_hat.norm() - e_rec / e_rec.norm())
+        terms = [g_sds, directional * sigma**2 * g_dir, reconstruction * sigma**2 * g_rec]
+        rows.append(sum(term.clamp(-limit, limit) for term in terms))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("limit", [None, 0.2])
+def test_latent_gradient_is_the_written_formula(prior, limit):
+    z, z0, eps = normal(3, 4, 8, 8), normal(3, 4, 8, 8, seed=1), normal(3, 4, 8, 8, seed=2)
+    regularizers = [DirectionalRegularizer(0.7), ReconstructionRegularizer(0.3)]
+    g, losses = objective(prior, regularizers, gradient_clamp=limit).latent_gradient(z, z0, T, eps)
+    torch.testing.assert_close(g, written_out(prior, z, z0, eps, 0.7, 0.3, limit or float("inf")))
+    assert list(losses) == ["sds", "directional", "reconstruction"]
+
+
+def test_losses_are_mean_squared_differences(prior):
+    z, z0, eps = normal(2, 4, 8, 8), normal(2, 4, 8, 8, seed=1), normal(2, 4, 8, 8, seed=2)
+    _, losses = objective(prior, [DirectionalRegularizer(0.1)], gradient_clamp=0.01).latent_gradient(z, z0, T, eps)
+    alpha, sigma = prior.schedule(T)
+    eps_hat = prior.guided(alpha * z + sigma * eps, T)
+    frozen = prior.guided(alpha * z0 + sigma * eps, T)
+    assert losses["sds"] == pytest.approx(F.mse_loss(eps_hat, eps).item())
+    # mean |difference|^2 of two vectors of norm sqrt(n) is 2 - 2 cos
+    cosine = torch.cosine_similarity(eps_hat.flatten(1), frozen.flatten(1)).mean()
+    assert losses["directional"] == pytest.approx((2 - 2 * cosine).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("regularizers", "rows_per_sample"),
+    [
+        ([], 1),
+        ([ReconstructionRegularizer()], 1),
+        ([DirectionalRegularizer()], 2),
+        ([DirectionalRegularizer(), ReconstructionRegularizer()], 2),
+    ],
+)
+def test_the_prior_is_evaluated_once_and_only_for_the_rows_that_count(prior, regularizers, rows_per_sample):
+    z = normal(3, 4, 8, 8)
+    objective(prior, regularizers).latent_gradient(z, z + 0.1, T, normal(3, 4, 8, 8, seed=1))
+    assert prior.calls == [(3 * rows_per_sample, T)]
+
+
+def test_frozen_images_are_only_made_for_regularizers_that_need_them(generator, prior):
+    ws = generator.mapping(normal(2, 16)).detach()
+    assert objective(prior).frozen_latents(generator, ws) is None
+    z0 = objective(prior, [ReconstructionRegularizer()]).frozen_latents(generator, ws)
+    assert z0.shape == (2, 4, 8, 8)
+    assert not z0.requires_grad
+
+
+def weight_of(generator):
+    return generator.synthesis.convs[3].weight.requires_grad_()
+
+
+def test_generator_gradients_are_those_of_a_surrogate_loss(generator, prior):
+    ws, eps = generator.mapping(normal(3, 16)).detach(), normal(3, 4, 8, 8, seed=1)
+    weight = weight_of(generator)
+    gradients, _ = objective(prior).gradients(generator, ws, None, T, lambda shape: eps, [weight])
+    z = prior.encode(prior_images(generator.synthesis(ws, noise="const"), 16))
+    alpha, sigma = prior.schedule(T)
+    g = sigma**2 * (prior.guided(alpha * z + sigma * eps, T) - eps).detach()
+    (expected,) = torch.autograd.grad((g * z).sum() / 3, weight)
+    torch.testing.assert_close(gradients[0], expected)
+
+
+def test_image_gradient_is_clamped_per_sample_at_its_quantile(generator, prior):
+    ws, eps = generator.mapping(normal(2, 16)).detach(), normal(2, 4, 8, 8, seed=1)
+    weight = weight_of(generator)
+    gradients, _ = objective(prior, image_clamp_quantile=0.6).gradients(
+        generator, ws, None, T, lambda shape: eps, [weight]
+    )
+    images = prior_images(generator.synthesis(ws, noise="const"), 16)
+    leaf = images.detach().requires_grad_()
+    z = prior.encode(leaf)
+    alpha, sigma = prior.schedule(T)
+    g = sigma**2 * (prior.guided(alpha * z + sigma * eps, T) - eps).detach()
+    (image_gradient,) = torch.autograd.grad((g * z).sum() / 2, leaf)
+    for sample in image_gradient:
+        limit = sample.abs().flatten().sort().values[round(0.6 * (sample.numel() - 1))]
+        sample.clamp_(-limit, limit)
+    (expected,) = torch.autograd.grad((images * image_gradient).sum(), weight)
+    torch.testing.assert_close(gradients[0], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_batch_size_leaves_the_size_of_the_gradient_alone(generator, prior):
+    ws, eps = generator.mapping(normal(1, 16)).detach(), normal(1, 4, 8, 8, seed=1)
+    weight = weight_of(generator)
+    target = objective(prior, gradient_clamp=1.0, image_clamp_quantile=0.95)
+    one, _ = target.gradients(generator, ws, None, T, lambda shape: eps, [weight])
+    four, _ = target.gradients(
+        generator, ws.expand(4, -1, -1), None, T, lambda shape: eps.expand(4, -1, -1, -1), [weight]
+    )
+    torch.testing.assert_close(one[0], four[0], rtol=1e-4, atol=1e-6)
+
+
+def test_prior_images_are_resized_bilinearly_and_clamped():
+    images = torch.zeros(1, 3, 4, 4)
+    images[..., 0] = 8.0
+    images[..., 1] = -4.0
+    small = prior_images(images, 2)  # halving bilinearly is the mean of 2x2 pixels
+    assert small.shape == (1, 3, 2, 2)
+    torch.testing.assert_close(small[0, 0], torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_prediction_that_is_not_finite_is_noticed_before_any_clamp(prior, value):
+    prior.faults = {0: value}
+    z = normal(2, 4, 8, 8)
+    with pytest.raises(NonFiniteGradient, match="noise prediction"):
+        objective(prior, gradient_clamp=1.0).latent_gradient(z, None, T, z)
+
+
+def test_an_image_gradient_that_is_not_finite_is_noticed_before_any_clamp(generator, prior):
+    ws = generator.mapping(normal(1, 16)).detach()
+    encode = prior.encode
+    # The square root of 0 has an infinite slope.
+    prior.encode = lambda images: encode(images) + (images[:, :1, :8, :8] - images[:, :1, :8, :8].detach()).sqrt()
+    with pytest.raises(NonFiniteGradient, match="reaches the image"):
+        objective(prior, image_clamp_quantile=0.95).gradients(
+            generator, ws, None, T, torch.ones, [weight_of(generator)]
+        )
