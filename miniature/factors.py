@@ -80,7 +80,16 @@ class Factors:
         return Factors(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
-COUNT = 31  # uniform numbers that make one portrait
+# The uniform numbers that make one portrait, in order: how many things each chooses from, 0 where it is a continuous amount.
+UNIFORMS = (
+    len(BACKGROUNDS), 0, 0, 0,  # background and its jitter
+    0, 0, 0, 0, 0, 0,  # x, y, size, tilt, yaw, light
+    len(SURFACES["person"]), 0, 0, 0,  # surface and its jitter
+    len(HAIR_STYLES), len(HAIR_COLOURS), 0, 0, 0,  # hair
+    len(EYE_COLOURS), 0, 0, 0, 0,  # eye colour, eye size, ear size, smile, open mouth
+    len(ACCESSORIES), len(CLOTHES), 0, 0, 0,  # accessory, clothes
+)  # fmt: skip
+COUNT = len(UNIFORMS)
 
 
 def factors_from_uniform(u: torch.Tensor, domain: torch.Tensor) -> Factors:

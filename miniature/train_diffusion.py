@@ -1,0 +1,148 @@
+"""Stage 3: train the text encoder and the UNet of the small Stable Diffusion on captioned renders of all domains."""
+
+import json
+import logging
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from .factors import captions, sample_factors
+from .renderer import render
+from .resumable import exponential_average, save_weights, seeded, train
+from .tokenizer import LENGTH, new_tokenizer
+
+STEPS, BATCH = 5000, 32
+IMAGES = 18_000  # renders whose latents are kept; every step writes them new captions
+CAPTION_DROPOUT = 0.1
+_SEED = 103
+
+log = logging.getLogger(__name__)
+
+SCHEDULER = {
+    "_class_name": "DDPMScheduler",
+    "num_train_timesteps": 1000,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "prediction_type": "epsilon",
+    "clip_sample": False,
+    "steps_offset": 1,
+}
+
+
+def new_unet():
+    """An untrained UNet2DConditionModel of the SD 1.x architecture for latents [4, 16, 16]."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(64, 128, 128),
+        layers_per_block=1,
+        cross_attention_dim=128,
+        attention_head_dim=4,  # the number of heads, in SD 1.x configurations
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    )
+
+
+def new_text_encoder(vocabulary: int):
+    """An untrained CLIP text encoder of width 128."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=vocabulary, hidden_size=128, intermediate_size=384, num_hidden_layers=3, num_attention_heads=4,
+            max_position_embeddings=LENGTH, hidden_act="quick_gelu", projection_dim=128,
+            bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1, pad_token_id=vocabulary - 1,
+        )
+    )  # fmt: skip
+
+
+def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
+    torch.manual_seed(_SEED)
+    model_folder = weights / "diffusion"
+    tokenizer = new_tokenizer(model_folder / "tokenizer")
+    factors, latents = _latents(folder, model_folder / "vae")
+    parts = torch.nn.ModuleDict({"unet": new_unet(), "text": new_text_encoder(len(tokenizer))})
+    average = torch.nn.ModuleDict({"unet": new_unet(), "text": new_text_encoder(len(tokenizer))})
+    average.load_state_dict(parts.state_dict())
+    optimizer = torch.optim.AdamW(parts.parameters(), 6e-4, betas=(0.9, 0.99), weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-4, total_steps=steps + 1, pct_start=0.05, final_div_factor=20)
+    betas = torch.linspace(SCHEDULER["beta_start"] ** 0.5, SCHEDULER["beta_end"] ** 0.5, 1000, dtype=torch.float64).square()
+    abar = (1 - betas).cumprod(0).float()
+
+    def step(i):
+        random = seeded(_SEED, i)
+        rows = torch.randint(len(latents), [BATCH], generator=random)
+        lines = captions(factors[rows], random)
+        dropped = torch.rand(BATCH, generator=random) < CAPTION_DROPOUT
+        lines = ["" if drop else line for line, drop in zip(lines, dropped, strict=True)]
+        tokens = tokenizer(lines, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt").input_ids
+        t = torch.randint(1000, [BATCH], generator=random)
+        noise = torch.randn(latents[rows].shape, generator=random)
+        signal = abar[t][:, None, None, None]
+        noisy = signal.sqrt() * latents[rows] + (1 - signal).sqrt() * noise
+        with torch.autocast("cpu", torch.bfloat16):
+            states = parts["text"](tokens).last_hidden_state
+            predicted = parts["unet"](noisy, t, states).sample
+        loss = F.mse_loss(predicted.float(), noise)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        exponential_average(average, parts, min(0.998, (1 + i) / (10 + i)))
+        return {"loss": loss.detach()}
+
+    train(folder, {"models": parts, "average": average, "optimizer": optimizer, "schedule": schedule}, step, steps)
+    export(average, model_folder)
+
+
+@torch.no_grad()
+def _latents(folder: Path, vae_folder: Path):
+    """The factors of IMAGES portraits and their scaled latents [IMAGES, 4, 16, 16], encoded once."""
+    from diffusers import AutoencoderKL
+
+    factors = sample_factors(IMAGES, seeded(_SEED))
+    path = folder / "latents.pt"
+    if not path.exists():
+        vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32, local_files_only=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        chunks = []
+        for start in range(0, IMAGES, 100):
+            chunks.append(vae.encode(render(factors[slice(start, start + 100)])).latent_dist.mode() * vae.config.scaling_factor)
+            if start % 6000 == 0:
+                log.info("encoded %d of %d renders", start, IMAGES)
+        torch.save(torch.cat(chunks), path)
+    return factors, torch.load(path, weights_only=True)
+
+
+def export(models, folder: Path) -> None:
+    """Write UNet, text encoder, scheduler and index in the layout of diffusers."""
+    for name, module, file in (("unet", models["unet"], "diffusion_pytorch_model"), ("text_encoder", models["text"], "model")):
+        save_weights(module, folder / name / f"{file}.safetensors")
+        config = dict(module.config.items()) if name == "unet" else module.config.to_diff_dict()
+        config = {key: value for key, value in config.items() if key not in ("_name_or_path", "dtype", "transformers_version")}
+        kind = {"_class_name": "UNet2DConditionModel"} if name == "unet" else {"architectures": ["CLIPTextModel"]}
+        _write_json(folder / name / "config.json", {**kind, **config})
+    _write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
+    _write_json(
+        folder / "model_index.json",
+        {
+            "_class_name": "StableDiffusionPipeline",
+            "vae": ["diffusers", "AutoencoderKL"],
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "text_encoder": ["transformers", "CLIPTextModel"],
+            "tokenizer": ["transformers", "CLIPTokenizer"],
+            "scheduler": ["diffusers", "DDPMScheduler"],
+            "safety_checker": [None, None],
+            "feature_extractor": [None, None],
+            "requires_safety_checker": False,
+        },
+    )
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
