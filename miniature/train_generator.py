@@ -1,10 +1,11 @@
 """Stage 4: train the StyleGAN2 of the person domain.
 
-A warm start regresses the portrait whose factors are the latent read as uniform numbers, so that the latent space covers
-every person there is; a discriminator then makes the pictures sharp (non-saturating loss, lazy R1: arXiv 1912.04958).
+A warm start regresses the portrait whose factors the latent spells, at 16, 32 and then 64 pixels, so that the latent space
+covers every person there is; a discriminator then makes the pictures sharp (non-saturating loss, lazy R1: arXiv 1912.04958).
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,12 +13,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..stylegan import Generator, GeneratorConfig
-from .factors import ACCESSORIES, DOMAINS, HAIR_STYLES, UNIFORMS, Factors, factors_from_uniform
+from ..stylegan.layers import upsample
+from .factors import (
+    ACCESSORIES,
+    BACKGROUNDS,
+    CLOTHES,
+    DOMAINS,
+    EYE_COLOURS,
+    HAIR_COLOURS,
+    HAIR_STYLES,
+    SURFACES,
+    UNIFORMS,
+    Factors,
+    factors_from_uniform,
+)
 from .renderer import render
 from .resumable import edge_loss, exponential_average, seeded, train
 
-STEPS, BATCH = 5000, 16
-ADVERSARIAL_FROM = 0.3  # share of the steps after which the discriminator joins
+STEPS, BATCH = 8000, 16
+# Warm start: up to these shares of the steps, pictures of this side in batches of this size; then the discriminator joins.
+WARM = ((0.3, 16, 48), (0.48, 32, 32), (0.6, 64, 16))
 R1_EVERY, R1_GAMMA = 8, 0.5
 CONFIG = GeneratorConfig(resolution=64, z_dim=128, w_dim=128, mapping_layers=4, channel_base=3072, channel_max=128)
 _SEED = 104
@@ -28,18 +43,34 @@ log = logging.getLogger(__name__)
 def persons_of(z: Tensor) -> Factors:
     """The person that each latent [B, z_dim] stands for during the warm start.
 
-    A choice among k is the largest of k entries of the latent, because a network learns such flat boundaries quickly."""
-    columns, used = [], 0
+    A choice among k is the largest of k entries of the latent, a colour mixes its palette by them, an amount is the rank
+    of one entry: all of it varies with the latent as gently as a network can learn."""
+    columns, mixtures, used = [], [], 0
     for choices in UNIFORMS:
+        entries = z[:, used : used + max(choices, 1)]
         if choices:
-            columns.append((z[:, used : used + choices].argmax(1) + 0.5) / choices)
+            columns.append((entries.argmax(1) + 0.5) / choices)
+            mixtures.append((4 * entries).softmax(1))
         else:
-            columns.append(torch.special.ndtr(z[:, used]).clamp(0, 1 - 1e-6))
-        used += choices or 1
-    return factors_from_uniform(torch.stack(columns, 1), torch.full([len(z)], DOMAINS.index("person")))
+            columns.append(torch.special.ndtr(entries[:, 0]).clamp(0, 1 - 1e-6))
+        used += entries.shape[1]
+    factors = factors_from_uniform(torch.stack(columns, 1), torch.full([len(z)], DOMAINS.index("person")))
+    background, surface, _, hair, eyes, _, clothes = mixtures
+    return replace(
+        factors,
+        background=background @ _table(BACKGROUNDS),
+        surface=surface @ _table(SURFACES["person"]),
+        hair_colour=hair @ _table(HAIR_COLOURS),
+        eye_colour=eyes @ _table(EYE_COLOURS),
+        clothes=clothes @ _table(CLOTHES),
+    )
 
 
-def _warm_mapping(mapping, steps: int = 12000) -> None:
+def _table(palette: dict) -> Tensor:
+    return torch.tensor(list(palette.values()))
+
+
+def _warm_mapping(mapping, steps: int = 8000) -> None:
     """Train the mapping alone until the factors can be read off w by a linear layer: seconds, where learning the same
     through the pictures takes hours."""
     head = nn.Linear(mapping.config.w_dim, _described(persons_of(torch.zeros(2, CONFIG.z_dim))).shape[1])
@@ -85,21 +116,22 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
 
     def step(i):
         random = seeded(_SEED, i)
-        z = torch.randn(BATCH, CONFIG.z_dim, generator=random)
+        side, batch = next(((side, batch) for share, side, batch in WARM if i < share * steps), (None, BATCH))
+        z = torch.randn(batch, CONFIG.z_dim, generator=random)
         real = render(persons_of(z))
         ws = generator.mapping(z)
         generator.mapping.w_avg.lerp_(ws[:, 0].detach().mean(0), 0.005)
         with torch.autocast("cpu", torch.bfloat16):
-            fake = generator.synthesis(ws)
-        adversarial = i >= ADVERSARIAL_FROM * steps
-        follow = 0.3 if adversarial else 1.0
-        parts = {"pixels": follow * (F.l1_loss(fake, real) + F.mse_loss(fake, real)), "edges": follow * edge_loss(fake, real)}
-        if adversarial:
-            others = render(persons_of(torch.randn(BATCH, CONFIG.z_dim, generator=random)))
-            with torch.autocast("cpu", torch.bfloat16):
-                scores = critic(torch.cat([others, fake.detach()])).float()
-            on_real, on_fake = scores.chunk(2)
-            critic_loss = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
+            fake = _synthesize(generator.synthesis, ws, side or CONFIG.resolution)
+        follow = 1.0 if side else 0.3
+        goal = F.avg_pool2d(real, 64 // side) if side else real
+        parts = {
+            "pixels": follow * (F.l1_loss(fake, goal) + F.mse_loss(fake, goal)),
+            "edges": 0.5 * follow * edge_loss(fake, goal),
+        }
+        if side is None:
+            others = render(persons_of(torch.randn(batch, CONFIG.z_dim, generator=random)))
+            critic_loss = _critic_loss(critic, others, fake.detach())
             if i % R1_EVERY == 0:
                 critic_loss = critic_loss + R1_EVERY * R1_GAMMA / 2 * _r1(critic, others)
             critic_optimizer.zero_grad()
@@ -114,7 +146,7 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
         schedule.step()
         exponential_average(average, generator, min(0.998, (1 + i) / (10 + i)))
         numbers = {name: value.detach() for name, value in parts.items()}
-        return {**numbers, **({"critic": critic_loss.detach()} if adversarial else {})}
+        return numbers if side else {**numbers, "critic": critic_loss.detach()}
 
     train(
         folder,
@@ -132,6 +164,26 @@ def export(generator: Generator, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"name": "miniature person", "license": "MIT", "source": "trained from scratch on rendered portraits"}
     save_generator(generator.half(), path, metadata)
+
+
+def _synthesize(synthesis, ws: Tensor, side: int) -> Tensor:
+    """The picture as the blocks up to `side` pixels make it."""
+    x, image, index = synthesis.blocks[0].const.expand(len(ws), -1, -1, -1), None, 0
+    for block, resolution in zip(synthesis.blocks, CONFIG.resolutions, strict=True):
+        if resolution > side:
+            break
+        for conv in block.convs:
+            x = conv(x, ws[:, index], synthesis.fir, "const")
+            index += 1
+        colours = block.to_rgb(x, ws[:, index]).float()
+        image = colours if image is None else upsample(image, synthesis.fir) + colours
+    return image
+
+
+def _critic_loss(critic, real: Tensor, fake: Tensor) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        on_real, on_fake = critic(torch.cat([real, fake])).float().chunk(2)
+    return F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
 
 
 def _r1(critic, images: Tensor) -> Tensor:

@@ -1,0 +1,153 @@
+"""Does the method work? Adapts the miniature person generator and measures what comes out, in the classifier's features.
+
+    python benchmarks/quality.py [--targets fox robot] [--seeds 0 1 2] [--folder training-runs/quality]
+
+Every run is kept in the folder, so that an interrupted benchmark goes on where it was. Several processes may share the
+work with --only NAME (run only that variant, print nothing).
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from comfyui_stylegan_fusion import load_generator, save_generator, train_generator
+from comfyui_stylegan_fusion.miniature import WEIGHTS
+from comfyui_stylegan_fusion.miniature.classifier import load_classifier
+from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
+from comfyui_stylegan_fusion.miniature.metrics import diversity, frechet_distance
+from comfyui_stylegan_fusion.miniature.renderer import render
+from comfyui_stylegan_fusion.miniature.resumable import seeded
+from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS
+from comfyui_stylegan_fusion.sds import DirectionalRegularizer
+from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior, StableDiffusion
+from comfyui_stylegan_fusion.stylegan import sample_z
+
+SAMPLES = 2000
+VARIANTS = ("demo", "no regularizer")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--targets", nargs="+", default=["fox", "robot"], choices=DOMAINS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--folder", type=Path, default=Path("training-runs/quality"))
+    parser.add_argument("--only", choices=[*VARIANTS, "diffusion"], help="do only this part of the work, print no table")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    judge = Judge(options.folder)
+    for target in options.targets:
+        for variant in VARIANTS:
+            for seed in options.seeds:
+                if options.only in (None, variant):
+                    judge.adapted(target, variant, seed)
+        if options.only in (None, "diffusion"):
+            judge.diffusion_samples(target)
+    if options.only is None:
+        print_tables(judge, options.targets, options.seeds)
+
+
+class Judge:
+    """Makes and keeps what is compared: readings of sets of pictures, by name."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.classifier = load_classifier()
+        self.model = StableDiffusion.load(WEIGHTS / "diffusion")
+        self.latents = sample_z(load_generator("miniature").z_dim, SAMPLES, seed=4242)
+
+    def adapted(self, target: str, variant: str, seed: int) -> dict[str, torch.Tensor]:
+        """Readings of the generator adapted to `target`, trained when it is not there yet."""
+        path = self.folder / f"{target}-{variant.replace(' ', '-')}-{seed}.safetensors"
+        if not path.exists():
+            chosen = MINIATURE_SETTINGS
+            prior = DiffusersPrior(self.model, f"a portrait of a {target}", chosen.negative_prompt, chosen.guidance_scale)
+            weight = chosen.directional_weight if variant == "demo" else 0.0
+            regularizers = (DirectionalRegularizer(weight),) if weight else ()
+            settings = replace(chosen.training, seed=seed)
+            result = train_generator(load_generator("miniature"), prior, settings, regularizers, chosen.layers)
+            save_generator(result.generator, path, {"prompt": f"a portrait of a {target}", "seed": str(seed)})
+        return self._read(path.stem, lambda: self.samples(path))
+
+    def frozen(self):
+        return self._read("frozen", lambda: self.samples("miniature"))
+
+    def rendered(self, domain: str):
+        return self._read(f"rendered-{domain}", lambda: render(sample_factors(SAMPLES, seeded(4243), domain)))
+
+    @torch.no_grad()
+    def samples(self, path) -> torch.Tensor:
+        generator = load_generator(path)
+        return torch.cat([generator(z) for z in self.latents.split(100)]).clamp(-1, 1)
+
+    def diffusion_samples(self, target: str):
+        """Readings of the diffusion model's own pictures of the target (20 DDIM steps, the demo's guidance scale)."""
+        return self._read(f"diffusion-{target}", lambda: self._diffuse(target))
+
+    @torch.no_grad()
+    def _diffuse(self, target: str) -> torch.Tensor:
+        from diffusers import DDIMScheduler
+
+        prior = DiffusersPrior(self.model, f"a portrait of a {target}", "", MINIATURE_SETTINGS.guidance_scale)
+        scheduler = DDIMScheduler.from_config(self.model.scheduler.config)
+        scheduler.set_timesteps(20)
+        pictures = []
+        for part in range(SAMPLES // 100):
+            z = torch.randn(100, 4, 16, 16, generator=seeded(4244, part))
+            for t in scheduler.timesteps:
+                z = scheduler.step(prior.guided(z, t.item() / 999), t, z).prev_sample
+            pictures.append(self.model.vae.decode(z / self.model.vae.config.scaling_factor).sample.clamp(-1, 1))
+        return torch.cat(pictures)
+
+    def _read(self, name, make):
+        path = self.folder / f"{name}.readings.pt"
+        if not path.exists():
+            seen = self.classifier.read(make())
+            torch.save({"features": seen.features, "domain": seen.domain, "background": seen.background, "position": seen.position}, path)
+        return torch.load(path, weights_only=True)
+
+
+def print_tables(judge: Judge, targets: list[str], seeds: list[int]) -> None:
+    frozen = judge.frozen()
+    print(f"Mean ± standard deviation over seeds {seeds}, {SAMPLES} samples each\n")
+    print("| pictures | Fréchet distance to the target | of the frozen generator's | diversity, of the target's |")
+    print("|---|---|---|---|")
+    for target in targets:
+        goal = judge.rendered(target)["features"]
+        start = frechet_distance(frozen["features"], goal)
+
+        def row(label, sets, goal=goal, start=start):
+            distances = torch.tensor([frechet_distance(s["features"], goal) for s in sets])
+            spreads = torch.tensor([diversity(s["features"]) / diversity(goal) for s in sets])
+            print(f"| {label} | {_cell(distances, '.1f')} | {_cell(distances / start, '.1%')} | {_cell(spreads, '.0%')} |")
+
+        print(f"| **person to {target}** | | | |")
+        row("frozen generator", [frozen])
+        for variant in VARIANTS:
+            row(f"adapted, {variant}", [judge.adapted(target, variant, seed) for seed in seeds])
+        for other in targets:
+            if other != target:
+                row(f"adapted to {other} instead", [judge.adapted(other, "demo", seed) for seed in seeds])
+        row("the diffusion model's own samples", [judge.diffusion_samples(target)])
+    print("\n| mean change from the frozen sample | background (colour) | position (half widths) |\n|---|---|---|")
+    for target in targets:
+        for variant in VARIANTS:
+            runs = [judge.adapted(target, variant, seed) for seed in seeds]
+            cells = [
+                _cell(torch.stack([(run[name] - frozen[name]).norm(dim=1).mean() for run in runs]), ".3f")
+                for name in ("background", "position")
+            ]
+            print(f"| person to {target}, {variant} | " + " | ".join(cells) + " |")
+    chosen = MINIATURE_SETTINGS
+    print("\nSettings:", json.dumps({"guidance_scale": chosen.guidance_scale, "directional_weight": chosen.directional_weight}),
+          chosen.training, chosen.layers)  # fmt: skip
+
+
+def _cell(values: torch.Tensor, form: str) -> str:
+    return f"{values.mean():{form}}" + (f" ± {values.std():{form}}" if len(values) > 1 else "")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The committed weights: the classifier reads, the autoencoder is sharp, the diffusion model and the generator draw."""
+
+import pytest
+import torch
+
+from comfyui_stylegan_fusion import load_generator
+from comfyui_stylegan_fusion.miniature import WEIGHTS
+from comfyui_stylegan_fusion.miniature.classifier import load_classifier
+from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
+from comfyui_stylegan_fusion.miniature.metrics import diversity, frechet_distance
+from comfyui_stylegan_fusion.miniature.renderer import render
+from comfyui_stylegan_fusion.miniature.resumable import edge_loss, seeded
+from comfyui_stylegan_fusion.miniature.train_classifier import blurred
+from comfyui_stylegan_fusion.stylegan import sample_z
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return load_classifier()
+
+
+@pytest.fixture(scope="module")
+def diffusion():
+    from comfyui_stylegan_fusion.sds.diffusers_prior import StableDiffusion
+
+    return StableDiffusion.load(WEIGHTS / "diffusion")
+
+
+def test_all_weights_together_stay_small():
+    assert sum(file.stat().st_size for file in WEIGHTS.rglob("*.safetensors")) <= 24e6
+
+
+def test_the_classifier_reads_new_renders_and_soft_ones(judge):
+    factors = sample_factors(300, seeded(800))
+    images = render(factors)
+    for pictures in (images, blurred(images, torch.full([300], 1.5))):
+        seen = judge.read(pictures)
+        assert (seen.domain.argmax(1) == factors.domain).float().mean() > 0.98
+        assert (seen.background - factors.background).abs().mean() < 0.05
+        assert (seen.position[:, 0] - factors.x).abs().mean() < 0.03
+
+
+def test_distances_order_known_mixtures_and_blurs(judge):
+    def features(images):
+        return judge.read(images).features
+
+    fox, person = (render(sample_factors(300, seeded(801, i), name)) for i, name in enumerate(("fox", "person")))
+    reference = features(render(sample_factors(300, seeded(802), "fox")))
+    for series in (
+        [torch.cat([person[: 3 * p], fox[3 * p :]]) for p in (0, 25, 50, 100)],
+        [blurred(fox, torch.full([300], s)) for s in (0.0, 1.0, 2.0, 4.0)],
+    ):
+        distances = [frechet_distance(features(images), reference) for images in series]
+        assert distances == sorted(distances)
+
+
+@torch.no_grad()
+def test_the_autoencoder_is_sharp(diffusion):
+    images = render(sample_factors(60, seeded(803)))
+    back = diffusion.vae.decode(diffusion.vae.encode(images).latent_dist.mode()).sample
+    assert (back - images).abs().mean() < 0.06
+    assert edge_loss(back, images) < 0.5 * edge_loss(blurred(images, torch.full([60], 1.0)), images)
+
+
+@torch.no_grad()
+def test_the_diffusion_model_draws_every_domain_it_is_asked_for(diffusion, judge):
+    from diffusers import DDIMScheduler
+
+    from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior
+
+    scheduler = DDIMScheduler.from_config(diffusion.scheduler.config)
+    scheduler.set_timesteps(12)
+    for index, domain in enumerate(DOMAINS):
+        prior = DiffusersPrior(diffusion, f"a portrait of a {domain}", guidance_scale=4.0)
+        z = torch.randn(10, 4, 16, 16, generator=seeded(804, index))
+        for t in scheduler.timesteps:
+            z = scheduler.step(prior.guided(z, t.item() / 999), t, z).prev_sample
+        pictures = diffusion.vae.decode(z / diffusion.vae.config.scaling_factor).sample
+        assert (judge.read(pictures).domain.argmax(1) == index).sum() >= 9, domain
+
+
+@torch.no_grad()
+def test_the_generator_draws_varied_persons(judge):
+    generator = load_generator("miniature")
+    images = generator(sample_z(generator.z_dim, 300, seed=5)).clamp(-1, 1)
+    seen, real = judge.read(images), judge.read(render(sample_factors(300, seeded(805), "person")))
+    assert (seen.domain.argmax(1) == DOMAINS.index("person")).float().mean() > 0.97
+    assert diversity(seen.features) > 0.85 * diversity(real.features)
+    sharpness = [pictures.diff(dim=-1).abs().mean() for pictures in (images, render(sample_factors(300, seeded(805), "person")))]
+    assert sharpness[0] > 0.8 * sharpness[1]

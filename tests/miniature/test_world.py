@@ -1,0 +1,124 @@
+"""The renderer, its factors and captions, and the measures that judge pictures of it."""
+
+import pytest
+import torch
+
+from comfyui_stylegan_fusion.miniature.factors import COUNT, DOMAINS, captions, factors_from_uniform, sample_factors
+from comfyui_stylegan_fusion.miniature.metrics import diversity, frechet_distance
+from comfyui_stylegan_fusion.miniature.renderer import render
+from comfyui_stylegan_fusion.miniature.resumable import seeded, train
+from comfyui_stylegan_fusion.miniature.train_classifier import blurred, damaged, recompressed
+
+
+def portrait(domain="person", **changes):
+    """One portrait with every factor in the middle of its range, and `changes`."""
+    factors = factors_from_uniform(torch.full([1, COUNT], 0.5), torch.tensor([DOMAINS.index(domain)]))
+    for name, value in changes.items():
+        setattr(factors, name, torch.as_tensor(value, dtype=getattr(factors, name).dtype).reshape_as(getattr(factors, name)))
+    return factors
+
+
+def test_portraits_are_pictures_of_the_stated_size_and_range():
+    images = render(sample_factors(24, seeded(1)))
+    assert images.shape == (24, 3, 64, 64)
+    assert images.min() >= -1 and images.max() <= 1
+    assert render(sample_factors(2, seeded(1)), resolution=32).shape == (2, 3, 32, 32)
+
+
+def test_every_domain_looks_different_with_the_same_factors():
+    images = torch.cat([render(portrait(domain)) for domain in DOMAINS])
+    assert torch.pdist(images.flatten(1)).min() > 10
+
+
+def test_a_portrait_depends_only_on_its_own_factors():
+    factors = sample_factors(12, seeded(2))
+    torch.testing.assert_close(render(factors)[5:7], render(factors[slice(5, 7)]))
+
+
+def test_position_moves_the_head_and_background_colours_the_corner():
+    centre, moved = render(portrait(x=0.0)), render(portrait(x=0.25))
+    torch.testing.assert_close(moved[..., 10:40, 16:60], centre[..., 10:40, 8:52], atol=0.35, rtol=0)
+    corner = render(portrait(background=[0.2, 0.4, 0.6]))[0, :, 0, 0]
+    assert corner.argsort().tolist() == [0, 1, 2]
+
+
+def test_edges_are_soft_over_about_one_pixel():
+    row = render(portrait(background=[1.0, 1.0, 1.0], hair=0, surface=[0.0, 0.0, 0.0]))[0, 0, 30]
+    steps = row.diff().abs()
+    assert 0.05 < steps.max() < 1.9  # a hard edge would jump by 2 at once
+
+
+def test_captions_name_the_domain_and_never_what_is_not_there():
+    factors = sample_factors(300, seeded(3))
+    for i, line in enumerate(captions(factors, seeded(4))):
+        assert f" {DOMAINS[factors.domain[i]]}" in f" {line}"
+        assert ("glasses" in line) <= (factors.accessory[i] == 1).item()
+        assert ("smiling" in line) <= (factors.smile[i] > 0).item()
+        assert "a orange" not in line
+
+
+def test_factors_refuse_unknown_domains_and_shapes():
+    with pytest.raises(ValueError, match="no domain 'dog'.*person, cat"):
+        sample_factors(1, seeded(0), "dog")
+    with pytest.raises(ValueError, match=r"\[B, 29\]"):
+        factors_from_uniform(torch.rand(2, 3), torch.zeros(2, dtype=torch.long))
+
+
+def test_frechet_distance_of_gaussians_has_its_closed_form():
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(200_000, 3, generator=generator)
+    scale, shift = torch.tensor([1.0, 2.0, 0.5]), torch.tensor([0.0, 1.0, -2.0])
+    b = torch.randn(200_000, 3, generator=generator) * scale + shift
+    expected = shift.square().sum() + (1 - scale).square().sum()  # diagonal covariances commute
+    assert frechet_distance(a, b) == pytest.approx(expected.item(), rel=0.02)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+
+
+def test_diversity_is_the_mean_distance_of_pairs():
+    assert diversity(torch.tensor([[0.0], [1.0], [3.0]])) == pytest.approx((1 + 3 + 2) / 3)
+
+
+def test_blur_keeps_flat_pictures_and_matches_a_gaussian():
+    flat = torch.full([1, 3, 16, 16], 0.3)
+    torch.testing.assert_close(blurred(flat, torch.tensor([2.0])), flat)
+    spike = torch.zeros(1, 1, 33, 33)
+    spike[..., 16, 16] = 1
+    out = blurred(spike, torch.tensor([1.5]))[0, 0]
+    x = torch.arange(33) - 16.0
+    variance = (out.sum(0) * x.square()).sum()
+    assert variance == pytest.approx(1.5**2, rel=0.02)
+
+
+def test_recompression_and_damage_stay_in_range_and_recolour_the_labels():
+    factors = sample_factors(16, seeded(5))
+    images = render(factors)
+    assert 0 < (recompressed(images[0], 20) - images[0]).abs().mean() < 0.2
+    out, background, surface = damaged(images, factors, seeded(6))
+    assert out.abs().max() <= 1
+    changed = (background - factors.background).abs().amax(1) > 1e-6
+    assert 0 < changed.sum() < 16 and surface.shape == (16, 3)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path):
+    def run(folder, steps_at_once):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(4, 1)
+        optimizer = torch.optim.Adam(model.parameters(), 0.01)
+
+        def step(i):
+            if steps_at_once and i == steps_at_once.pop(0):
+                raise KeyboardInterrupt
+            x = torch.randn(8, 4, generator=seeded(1, i))
+            optimizer.zero_grad()
+            loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
+            loss.backward()
+            optimizer.step()
+            return {"loss": loss.item()}
+
+        train(folder, {"model": model, "optimizer": optimizer}, step, 20, save_every=0)
+        return model.weight
+
+    whole = run(tmp_path / "whole", [])
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", [-1] * 7 + [7])
+    torch.testing.assert_close(run(tmp_path / "parts", []), whole, rtol=0, atol=0)
