@@ -1,12 +1,11 @@
 """Does the classifier judge rightly? Its distances must order known damages, and it must still read damaged pictures.
 
-    python benchmarks/judge.py [--samples 2000]
+python benchmarks/judge.py [--samples 2000]
 """
 
 import argparse
 
 import torch
-
 from comfyui_stylegan_fusion.miniature.classifier import load_classifier
 from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
 from comfyui_stylegan_fusion.miniature.metrics import frechet_distance
@@ -34,11 +33,15 @@ def main():
     print("Fréchet distance to 2000 other rendered foxes, and how many pictures are read as foxes\n")
     print("| series | " + " | ".join(f"step {i}" for i in range(5)) + " |\n|---|" + "---|" * 5)
     series = {
-        "foxes blurred by 0, 0.5, 1, 2, 4 pixels": [blurred(fox, torch.full([count], s)) for s in (0.0, 0.5, 1.0, 2.0, 4.0)],
+        "foxes blurred by 0, 0.5, 1, 2, 4 pixels": [
+            blurred(fox, torch.full([count], s)) for s in (0.0, 0.5, 1.0, 2.0, 4.0)
+        ],
         "0, 10, 25, 50, 100 % of the set are persons": [
             torch.cat([person[: int(p * count)], fox[int(p * count) :]]) for p in (0.0, 0.1, 0.25, 0.5, 1.0)
         ],
-        "each picture 0, 10, 25, 50, 100 % blended into a person": [torch.lerp(fox, person, p) for p in (0.0, 0.1, 0.25, 0.5, 1.0)],
+        "each picture 0, 10, 25, 50, 100 % blended into a person": [
+            torch.lerp(fox, person, p) for p in (0.0, 0.1, 0.25, 0.5, 1.0)
+        ],
         "noise of 0, 0.1, 0.2, 0.4, 0.8": [
             fox + s * torch.randn(fox.shape, generator=seeded(1)) for s in (0.0, 0.1, 0.2, 0.4, 0.8)
         ],
@@ -48,7 +51,9 @@ def main():
         print(f"| {name} | " + " | ".join(cells) + " |")
     print("\n| renders of | " + " | ".join(DOMAINS) + " |\n|---|" + "---|" * len(DOMAINS))
     print("| distance to foxes | " + " | ".join(f"{distance(pictures[name]):.1f}" for name in DOMAINS) + " |")
-    accuracy = [(judge.read(images).domain.argmax(1) == i).float().mean().item() for i, images in enumerate(pictures.values())]
+    accuracy = [
+        (judge.read(images).domain.argmax(1) == i).float().mean().item() for i, images in enumerate(pictures.values())
+    ]
     print("| read rightly | " + " | ".join(f"{value:.1%}" for value in accuracy) + " |")
 
 

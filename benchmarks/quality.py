@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-
 from comfyui_stylegan_fusion import load_generator, save_generator, train_generator
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.classifier import load_classifier
@@ -34,7 +33,9 @@ def main():
     parser.add_argument("--targets", nargs="+", default=["fox", "robot"], choices=DOMAINS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, default=Path("training-runs/quality"))
-    parser.add_argument("--only", choices=[*VARIANTS, "diffusion"], help="do only this part of the work, print no table")
+    parser.add_argument(
+        "--only", choices=[*VARIANTS, "diffusion"], help="do only this part of the work, print no table"
+    )
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     judge = Judge(options.folder)
@@ -63,7 +64,9 @@ class Judge:
         path = self.folder / f"{target}-{variant.replace(' ', '-')}-{seed}.safetensors"
         if not path.exists():
             chosen = MINIATURE_SETTINGS
-            prior = DiffusersPrior(self.model, f"a portrait of a {target}", chosen.negative_prompt, chosen.guidance_scale)
+            prior = DiffusersPrior(
+                self.model, f"a portrait of a {target}", chosen.negative_prompt, chosen.guidance_scale
+            )
             weight = chosen.directional_weight if variant == "demo" else 0.0
             regularizers = (DirectionalRegularizer(weight),) if weight else ()
             settings = replace(chosen.training, seed=seed)
@@ -105,7 +108,15 @@ class Judge:
         path = self.folder / f"{name}.readings.pt"
         if not path.exists():
             seen = self.classifier.read(make())
-            torch.save({"features": seen.features, "domain": seen.domain, "background": seen.background, "position": seen.position}, path)
+            torch.save(
+                {
+                    "features": seen.features,
+                    "domain": seen.domain,
+                    "background": seen.background,
+                    "position": seen.position,
+                },
+                path,
+            )
         return torch.load(path, weights_only=True)
 
 
@@ -121,7 +132,9 @@ def print_tables(judge: Judge, targets: list[str], seeds: list[int]) -> None:
         def row(label, sets, goal=goal, start=start):
             distances = torch.tensor([frechet_distance(s["features"], goal) for s in sets])
             spreads = torch.tensor([diversity(s["features"]) / diversity(goal) for s in sets])
-            print(f"| {label} | {_cell(distances, '.1f')} | {_cell(distances / start, '.1%')} | {_cell(spreads, '.0%')} |")
+            print(
+                f"| {label} | {_cell(distances, '.1f')} | {_cell(distances / start, '.1%')} | {_cell(spreads, '.0%')} |"
+            )
 
         print(f"| **person to {target}** | | | |")
         row("frozen generator", [frozen])

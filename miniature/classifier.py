@@ -63,7 +63,9 @@ class Classifier(nn.Module):
     def read(self, images: Tensor, batch_size: int = 250) -> Readings:
         """Readings of any number of pictures, without gradients."""
         parts = [self(chunk) for chunk in images.split(batch_size)]
-        return Readings(**{name: torch.cat([getattr(part, name) for part in parts]) for name in ("features", *READINGS)})
+        return Readings(
+            **{name: torch.cat([getattr(part, name) for part in parts]) for name in ("features", *READINGS)}
+        )
 
 
 def _conv(inputs, outputs, stride=1):

@@ -115,7 +115,12 @@ def _glasses(c: _Canvas, y, spread, radius=0.16):
     for side in (-1, 1):
         ring = c.ellipse(c.turn.flatten() + side * spread, y, radius, radius * 0.92).abs() - 0.022
         c.paint(ring, DARK, wear, shaded=False)
-    c.paint(c.line(c.turn.flatten() - spread + radius, y, c.turn.flatten() + spread - radius, y, 0.02), DARK, wear, shaded=False)
+    c.paint(
+        c.line(c.turn.flatten() - spread + radius, y, c.turn.flatten() + spread - radius, y, 0.02),
+        DARK,
+        wear,
+        shaded=False,
+    )
 
 
 def _hat(c: _Canvas, y, width):
@@ -135,7 +140,11 @@ def _eye(c: _Canvas, x, y, rx, ry, iris=0.6, pupil=0.5, slit=False, white=WHITE)
     inside = c.ellipse(x, y, rx, ry)
     c.paint(torch.maximum(c.ellipse(gaze, y, radius, radius), inside), f.eye_colour, shaded=False)
     narrow = 0.35 if slit else 1.0
-    c.paint(torch.maximum(c.ellipse(gaze, y, radius * pupil * narrow, radius * pupil * (1.5 if slit else 1)), inside), DARK, shaded=False)
+    c.paint(
+        torch.maximum(c.ellipse(gaze, y, radius * pupil * narrow, radius * pupil * (1.5 if slit else 1)), inside),
+        DARK,
+        shaded=False,
+    )
     c.paint(c.ellipse(gaze - 0.03, y - 0.035, 0.022, 0.022), WHITE, shaded=False)
 
 
@@ -235,7 +244,8 @@ def _fox(c: _Canvas):
         c.paint(c.triangle(*(inner if side > 0 else (inner[0], inner[2], inner[1]))), pale * 0.8)
         c.paint(c.triangle(*(high if side > 0 else (high[0], high[2], high[1]))), (0.16, 0.11, 0.11))
     head = torch.maximum(
-        c.ellipse(0, -0.04, 0.58, 0.56), c.triangle((-0.62, -0.7), (0.62, -0.7), (0.62, -0.02), (x + 0.1, 0.66), (x - 0.1, 0.66), (-0.62, -0.02))
+        c.ellipse(0, -0.04, 0.58, 0.56),
+        c.triangle((-0.62, -0.7), (0.62, -0.7), (0.62, -0.02), (x + 0.1, 0.66), (x - 0.1, 0.66), (-0.62, -0.02)),
     )
     c.paint(head, fur)
     for side in (-1, 1):

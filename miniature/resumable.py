@@ -43,7 +43,9 @@ def train(
         log.info("%s: going on at step %d of %d", folder.name, start, steps)
 
     def save(done):
-        torch.save({"step": done, **{name: part.state_dict() for name, part in parts.items()}}, path.with_suffix(".tmp"))
+        torch.save(
+            {"step": done, **{name: part.state_dict() for name, part in parts.items()}}, path.with_suffix(".tmp")
+        )
         os.replace(path.with_suffix(".tmp"), path)
 
     saved = began = time.monotonic()
@@ -53,7 +55,14 @@ def train(
             sums[name] = sums.get(name, 0.0) + float(value) / log_every
         if (i + 1) % log_every == 0:
             pace = (time.monotonic() - began) / (i + 1 - start)
-            log.info("%s %d/%d (%.2f s a step) %s", folder.name, i + 1, steps, pace, {k: round(v, 4) for k, v in sums.items()})
+            log.info(
+                "%s %d/%d (%.2f s a step) %s",
+                folder.name,
+                i + 1,
+                steps,
+                pace,
+                {k: round(v, 4) for k, v in sums.items()},
+            )
             sums.clear()
         if time.monotonic() - saved > save_every:
             save(i + 1)
@@ -87,5 +96,8 @@ def save_weights(module: torch.nn.Module, path: Path, config: dict | None = None
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {name: value.half().contiguous() if value.is_floating_point() else value for name, value in module.state_dict().items()}
+    state = {
+        name: value.half().contiguous() if value.is_floating_point() else value
+        for name, value in module.state_dict().items()
+    }
     save_file(state, path, {"config": json.dumps(config), "format": "pt"} if config else {"format": "pt"})

@@ -29,7 +29,9 @@ def new_tokenizer(folder: Path):
         (line.replace(",", " ,") for line in lines),
         BpeTrainer(vocab_size=2000, min_frequency=2, end_of_word_suffix="</w>", show_progress=False),
     )
-    merges = [pair if isinstance(pair, list) else pair.split(" ") for pair in json.loads(learner.to_str())["model"]["merges"]]
+    merges = [
+        pair if isinstance(pair, list) else pair.split(" ") for pair in json.loads(learner.to_str())["model"]["merges"]
+    ]
     letters = string.ascii_lowercase + string.digits + string.punctuation
     words = [*letters, *(letter + "</w>" for letter in letters), *dict.fromkeys(a + b for a, b in merges)]
     words = [*dict.fromkeys(words), START, END]

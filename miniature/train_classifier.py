@@ -76,14 +76,19 @@ def damaged(images: Tensor, factors: Factors, random: torch.Generator) -> tuple[
     def seen(colour):
         return (((colour * 2 - 1) * gain + offset).clamp(-1, 1) + 1) / 2
 
-    images = torch.lerp(images, blurred(images, 2.0 * torch.rand(len(images), generator=random)), chance(0.5)[:, :, None, None])
+    images = torch.lerp(
+        images, blurred(images, 2.0 * torch.rand(len(images), generator=random)), chance(0.5)[:, :, None, None]
+    )
     small = F.interpolate(images, scale_factor=0.5, mode="area")
     images = torch.lerp(images, F.interpolate(small, scale_factor=2, mode="bilinear"), chance(0.15)[:, :, None, None])
     images = images.clamp(-1, 1)
     for i in torch.nonzero(chance(0.25)[:, 0])[:, 0].tolist():
         quality = int(torch.randint(15, 90, [1], generator=random))
         images[i] = recompressed(images[i], quality)
-    noise = torch.randn(images.shape, generator=random) * (chance(0.4) * 0.2 * torch.rand(len(images), 1, generator=random))[:, :, None, None]
+    noise = (
+        torch.randn(images.shape, generator=random)
+        * (chance(0.4) * 0.2 * torch.rand(len(images), 1, generator=random))[:, :, None, None]
+    )
     return (images + noise).clamp(-1, 1), seen(factors.background), seen(factors.surface)
 
 

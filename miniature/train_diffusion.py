@@ -68,8 +68,12 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     average = torch.nn.ModuleDict({"unet": new_unet(), "text": new_text_encoder(len(tokenizer))})
     average.load_state_dict(parts.state_dict())
     optimizer = torch.optim.AdamW(parts.parameters(), 6e-4, betas=(0.9, 0.99), weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-4, total_steps=steps + 1, pct_start=0.05, final_div_factor=20)
-    betas = torch.linspace(SCHEDULER["beta_start"] ** 0.5, SCHEDULER["beta_end"] ** 0.5, 1000, dtype=torch.float64).square()
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 6e-4, total_steps=steps + 1, pct_start=0.05, final_div_factor=20
+    )
+    betas = torch.linspace(
+        SCHEDULER["beta_start"] ** 0.5, SCHEDULER["beta_end"] ** 0.5, 1000, dtype=torch.float64
+    ).square()
     abar = (1 - betas).cumprod(0).float()
 
     def step(i):
@@ -78,7 +82,9 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
         lines = captions(factors[rows], random)
         dropped = torch.rand(BATCH, generator=random) < CAPTION_DROPOUT
         lines = ["" if drop else line for line, drop in zip(lines, dropped, strict=True)]
-        tokens = tokenizer(lines, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt").input_ids
+        tokens = tokenizer(
+            lines, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
+        ).input_ids
         t = torch.randint(1000, [BATCH], generator=random)
         noise = torch.randn(latents[rows].shape, generator=random)
         signal = abar[t][:, None, None, None]
@@ -111,7 +117,9 @@ def _latents(folder: Path, vae_folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         chunks = []
         for start in range(0, IMAGES, 100):
-            chunks.append(vae.encode(render(factors[slice(start, start + 100)])).latent_dist.mode() * vae.config.scaling_factor)
+            chunks.append(
+                vae.encode(render(factors[slice(start, start + 100)])).latent_dist.mode() * vae.config.scaling_factor
+            )
             if start % 6000 == 0:
                 log.info("encoded %d of %d renders", start, IMAGES)
         torch.save(torch.cat(chunks), path)
@@ -120,10 +128,15 @@ def _latents(folder: Path, vae_folder: Path):
 
 def export(models, folder: Path) -> None:
     """Write UNet, text encoder, scheduler and index in the layout of diffusers."""
-    for name, module, file in (("unet", models["unet"], "diffusion_pytorch_model"), ("text_encoder", models["text"], "model")):
+    for name, module, file in (
+        ("unet", models["unet"], "diffusion_pytorch_model"),
+        ("text_encoder", models["text"], "model"),
+    ):
         save_weights(module, folder / name / f"{file}.safetensors")
         config = dict(module.config.items()) if name == "unet" else module.config.to_diff_dict()
-        config = {key: value for key, value in config.items() if key not in ("_name_or_path", "dtype", "transformers_version")}
+        config = {
+            key: value for key, value in config.items() if key not in ("_name_or_path", "dtype", "transformers_version")
+        }
         kind = {"_class_name": "UNet2DConditionModel"} if name == "unet" else {"architectures": ["CLIPTextModel"]}
         _write_json(folder / name / "config.json", {**kind, **config})
     _write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)

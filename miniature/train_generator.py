@@ -30,9 +30,9 @@ from .factors import (
 from .renderer import render
 from .resumable import edge_loss, exponential_average, seeded, train
 
-STEPS, BATCH = 8000, 16
-# Warm start: up to these shares of the steps, pictures of this side in batches of this size; then the discriminator joins.
-WARM = ((0.3, 16, 48), (0.48, 32, 32), (0.6, 64, 16))
+STEPS, BATCH = 6000, 16
+# Warm start: up to these steps, pictures of this side in batches of this size; then the discriminator joins.
+WARM = ((2000, 16, 48), (3100, 32, 32), (4000, 64, 16))
 R1_EVERY, R1_GAMMA = 8, 0.5
 CONFIG = GeneratorConfig(resolution=64, z_dim=128, w_dim=128, mapping_layers=4, channel_base=3072, channel_max=128)
 _SEED = 104
@@ -75,7 +75,9 @@ def _warm_mapping(mapping, steps: int = 8000) -> None:
     through the pictures takes hours."""
     head = nn.Linear(mapping.config.w_dim, _described(persons_of(torch.zeros(2, CONFIG.z_dim))).shape[1])
     # The learning rate multiplier of 0.01 is made for runs a thousand times as long.
-    optimizer = torch.optim.Adam([{"params": mapping.parameters(), "lr": 0.2}, {"params": head.parameters(), "lr": 2e-3}])
+    optimizer = torch.optim.Adam(
+        [{"params": mapping.parameters(), "lr": 0.2}, {"params": head.parameters(), "lr": 2e-3}]
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: max(0.02, 1 - i / steps))
     for i in range(steps):
         z = torch.randn(256, CONFIG.z_dim, generator=seeded(_SEED, 1, i))
@@ -96,7 +98,9 @@ def _described(f: Factors) -> Tensor:
                (f.eye_size - 1) / 0.13, (f.ear_size - 1) / 0.13, f.smile / 0.58, (f.mouth_open - 0.5) / 0.29]  # fmt: skip
     colours = [f.background, f.surface, f.hair_colour, f.eye_colour, f.clothes]
     choices = [F.one_hot(f.hair, len(HAIR_STYLES)), F.one_hot(f.accessory, len(ACCESSORIES))]
-    return torch.cat([torch.stack(columns, 1), *((c - 0.5) / 0.25 for c in colours), *(2.0 * c - 1 for c in choices)], 1)
+    return torch.cat(
+        [torch.stack(columns, 1), *((c - 0.5) / 0.25 for c in colours), *(2.0 * c - 1 for c in choices)], 1
+    )
 
 
 def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
@@ -112,11 +116,11 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     ]
     optimizer = torch.optim.Adam(groups, betas=(0.5, 0.99))
     critic_optimizer = torch.optim.Adam(critic.parameters(), 1e-3, betas=(0.0, 0.99))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min(1.0, i / 100) * (1 if i < 0.75 * steps else max(0.1, 4 * (1 - i / steps))))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: _learning_rate(i, steps))
 
     def step(i):
         random = seeded(_SEED, i)
-        side, batch = next(((side, batch) for share, side, batch in WARM if i < share * steps), (None, BATCH))
+        side, batch = next(((side, batch) for end, side, batch in WARM if i < end), (None, BATCH))
         z = torch.randn(batch, CONFIG.z_dim, generator=random)
         real = render(persons_of(z))
         ws = generator.mapping(z)
@@ -164,6 +168,13 @@ def export(generator: Generator, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"name": "miniature person", "license": "MIT", "source": "trained from scratch on rendered portraits"}
     save_generator(generator.half(), path, metadata)
+
+
+def _learning_rate(step: int, steps: int) -> float:
+    """Factor of the learning rate: rising at first, halved for the discriminator's part, falling in its second half."""
+    if step < WARM[-1][0]:
+        return min(1.0, step / 100)
+    return 0.5 * min(1.0, max(0.05, 2 * (1 - (step - WARM[-1][0]) / max(1, steps - WARM[-1][0]))))
 
 
 def _synthesize(synthesis, ws: Tensor, side: int) -> Tensor:

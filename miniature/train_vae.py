@@ -38,7 +38,9 @@ def new_vae():
 def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     torch.manual_seed(_SEED)
     vae, average, critic = new_vae(), new_vae(), _patch_critic()
-    with torch.no_grad():  # a small constant latent noise: a larger one at the start teaches the decoder to ignore the latents
+    with (
+        torch.no_grad()
+    ):  # a small constant latent noise: a larger one at the start teaches the decoder to ignore the latents
         vae.quant_conv.weight[4:] = 0
         vae.quant_conv.bias[4:] = 2 * math.log(LATENT_NOISE)
     average.load_state_dict(vae.state_dict())

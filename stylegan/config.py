@@ -3,6 +3,17 @@
 from dataclasses import dataclass
 
 
+_LARGEST = {
+    "z_dim": 2**14,
+    "w_dim": 2**14,
+    "c_dim": 2**16,
+    "mapping_layers": 64,
+    "channel_base": 2**20,
+    "channel_max": 2**14,
+    "img_channels": 64,
+}  # far above every generator known, so that a damaged file asks for nothing absurd
+
+
 @dataclass(frozen=True)
 class GeneratorConfig:
     """Sizes of a StyleGAN2 generator. Raises ValueError naming the size that is out of range."""
@@ -18,20 +29,20 @@ class GeneratorConfig:
     conv_clamp: float | None = 256.0  # activations are clamped to this magnitude, for half precision
 
     def __post_init__(self):
-        if self.resolution not in (32, 64, 128, 256, 512, 1024):
-            raise ValueError(f"The resolution is {self.resolution}; it must be a power of two from 32 to 1024.")
-        for name in ("z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max", "img_channels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.c_dim < 0:
-            raise ValueError(f"c_dim is {self.c_dim}; it must be 0 (no class labels) or the width of the label.")
+        if type(self.resolution) is not int or self.resolution not in (32, 64, 128, 256, 512, 1024):
+            raise ValueError(f"The resolution is {self.resolution!r}; it must be a power of two from 32 to 1024.")
+        for name, largest in _LARGEST.items():
+            value, least = getattr(self, name), 0 if name == "c_dim" else 1
+            if type(value) is not int or not least <= value <= largest:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number from {least} to {largest}.")
         if self.channel_base < self.resolution:
             raise ValueError(
                 f"channel_base is {self.channel_base}, less than the resolution {self.resolution}: "
                 "the last layers would have no channels."
             )
-        if self.conv_clamp is not None and not self.conv_clamp > 0:
-            raise ValueError(f"conv_clamp is {self.conv_clamp}; it must be above 0, or None for no clamp.")
+        clamp = self.conv_clamp
+        if clamp is not None and not (isinstance(clamp, int | float) and clamp > 0):
+            raise ValueError(f"conv_clamp is {clamp!r}; it must be above 0, or None for no clamp.")
 
     @property
     def resolutions(self) -> list[int]:

@@ -4,12 +4,19 @@ Weights are stored as drawn from N(0, 1) / lr_multiplier and scaled when used, s
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU of slope 0.2
+
+
+def full_precision(x: Tensor) -> AbstractContextManager:
+    """Within it, autocast leaves float32 alone: for what is small to compute and needs all its digits."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def normalize_second_moment(x: Tensor) -> Tensor:
@@ -28,7 +35,8 @@ def upsample(images: Tensor, kernel: Tensor) -> Tensor:
     """Images [B, C, H, W] to [B, C, 2H, 2W]: zeros between the pixels, then the low-pass `kernel` with gain 4."""
     channels = images.shape[1]
     weight = (4 * kernel).to(images.dtype).expand(channels, 1, 4, 4)
-    return F.conv_transpose2d(images, weight, stride=2, padding=1, groups=channels)
+    with full_precision(images):
+        return F.conv_transpose2d(images, weight, stride=2, padding=1, groups=channels)
 
 
 def leaky_relu(x: Tensor, clamp: float | None = None) -> Tensor:
@@ -38,7 +46,7 @@ def leaky_relu(x: Tensor, clamp: float | None = None) -> Tensor:
 
 
 class FullyConnected(nn.Module):
-    """Linear layer [.., in] -> [.., out]; `activate` adds the leaky ReLU."""
+    """Linear layer [.., in] -> [.., out] in float32, under autocast too; `activate` adds the leaky ReLU."""
 
     def __init__(
         self,
@@ -56,7 +64,8 @@ class FullyConnected(nn.Module):
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+        with full_precision(x):
+            x = F.linear(x.float(), self.weight.float() * self.weight_gain, self.bias.float() * self.bias_gain)
         return leaky_relu(x) if self.activate else x
 
 
@@ -71,15 +80,17 @@ def modulated_conv2d(
 
     x [B, I, H, W], weight [O, I, k, k], styles [B, I] -> [B, O, H, W], or [B, O, 2H, 2W] with the FIR kernel of an
     upsampling layer. Scaling input and output instead of the kernel gives the same result from one shared convolution.
-    Scales are computed in float32, and large styles are divided out first, so that half precision does not overflow.
     """
     if demodulate:
-        styles32, weight32 = styles.float(), weight.float()
-        styles32 = styles32 / (styles32.abs().amax(dim=1, keepdim=True) + 1e-8)
-        weight = (weight32 * weight32.square().mean(dim=[1, 2, 3], keepdim=True).add(1e-8).rsqrt()).to(weight.dtype)
-        norm = styles32.square() @ weight.float().square().sum(dim=[2, 3]).t()
-        scale = (norm + 1e-8).rsqrt()[:, :, None, None].to(x.dtype)
-        styles = styles32.to(styles.dtype)
+        # Demodulation cancels the size of a sample's styles and of an output's weights. Taken out beforehand, they keep
+        # half precision from overflowing: 512 channels within +-256 give at most 256 sqrt(9 * 512), 17 000. As they
+        # cancel, their own gradient is zero, and autograd need not follow them.
+        styles, weight = styles.float(), weight.float()
+        styles = styles / styles.detach().abs().amax(dim=1, keepdim=True).clamp_min(1e-8)
+        weight = weight * weight.detach().square().sum(dim=[1, 2, 3], keepdim=True).add(1e-8).rsqrt()
+        with full_precision(x):
+            norm = styles.square() @ weight.square().sum(dim=[2, 3]).t()
+        scale = (norm + 1e-8).rsqrt()[:, :, None, None]
     x = x * styles[:, :, None, None].to(x.dtype)
     if upsampling_kernel is None:
         x = F.conv2d(x, weight.to(x.dtype), padding=weight.shape[-1] // 2)

@@ -111,7 +111,10 @@ class SynthesisBlock(nn.Module):
         else:
             previous = config.channels(resolution // 2)
             self.convs = nn.ModuleList(
-                [SynthesisConv(config, previous, resolution, up=True), SynthesisConv(config, channels, resolution, up=False)]
+                [
+                    SynthesisConv(config, previous, resolution, up=True),
+                    SynthesisConv(config, channels, resolution, up=False),
+                ]
             )
         self.to_rgb = ToRGB(config, channels)
 

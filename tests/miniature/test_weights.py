@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from comfyui_stylegan_fusion import load_generator
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.classifier import load_classifier
@@ -64,9 +63,8 @@ def test_the_autoencoder_is_sharp(diffusion):
 
 @torch.no_grad()
 def test_the_diffusion_model_draws_every_domain_it_is_asked_for(diffusion, judge):
-    from diffusers import DDIMScheduler
-
     from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior
+    from diffusers import DDIMScheduler
 
     scheduler = DDIMScheduler.from_config(diffusion.scheduler.config)
     scheduler.set_timesteps(12)
@@ -86,5 +84,7 @@ def test_the_generator_draws_varied_persons(judge):
     seen, real = judge.read(images), judge.read(render(sample_factors(300, seeded(805), "person")))
     assert (seen.domain.argmax(1) == DOMAINS.index("person")).float().mean() > 0.97
     assert diversity(seen.features) > 0.85 * diversity(real.features)
-    sharpness = [pictures.diff(dim=-1).abs().mean() for pictures in (images, render(sample_factors(300, seeded(805), "person")))]
+    sharpness = [
+        pictures.diff(dim=-1).abs().mean() for pictures in (images, render(sample_factors(300, seeded(805), "person")))
+    ]
     assert sharpness[0] > 0.8 * sharpness[1]

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from comfyui_stylegan_fusion.miniature.factors import COUNT, DOMAINS, captions, factors_from_uniform, sample_factors
 from comfyui_stylegan_fusion.miniature.metrics import diversity, frechet_distance
 from comfyui_stylegan_fusion.miniature.renderer import render
@@ -14,7 +13,9 @@ def portrait(domain="person", **changes):
     """One portrait with every factor in the middle of its range, and `changes`."""
     factors = factors_from_uniform(torch.full([1, COUNT], 0.5), torch.tensor([DOMAINS.index(domain)]))
     for name, value in changes.items():
-        setattr(factors, name, torch.as_tensor(value, dtype=getattr(factors, name).dtype).reshape_as(getattr(factors, name)))
+        setattr(
+            factors, name, torch.as_tensor(value, dtype=getattr(factors, name).dtype).reshape_as(getattr(factors, name))
+        )
     return factors
 
 
