@@ -1,0 +1,25 @@
+"""The ComfyUI side: our nodes."""
+
+from comfy_api.v0_0_2 import ComfyExtension, io
+
+from . import files
+from .generators import LoadGenerator, SampleGenerator, SaveGenerator
+from .guidance import Directional, LayerSelect, Reconstruction, SDSGuidance
+from .miniature import LoadMiniature
+from .training import TrainGenerator
+
+
+class StyleGANFusionExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        files.register_folders()
+        return [
+            LoadGenerator,
+            SDSGuidance,
+            Directional,
+            Reconstruction,
+            LayerSelect,
+            TrainGenerator,
+            SampleGenerator,
+            SaveGenerator,
+            LoadMiniature,
+        ]

@@ -58,7 +58,7 @@ def save_generator(generator: Generator, path: str | Path, metadata: dict[str, s
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace the file at `path` by `data` in one step, through a temporary file in the same folder."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
         with temporary.open("xb") as file:
             file.write(data)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-
 _LARGEST = {
     "z_dim": 2**14,
     "w_dim": 2**14,

@@ -1,4 +1,6 @@
-"""The StyleGAN2 generator: mapping z -> w and synthesis w+ -> image with skip connections (arXiv 1912.04958, 2006.06676)."""
+"""The StyleGAN2 generator (arXiv 1912.04958, 2006.06676): mapping z -> w, and synthesis w+ -> image with skips."""
+
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,7 @@ class Mapping(nn.Module):
         width = config.z_dim + (config.w_dim if config.c_dim else 0)
         widths = [width] + [config.w_dim] * config.mapping_layers
         self.layers = nn.ModuleList(
-            FullyConnected(a, b, activate=True, lr_multiplier=0.01) for a, b in zip(widths, widths[1:], strict=False)
+            FullyConnected(a, b, activate=True, lr_multiplier=0.01) for a, b in itertools.pairwise(widths)
         )
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
 

@@ -1,0 +1,153 @@
+"""Nodes that load, save and sample generators."""
+
+import torch
+from comfy_api.v0_0_2 import io, ui
+
+from ..stylegan import NOISE_MODES, Generator, load_generator, read_metadata, sample_z, save_generator
+from . import files
+from .adapter import torch_device
+from .types import CATEGORY, GeneratorType, NamedGenerator
+
+
+def to_image(images: torch.Tensor) -> torch.Tensor:
+    """Images [B, 3, R, R] in [-1, 1] as the host's IMAGE [B, R, R, 3] in [0, 1]."""
+    return (images.clamp(-1, 1) + 1).div(2).movedim(1, -1).float().cpu()
+
+
+@torch.no_grad()
+def render_samples(generator: Generator, z: torch.Tensor, device, psi=1.0, cutoff=None, noise="const") -> torch.Tensor:
+    """Images [N, 3, R, R] of latents [N, z_dim], a few at a time on `device`; the generator goes back to where it was."""
+    home = next(generator.parameters()).device
+    generator.to(device)
+    try:
+        pieces = [
+            generator(part.to(device), truncation_psi=psi, truncation_cutoff=cutoff, noise=noise).cpu()
+            for part in z.split(8)
+        ]
+    finally:
+        generator.to(home)
+    return torch.cat(pieces)
+
+
+class LoadGenerator(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionLoadGenerator",
+            display_name="Load StyleGAN2",
+            category=CATEGORY,
+            description="Loads a StyleGAN2 generator from models/stylegan, or one that you adapted from output/stylegan.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=files.generator_names(),
+                    tooltip="A safetensors file in models/stylegan or, behind output/, in output/stylegan.",
+                )
+            ],
+            outputs=[
+                GeneratorType.Output(display_name="generator", tooltip="For Train Generator and Sample Generator.")
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file):
+        try:
+            files.generator_path(file)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, file):
+        status = files.generator_path(file).stat()
+        return f"{file} {status.st_mtime_ns} {status.st_size}"
+
+    @classmethod
+    def execute(cls, file) -> io.NodeOutput:
+        path = files.generator_path(file)
+        with torch.inference_mode(False):
+            generator = load_generator(path)
+        return io.NodeOutput(NamedGenerator(generator, file, read_metadata(path)))
+
+
+class SaveGenerator(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionSaveGenerator",
+            display_name="Save Generator",
+            category=CATEGORY,
+            description="Saves a generator as safetensors in output/stylegan, with its history as metadata. "
+            "Load StyleGAN2 loads it again.",
+            inputs=[
+                GeneratorType.Input("generator", tooltip="The generator to save."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="generator",
+                    tooltip="Name of the file in output/stylegan; a number is added. A / makes a sub-folder.",
+                ),
+            ],
+            outputs=[],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, generator, filename_prefix) -> io.NodeOutput:
+        path = files.new_path(filename_prefix)
+        kept = {key: value for key, value in generator.metadata.items() if key not in ("format", "config")}
+        save_generator(generator.generator, path, kept)
+        return io.NodeOutput(ui=ui.PreviewText(f"Saved as {path.relative_to(files.output_folder().parent.resolve())}"))
+
+
+class SampleGenerator(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionSampleGenerator",
+            display_name="Sample Generator",
+            category=CATEGORY,
+            description="Draws images with a generator: milliseconds each on a GPU.",
+            inputs=[
+                GeneratorType.Input("generator", tooltip="A loaded or an adapted generator."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**63 - 1,
+                    control_after_generate=True,
+                    tooltip="The same seed gives the same latents, also with an adapted generator: compare before and after.",
+                ),
+                io.Int.Input("count", default=16, min=1, max=4096, tooltip="Number of images."),
+                io.Float.Input(
+                    "truncation_psi",
+                    default=1.0,
+                    min=-2.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="Below 1 the images come nearer to the average: fewer oddities, less variety. 0.7 is common.",
+                ),
+                io.Int.Input(
+                    "truncation_cutoff",
+                    default=0,
+                    min=0,
+                    max=18,
+                    tooltip="Truncate only this many layers, from the coarse end. 0 truncates all.",
+                ),
+                io.Combo.Input(
+                    "noise",
+                    options=list(NOISE_MODES),
+                    default="const",
+                    tooltip="Fine detail: const is the same for every image, random is new each time, none is smooth.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="images")],
+        )
+
+    @classmethod
+    def execute(cls, generator, seed, count, truncation_psi, truncation_cutoff, noise) -> io.NodeOutput:
+        z = sample_z(generator.generator.z_dim, count, seed)
+        with torch.inference_mode(False):
+            images = render_samples(
+                generator.generator, z, torch_device(), truncation_psi, truncation_cutoff or None, noise
+            )
+        return io.NodeOutput(to_image(images))

@@ -1,0 +1,161 @@
+"""Nodes that say what to train towards: the critic, the regularizers, the layers."""
+
+from comfy_api.v0_0_2 import io
+
+from ..sds import AllLayers, DirectionalRegularizer, ManualLayers, ReconstructionRegularizer, TopKLayers
+from .types import CATEGORY, Guidance, GuidanceType, LayersType, RegularizerType
+
+
+class SDSGuidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionSDSGuidance",
+            display_name="SDS Guidance",
+            category=CATEGORY,
+            description="The diffusion model and the prompt that tell the generator what to draw (score distillation).",
+            inputs=[
+                io.Model.Input("model", tooltip="The diffusion model. LoRAs and other patches on it count."),
+                io.Vae.Input("vae", tooltip="The VAE of the same checkpoint."),
+                io.Conditioning.Input("positive", tooltip="What the generator shall draw."),
+                io.Conditioning.Input(
+                    "negative", tooltip="What it shall stay away from; encode an empty prompt for nothing."
+                ),
+                io.Float.Input(
+                    "guidance_scale",
+                    default=100.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.5,
+                    tooltip="How strongly the prompt pulls. 100 for Stable Diffusion (far above the 7 of sampling), "
+                    "7.5 for the miniature. Too high saturates the colours.",
+                ),
+                io.Float.Input(
+                    "t_min",
+                    default=0.01,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Lowest timestep, as a fraction of the schedule: 0 is clean.",
+                ),
+                io.Float.Input(
+                    "t_max",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Highest timestep, as a fraction: 1 is pure noise. About 0.3 changes the style, 0.5 and more the shape.",
+                ),
+                io.Int.Input(
+                    "image_size",
+                    default=0,
+                    min=0,
+                    max=2048,
+                    step=8,
+                    tooltip="Side in pixels of the picture that the diffusion model looks at. 0: the size it was trained on.",
+                ),
+            ],
+            outputs=[GuidanceType.Output(display_name="guidance")],
+        )
+
+    @classmethod
+    def execute(cls, model, vae, positive, negative, guidance_scale, t_min, t_max, image_size) -> io.NodeOutput:
+        if t_min > t_max:
+            raise ValueError(f"The timestep range {t_min} to {t_max} is empty; set t_min below t_max.")
+        return io.NodeOutput(Guidance(model, vae, positive, negative, guidance_scale, t_min, t_max, image_size))
+
+
+def _regularizer_inputs(default: float, tooltip: str) -> list:
+    return [
+        io.Float.Input("weight", default=default, min=0.0, max=100.0, step=0.05, tooltip=tooltip),
+        RegularizerType.Input("previous", optional=True, tooltip="Another regularizer, to use both."),
+    ]
+
+
+class Directional(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionDirectionalRegularizer",
+            display_name="Directional Regularizer",
+            category=CATEGORY,
+            description="Keeps each image close to what the generator drew before: background, position and variety stay.",
+            inputs=_regularizer_inputs(
+                1.0, "Strength. The paper uses 1 for faces and 0.5 for cats; higher stays closer to the original."
+            ),
+            outputs=[RegularizerType.Output(display_name="regularizer")],
+        )
+
+    @classmethod
+    def execute(cls, weight, previous=()) -> io.NodeOutput:
+        return io.NodeOutput((*previous, DirectionalRegularizer(weight)))
+
+
+class Reconstruction(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionReconstructionRegularizer",
+            display_name="Reconstruction Regularizer",
+            category=CATEGORY,
+            description="Keeps the denoised image close to the image before training. Used for cats in the paper.",
+            inputs=_regularizer_inputs(0.5, "Strength. Higher stays closer to the original."),
+            outputs=[RegularizerType.Output(display_name="regularizer")],
+        )
+
+    @classmethod
+    def execute(cls, weight, previous=()) -> io.NodeOutput:
+        return io.NodeOutput((*previous, ReconstructionRegularizer(weight)))
+
+
+class LayerSelect(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionLayerSelect",
+            display_name="Layer Select",
+            category=CATEGORY,
+            description="Chooses which layers of the generator may change. Fewer layers keep more and need more steps.",
+            inputs=[
+                io.Combo.Input(
+                    "mode",
+                    options=["top k", "list", "all"],
+                    default="top k",
+                    tooltip="top k: in each step the layers that matter most. list: the same ones always. all: no selection.",
+                ),
+                io.Int.Input(
+                    "k",
+                    default=3,
+                    min=1,
+                    max=17,
+                    tooltip="For top k: how many layers a step changes. A 1024-pixel generator has 17, a 64-pixel one 9.",
+                ),
+                io.Int.Input(
+                    "selection_steps",
+                    default=1,
+                    min=1,
+                    max=20,
+                    tooltip="For top k: steps of the search. 1 costs nothing; each further one costs one more evaluation.",
+                ),
+                io.String.Input(
+                    "layers",
+                    default="1, 2, 3",
+                    tooltip="For list: numbers of the layers with commas. 0 is the 4-pixel one, then two for each size.",
+                ),
+            ],
+            outputs=[LayersType.Output(display_name="selected layers")],
+        )
+
+    @classmethod
+    def execute(cls, mode, k, selection_steps, layers) -> io.NodeOutput:
+        if mode == "all":
+            return io.NodeOutput(AllLayers())
+        if mode == "top k":
+            return io.NodeOutput(TopKLayers(k, selection_steps))
+        try:
+            indices = tuple(int(part) for part in layers.replace(",", " ").split())
+        except ValueError:
+            raise ValueError(
+                f"The list of layers {layers!r} is not made of whole numbers; write for example 1, 2, 3."
+            ) from None
+        return io.NodeOutput(ManualLayers(indices))

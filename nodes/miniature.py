@@ -1,0 +1,35 @@
+"""The node that loads the miniature world."""
+
+import torch
+from comfy_api.v0_0_2 import io
+
+from ..miniature import load_generator
+from . import native_miniature
+from .types import CATEGORY, GeneratorType, NamedGenerator
+
+
+class LoadMiniature(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionLoadMiniature",
+            display_name="Load Miniature",
+            category=CATEGORY,
+            description="Loads a tiny Stable Diffusion and a generator of drawn persons that come with this pack: "
+            "everything else works on them in minutes, on any computer. It knows portraits of a person, cat, fox, robot, "
+            "zombie and doll, 64 pixels wide (an Empty Latent Image of 128 x 128 gives one).",
+            inputs=[],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="A diffusion model of the Stable Diffusion 1 family."),
+                io.Clip.Output(display_name="clip", tooltip="Knows a few hundred words."),
+                io.Vae.Output(display_name="vae"),
+                GeneratorType.Output(display_name="generator", tooltip="A StyleGAN2 of persons, 64 pixels wide."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        model, clip, vae = native_miniature.load_model(), native_miniature.load_clip(), native_miniature.load_vae()
+        with torch.inference_mode(False):
+            generator = NamedGenerator(load_generator("miniature"), "miniature", {"license": "MIT"})
+        return io.NodeOutput(model, clip, vae, generator)

@@ -1,0 +1,38 @@
+"""The types that travel between our nodes, and the schema helpers they share."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from comfy_api.v0_0_2 import io
+
+from ..stylegan import Generator
+
+CATEGORY = "StyleGAN Fusion"
+
+GeneratorType = io.Custom("STYLEGAN_FUSION_GENERATOR")
+GuidanceType = io.Custom("STYLEGAN_FUSION_GUIDANCE")
+RegularizerType = io.Custom("STYLEGAN_FUSION_REGULARIZER")
+LayersType = io.Custom("STYLEGAN_FUSION_LAYERS")
+
+
+@dataclass(frozen=True)
+class NamedGenerator:
+    """A generator as it travels through a graph. Nodes never change one: they pass on another."""
+
+    generator: Generator
+    name: str  # the file it came from, for metadata and messages
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What SDS Guidance gathers; the training node makes a prior of it when it runs."""
+
+    model: Any  # the host's MODEL
+    vae: Any  # the host's VAE
+    positive: Any  # the host's CONDITIONING
+    negative: Any
+    guidance_scale: float
+    t_min: float  # fractions of the schedule, 0 = clean, 1 = pure noise
+    t_max: float
+    image_size: int  # side in pixels of the image that the model looks at, 0 = the model's own
