@@ -46,7 +46,7 @@ def convolution_of_each(x, weight, styles, demodulate=True, up=False):
     for sample, kernel in zip(x[:, None], own_kernels(weight, styles, demodulate), strict=True):
         if up:  # a true convolution of the zero-inserted input, hence the flipped kernel, then the low-pass filter
             sharp = F.conv2d(zero_insertion(F.pad(sample, (1, 1, 1, 1))), kernel.flip([2, 3]), padding=1)
-            pieces.append(4 * low_pass(F.pad(sharp, (1, 1, 1, 1)))[..., 4:-2, 4:-2])
+            pieces.append(4 * low_pass(F.pad(sharp, (1, 1, 1, 1)))[..., 3:-3, 3:-3])
         else:
             pieces.append(F.conv2d(sample, kernel, padding=weight.shape[-1] // 2))
     return torch.cat(pieces)
