@@ -13,7 +13,7 @@ _PUBLIC = {
     "CheckpointError": ".stylegan",
 }
 
-__all__ = ["CheckpointError", "load_generator", "save_generator", "train_generator"]  # noqa: F822  (lazy, below)
+__all__ = ["CheckpointError", "load_generator", "save_generator", "train_generator"]
 
 
 def __getattr__(name):

@@ -135,7 +135,9 @@ def export(models, folder: Path) -> None:
         save_weights(module, folder / name / f"{file}.safetensors")
         config = dict(module.config.items()) if name == "unet" else module.config.to_diff_dict()
         config = {
-            key: value for key, value in config.items() if key not in ("_name_or_path", "dtype", "transformers_version")
+            key: value
+            for key, value in config.items()
+            if not key.startswith("_") and key not in ("dtype", "transformers_version")
         }
         kind = {"_class_name": "UNet2DConditionModel"} if name == "unet" else {"architectures": ["CLIPTextModel"]}
         _write_json(folder / name / "config.json", {**kind, **config})

@@ -15,8 +15,8 @@ from .factors import sample_factors
 from .renderer import render
 from .resumable import edge_loss, exponential_average, save_weights, seeded, train
 
-STEPS, BATCH = 2400, 12
-ADVERSARIAL_FROM = 0.7  # share of the steps after which the discriminator joins
+STEPS, BATCH = 6000, 12
+ADVERSARIAL_FROM = 0.6  # share of the steps after which the discriminator joins
 LATENT_NOISE = 0.05  # standard deviation of the posterior
 _SEED = 102
 
@@ -46,7 +46,7 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     average.load_state_dict(vae.state_dict())
     optimizer = torch.optim.AdamW(vae.parameters(), 1.5e-3, betas=(0.9, 0.99), weight_decay=1e-4)
     critic_optimizer = torch.optim.Adam(critic.parameters(), 5e-4, betas=(0.5, 0.99))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=steps + 1, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: _learning_rate(i / steps))
 
     def step(i):
         random = seeded(_SEED, i)
@@ -57,7 +57,7 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
             decoded = vae.decode(mean + noise).sample.float()
         parts = {
             "pixels": F.l1_loss(decoded, images) + F.mse_loss(decoded, images),
-            "edges": min(1.0, i / 500) * edge_loss(decoded, images),
+            "edges": min(2.0, i / 500) * edge_loss(decoded, images),
             "size": 1e-4 * mean.square().mean(),
         }
         optimizer.zero_grad()
@@ -66,7 +66,7 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
             critic_optimizer.zero_grad()
             critic_loss.backward()
             critic_optimizer.step()
-            parts["adversarial"] = -0.01 * critic(decoded).mean()
+            parts["adversarial"] = -0.02 * critic(decoded).mean()
         sum(parts.values()).backward()
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
@@ -83,13 +83,19 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     export(average, weights / "diffusion" / "vae")
 
 
+def _learning_rate(done: float) -> float:
+    """Factor of the learning rate at a share of the steps: a short rise, level to the middle, a cosine to nothing."""
+    return min(1.0, 20 * done) * (0.5 + 0.5 * math.cos(math.pi * max(0.0, 2 * done - 1)))
+
+
 @torch.no_grad()
 def export(vae, folder: Path) -> None:
     """Write the autoencoder in the layout of diffusers, with the scaling that gives its latents unit variance."""
     latents = vae.encode(render(sample_factors(256, seeded(_SEED, 0, 0)))).latent_dist.mode()
     vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 4))
     save_weights(vae, folder / "diffusion_pytorch_model.safetensors")
-    config = {name: value for name, value in vae.config.items() if not name.startswith("_name_or_path")}
+    # diffusers lists in an entry of this kind what it thinks was left at its default, and so would the scaling be.
+    config = {name: value for name, value in vae.config.items() if not name.startswith("_")}
     (folder / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL", **config}, indent=2) + "\n")
 
 

@@ -94,8 +94,7 @@ class SaveGenerator(io.ComfyNode):
     @classmethod
     def execute(cls, generator, filename_prefix) -> io.NodeOutput:
         path = files.new_path(filename_prefix)
-        kept = {key: value for key, value in generator.metadata.items() if key not in ("format", "config")}
-        save_generator(generator.generator, path, kept)
+        save_generator(generator.generator, path, generator.metadata)
         return io.NodeOutput(ui=ui.PreviewText(f"Saved as {path.relative_to(files.output_folder().parent.resolve())}"))
 
 

@@ -3,6 +3,7 @@
 from comfy_api.v0_0_2 import io
 
 from ..sds import AllLayers, DirectionalRegularizer, ManualLayers, ReconstructionRegularizer, TopKLayers
+from .prompt_text import prompt_behind
 from .types import CATEGORY, Guidance, GuidanceType, LayersType, RegularizerType
 
 
@@ -56,13 +57,28 @@ class SDSGuidance(io.ComfyNode):
                 ),
             ],
             outputs=[GuidanceType.Output(display_name="guidance")],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, model, vae, positive, negative, guidance_scale, t_min, t_max, image_size) -> io.NodeOutput:
         if t_min > t_max:
             raise ValueError(f"The timestep range {t_min} to {t_max} is empty; set t_min below t_max.")
-        return io.NodeOutput(Guidance(model, vae, positive, negative, guidance_scale, t_min, t_max, image_size))
+        graph, node = cls.hidden.prompt, cls.hidden.unique_id
+        return io.NodeOutput(
+            Guidance(
+                model=model,
+                vae=vae,
+                positive=positive,
+                negative=negative,
+                guidance_scale=guidance_scale,
+                t_min=t_min,
+                t_max=t_max,
+                image_size=image_size,
+                prompt=prompt_behind(graph, node, "positive"),
+                negative_prompt=prompt_behind(graph, node, "negative"),
+            )
+        )
 
 
 def _regularizer_inputs(default: float, tooltip: str) -> list:
@@ -152,10 +168,4 @@ class LayerSelect(io.ComfyNode):
             return io.NodeOutput(AllLayers())
         if mode == "top k":
             return io.NodeOutput(TopKLayers(k, selection_steps))
-        try:
-            indices = tuple(int(part) for part in layers.replace(",", " ").split())
-        except ValueError:
-            raise ValueError(
-                f"The list of layers {layers!r} is not made of whole numbers; write for example 1, 2, 3."
-            ) from None
-        return io.NodeOutput(ManualLayers(indices))
+        return io.NodeOutput(ManualLayers.parse(layers))

@@ -1,7 +1,5 @@
 """The node that trains."""
 
-import dataclasses
-import json
 import logging
 import time
 
@@ -9,7 +7,15 @@ import torch
 from comfy.utils import ProgressBar
 from comfy_api.v0_0_2 import io
 
-from ..sds import PARAMETER_GROUPS, AllLayers, Progress, TrainingStopped, TrainSettings, train_generator
+from ..sds import (
+    PARAMETER_GROUPS,
+    AllLayers,
+    Progress,
+    TrainingStopped,
+    TrainSettings,
+    train_generator,
+    training_metadata,
+)
 from ..sds.figures import loss_plot, sample_grid
 from ..stylegan import sample_z, save_generator
 from . import files
@@ -109,7 +115,16 @@ class TrainGenerator(io.ComfyNode):
         )
         prior = _prior(guidance)
         layers = layers or AllLayers()
-        metadata = _metadata(generator, guidance, settings, regularizer, layers)
+        metadata = training_metadata(
+            settings,
+            regularizer,
+            layers,
+            prompt=guidance.prompt,
+            negative_prompt=guidance.negative_prompt,
+            guidance_scale=guidance.guidance_scale,
+            source=generator.name,
+            source_metadata=generator.metadata,
+        )
         with torch.inference_mode(False):
             report = _Report(steps)
             try:
@@ -172,21 +187,6 @@ def _keep_and_raise(stopped: TrainingStopped, generator: NamedGenerator, metadat
     if cause is not None and type(cause).__name__ == "InterruptProcessingException":
         raise cause
     raise RuntimeError(f"{stopped} {where}") from cause
-
-
-def _metadata(generator, guidance, settings, regularizers, layers) -> dict[str, str]:
-    described = {
-        **dataclasses.asdict(settings),
-        "guidance_scale": guidance.guidance_scale,
-        "regularizers": {regularizer.name: regularizer.weight for regularizer in regularizers},
-        "layers": repr(layers),
-    }
-    return {
-        **generator.metadata,
-        "source": generator.name,
-        "seed": str(settings.seed),
-        "settings": json.dumps(described),
-    }
 
 
 def _as_image(picture) -> torch.Tensor:

@@ -36,3 +36,5 @@ class Guidance:
     t_min: float  # fractions of the schedule, 0 = clean, 1 = pure noise
     t_max: float
     image_size: int  # side in pixels of the image that the model looks at, 0 = the model's own
+    prompt: str  # the words behind positive, for metadata
+    negative_prompt: str

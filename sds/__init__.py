@@ -1,6 +1,7 @@
 """The method: score distillation from a text-to-image prior into a generator (arXiv 2212.04473)."""
 
 from .layers import AllLayers, LayerChoice, ManualLayers, TopKLayers
+from .metadata import training_metadata
 from .prior import Prior, timestep_index
 from .progress import (
     History,
@@ -36,4 +37,5 @@ __all__ = [
     "diversity",
     "timestep_index",
     "train_generator",
+    "training_metadata",
 ]

@@ -59,6 +59,17 @@ class ManualLayers:
         if not self.indices:
             raise ValueError("The list of layers is empty; name at least one layer index.")
 
+    @classmethod
+    def parse(cls, text: str) -> "ManualLayers":
+        """From indices written with commas or spaces. Raises ValueError when the text is anything else."""
+        try:
+            indices = tuple(int(part) for part in text.replace(",", " ").split())
+        except ValueError:
+            raise ValueError(
+                f"The list of layers {text!r} is not made of whole numbers; write for example 1, 2, 3."
+            ) from None
+        return cls(indices)
+
     def candidates(self, count: int) -> tuple[int, ...]:
         outside = [index for index in self.indices if not 0 <= index < count]
         if outside:

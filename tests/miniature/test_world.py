@@ -59,7 +59,7 @@ def test_captions_name_the_domain_and_never_what_is_not_there():
 
 
 def test_factors_refuse_unknown_domains_and_shapes():
-    with pytest.raises(ValueError, match="no domain 'dog'.*person, cat"):
+    with pytest.raises(ValueError, match=r"no domain 'dog'.*person, cat"):
         sample_factors(1, seeded(0), "dog")
     with pytest.raises(ValueError, match=r"\[B, 29\]"):
         factors_from_uniform(torch.rand(2, 3), torch.zeros(2, dtype=torch.long))

@@ -1,0 +1,325 @@
+"""The command line: adapt a generator to a prompt, draw samples with one, or see a demo of it all."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+from .miniature.settings import MINIATURE_SETTINGS
+
+INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
+MINIATURE = "miniature"
+DEMO_FOLDER = "stylegan-fusion-demo"
+
+
+class UsageError(Exception):
+    """Something the user can put right; the message says how."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status is 0, 1 for an error that is explained, 130 when Ctrl-C ended the run."""
+    options = _parser().parse_args(arguments)
+    _quiet_libraries()
+    from .stylegan import CheckpointError
+
+    try:
+        return options.run(options)
+    except (UsageError, CheckpointError, ValueError, FileNotFoundError, ImportError) as error:
+        print(f"stylegan-fusion: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstylegan-fusion: stopped before anything was trained; nothing was written.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="stylegan-fusion", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo", help="adapt the miniature's person generator to another domain, in minutes on any computer"
+    )
+    demo.add_argument("--output", type=Path, metavar="DIR", help=f"folder for the results (default: {DEMO_FOLDER})")
+    _training_options(demo, prompt=MINIATURE_SETTINGS.prompt)
+    demo.set_defaults(run=_demo, generator=MINIATURE, model=MINIATURE)
+
+    adapt = commands.add_parser("adapt", help="adapt a generator to a prompt")
+    adapt.add_argument("--generator", required=True, metavar="FILE", help=f'safetensors file, or "{MINIATURE}"')
+    adapt.add_argument(
+        "--model",
+        required=True,
+        metavar="FOLDER",
+        help=f'Stable Diffusion in the layout of diffusers, or "{MINIATURE}"',
+    )
+    adapt.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    _training_options(adapt)
+    adapt.set_defaults(run=_adapt)
+
+    sample = commands.add_parser("sample", help="draw images with a generator")
+    sample.add_argument("--generator", required=True, metavar="FILE", help=f'safetensors file, or "{MINIATURE}"')
+    sample.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="folder for the images and their grid"
+    )
+    sample.add_argument("--count", type=_positive, default=16, help="number of images (default: 16)")
+    sample.add_argument("--seed", type=int, default=0, help="the same seed gives the same latents (default: 0)")
+    sample.add_argument("--truncation-psi", type=float, default=1.0, help="below 1: nearer to the average (default: 1)")
+    sample.add_argument("--truncation-cutoff", type=_positive, help="truncate this many layers only, the coarse ones")
+    sample.add_argument("--noise", choices=("const", "random", "none"), default="const", help="noise inputs")
+    sample.add_argument("--device", help="cpu, cuda, mps (default: the fastest there is)")
+    sample.set_defaults(run=_sample)
+    return parser
+
+
+def _training_options(parser: argparse.ArgumentParser, prompt: str | None = None) -> None:
+    """The settings of a training; those left out are the miniature's own on the miniature, else the paper's."""
+    default = f' (default: "{prompt}")' if prompt else ""
+    parser.add_argument("--prompt", required=not prompt, default=prompt, help=f"what the generator shall draw{default}")
+    parser.add_argument("--negative-prompt", default="", help="what it shall stay away from")
+    parser.add_argument("--guidance-scale", type=float, help="how strongly the prompt pulls (100; miniature 7.5)")
+    parser.add_argument("--steps", type=int, help="training steps (1000; miniature 250)")
+    parser.add_argument("--batch-size", type=int, help="images a step (1; miniature 4)")
+    parser.add_argument("--learning-rate", type=float, help="size of Adam's steps (0.001)")
+    parser.add_argument("--t-min", type=float, help="lowest timestep, 0 = clean")
+    parser.add_argument(
+        "--t-max", type=float, help="highest timestep, 1 = pure noise; 0.3 changes style, more the shape"
+    )
+    parser.add_argument("--directional", type=float, metavar="WEIGHT", help="weight of the directional regularizer")
+    parser.add_argument(
+        "--reconstruction", type=float, metavar="WEIGHT", help="weight of the reconstruction regularizer"
+    )
+    parser.add_argument(
+        "--layers", metavar="CHOICE", help='"all", the k that matter most in each step as "top3", or a list as "1,2,3"'
+    )
+    parser.add_argument(
+        "--selection-steps", type=int, default=1, help="search steps of a top-k choice; 1 costs nothing (default: 1)"
+    )
+    parser.add_argument("--also-train", default="", metavar="GROUPS", help="of constant,4x4,to_rgb: otherwise frozen")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same generator (default: 0)")
+    parser.add_argument("--samples", type=_at_least_two, default=8, help="images before and after (default: 8)")
+    parser.add_argument("--device", help="cpu, cuda, mps (default: the fastest there is)")
+    parser.add_argument("--half", action="store_true", help="evaluate the diffusion model in half precision (GPU)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("give 1 or more")
+    return number
+
+
+def _at_least_two(text: str) -> int:
+    number = int(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError("give 2 or more")
+    return number
+
+
+def _demo(options: argparse.Namespace) -> int:
+    if options.output is None:
+        options.output = _free_folder(Path(DEMO_FOLDER))
+    print(
+        "Adapting the miniature's person generator; a few minutes on two processor cores. Ctrl-C keeps what is trained."
+    )
+    return _adapt(options)
+
+
+def _free_folder(folder: Path) -> Path:
+    number, free = 1, folder
+    while free.exists():
+        number += 1
+        free = folder.with_name(f"{folder.name}-{number}")
+    return free
+
+
+def _adapt(options: argparse.Namespace) -> int:
+    from .miniature import load_generator
+    from .sds import TrainingStopped, train_generator, training_metadata
+    from .stylegan import read_metadata, sample_z, save_generator
+
+    settings, regularizers, layers, guidance_scale = _settings(options)
+    target = _prepared(options.output, "generator.safetensors")
+    device = _device(options.device)
+    generator = load_generator(options.generator)
+    prior = _prior(options, guidance_scale, device)
+    generator.to(device)
+    metadata = training_metadata(
+        settings,
+        regularizers,
+        layers,
+        prompt=options.prompt,
+        negative_prompt=options.negative_prompt,
+        guidance_scale=guidance_scale,
+        source=Path(options.generator).name,
+        source_metadata=read_metadata(_file(options.generator)),
+    )
+    stopped = None
+    try:
+        with _progress_bar(settings.steps) as report:
+            result = train_generator(generator, prior, settings, regularizers, layers, report)
+    except TrainingStopped as error:
+        stopped, result = error, error.result
+        metadata["steps_done"] = str(result.steps_done)
+    save_generator(result.generator.cpu(), target, metadata)
+    z = sample_z(generator.z_dim, options.samples, options.seed)
+    _write_figures(options.output, generator.cpu(), result, z)
+    print(f"Wrote generator.safetensors, before_after.png and loss.png to {options.output.resolve()}")
+    if stopped is None:
+        return 0
+    if isinstance(stopped.__cause__, KeyboardInterrupt):
+        print(f"Stopped after {result.steps_done} of {settings.steps} steps; what was trained until then is kept.")
+        return INTERRUPTED
+    raise UsageError(f"{stopped} What was trained for {result.steps_done} steps is kept.") from stopped
+
+
+def _settings(options: argparse.Namespace):
+    """TrainSettings, regularizers, layer choice and guidance scale: what was asked for, over the defaults."""
+    import dataclasses
+
+    from .sds import AllLayers, DirectionalRegularizer, ReconstructionRegularizer, TrainSettings
+
+    if options.model == MINIATURE:
+        base = MINIATURE_SETTINGS
+        training, scale, layers = base.training, base.guidance_scale, base.layers
+        directional, reconstruction = base.directional_weight, base.reconstruction_weight
+    else:
+        training, scale, layers = TrainSettings(t_min=0.01, t_max=0.5), 100.0, AllLayers()
+        directional, reconstruction = 1.0, 0.0
+    names = ("steps", "batch_size", "learning_rate", "t_min", "t_max", "seed")
+    asked = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    also_train = tuple(name.strip() for name in options.also_train.split(",") if name.strip())
+    training = dataclasses.replace(training, **asked, also_train=also_train)
+    regularizers = [
+        kind(default if given is None else given)
+        for kind, default, given in (
+            (DirectionalRegularizer, directional, options.directional),
+            (ReconstructionRegularizer, reconstruction, options.reconstruction),
+        )
+    ]
+    if options.layers:
+        layers = _layers(options.layers, options.selection_steps)
+    regularizers = [regularizer for regularizer in regularizers if regularizer.weight != 0]
+    return training, regularizers, layers, scale if options.guidance_scale is None else options.guidance_scale
+
+
+def _layers(text: str, selection_steps: int):
+    from .sds import AllLayers, ManualLayers, TopKLayers
+
+    if text == "all":
+        return AllLayers()
+    if text.startswith("top"):
+        if not text[3:].isdigit():
+            raise UsageError(f"--layers {text} names no number of layers; write for example top3.")
+        return TopKLayers(int(text[3:]), selection_steps)
+    return ManualLayers.parse(text)
+
+
+def _prior(options: argparse.Namespace, guidance_scale: float, device):
+    import torch
+
+    from .miniature import WEIGHTS
+    from .sds.diffusers_prior import DiffusersPrior, StableDiffusion
+
+    folder = WEIGHTS / "diffusion" if options.model == MINIATURE else Path(options.model)
+    model = StableDiffusion.load(folder, device, torch.float16 if options.half else torch.float32)
+    return DiffusersPrior(model, options.prompt, options.negative_prompt, guidance_scale)
+
+
+def _sample(options: argparse.Namespace) -> int:
+    import torch
+
+    from .miniature import load_generator
+    from .sds.figures import sample_grid, to_pictures
+    from .stylegan import sample_z
+
+    _prepared(options.output, "grid.png")
+    device = _device(options.device)
+    generator = load_generator(options.generator).to(device)
+    z = sample_z(generator.z_dim, options.count, options.seed)
+    psi, cutoff = options.truncation_psi, options.truncation_cutoff
+    with torch.no_grad():
+        images = torch.cat([generator(part.to(device), psi, cutoff, noise=options.noise).cpu() for part in z.split(8)])
+    for index, picture in enumerate(to_pictures(images)):
+        _write_png(picture, options.output / f"{index:05}.png")
+    _write_png(sample_grid(images[:64]), options.output / "grid.png")
+    print(f"Wrote {len(images)} images and grid.png to {options.output.resolve()}")
+    return 0
+
+
+def _prepared(folder: Path, name: str) -> Path:
+    """The path of the main result in an existing folder, where there is none of that name yet."""
+    target = folder / name
+    if target.exists():
+        raise UsageError(f"{folder} already holds {name}; give another folder as --output, so that nothing is lost.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"The folder {folder} cannot be made ({error.strerror}); give another as --output.") from None
+    return target
+
+
+def _file(generator: str) -> Path:
+    from .miniature import WEIGHTS
+
+    return WEIGHTS / "generator.safetensors" if generator == MINIATURE else Path(generator)
+
+
+def _device(name: str | None):
+    import torch
+
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError):
+        raise UsageError(f"There is no device {name!r} that torch can use here; try --device cpu.") from None
+    return torch.device(name)
+
+
+@contextmanager
+def _progress_bar(steps: int):
+    from tqdm import tqdm
+
+    from .sds import Progress
+
+    with tqdm(total=steps, unit="step") as bar:
+
+        def report(progress: Progress) -> None:
+            bar.update(progress.step - bar.n)
+            bar.set_postfix({name: f"{value:.3g}" for name, value in progress.losses.items()}, refresh=False)
+            if progress.skipped:
+                bar.write(f"step {progress.step} skipped: {progress.skipped} was not finite")
+
+        yield report
+
+
+def _write_figures(folder: Path, frozen, result, z) -> None:
+    import torch
+
+    from .sds.figures import before_after, loss_plot
+
+    with torch.no_grad():
+        before, after = (torch.cat([g(part) for part in z.split(8)]) for g in (frozen, result.generator))
+    _write_png(before_after(before, after), folder / "before_after.png")
+    _write_png(loss_plot(result.history), folder / "loss.png")
+
+
+def _write_png(picture, path: Path) -> None:
+    from .stylegan import write_atomically
+
+    data = BytesIO()
+    picture.save(data, "PNG")
+    write_atomically(path, data.getvalue())
+
+
+def _quiet_libraries() -> None:
+    """Warnings and errors of the libraries only; their progress bars would cover ours."""
+    try:
+        from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
+    except ImportError:
+        return
+    for library in (diffusers_logging, transformers_logging):
+        library.disable_progress_bar()
+        library.set_verbosity_error()

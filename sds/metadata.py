@@ -1,0 +1,41 @@
+"""What an adapted generator's file says about how it was made."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+
+from .layers import LayerChoice
+from .regularizers import Regularizer
+from .settings import TrainSettings
+
+_OF_THE_FILE = ("format", "config")  # a checkpoint writes these itself
+
+
+def training_metadata(
+    settings: TrainSettings,
+    regularizers: Sequence[Regularizer],
+    layers: LayerChoice,
+    *,
+    prompt: str,
+    negative_prompt: str,
+    guidance_scale: float,
+    source: str,
+    source_metadata: Mapping[str, str],
+) -> dict[str, str]:
+    """Metadata for `save_generator`: prompt, seed, every setting as JSON, and the name of the generator it started from.
+
+    What the source's own metadata says besides, its licence note for one, is kept."""
+    described = {
+        **dataclasses.asdict(settings),
+        "guidance_scale": guidance_scale,
+        "regularizers": {regularizer.name: regularizer.weight for regularizer in regularizers},
+        "layers": repr(layers),
+    }
+    return {
+        **{key: value for key, value in source_metadata.items() if key not in _OF_THE_FILE},
+        "source": source,
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "seed": str(settings.seed),
+        "settings": json.dumps(described),
+    }

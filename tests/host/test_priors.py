@@ -1,0 +1,113 @@
+"""The prior inside ComfyUI and the one on diffusers compute the same function of the miniature's weights."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from comfy_host import PROJECT, HostNotFound, find_comfyui
+from comfyui_stylegan_fusion.miniature import WEIGHTS
+from comfyui_stylegan_fusion.miniature.factors import sample_factors
+from comfyui_stylegan_fusion.miniature.renderer import render
+from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior, StableDiffusion
+from comfyui_stylegan_fusion.sds.objective import Objective
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+TIMESTEPS = (0.02, 0.3, 0.8, 1.0)
+REQUEST = {
+    "prompt": "a portrait of a fox, smiling",
+    "negative_prompt": "a person",
+    "guidance_scale": 7.5,
+    "timesteps": TIMESTEPS,
+}
+
+
+@pytest.fixture(scope="module")
+def given():
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "images": render(sample_factors(3, generator)),
+        "z_t": torch.randn(3, 4, 16, 16, generator=generator),
+        "eps": torch.randn(3, 4, 16, 16, generator=generator),
+    }
+
+
+@pytest.fixture(scope="module")
+def in_host(given, tmp_path_factory):
+    try:
+        folder, python = find_comfyui()
+    except HostNotFound as e:
+        pytest.skip(str(e))
+    place = tmp_path_factory.mktemp("prior")
+    save_file(given, place / "given.safetensors")
+    script = Path(__file__).parent / "prior_in_host.py"
+    arguments = [str(PROJECT), str(place / "given.safetensors"), str(place / "found.safetensors"), json.dumps(REQUEST)]
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    done = subprocess.run(
+        [str(python), str(script), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    with safe_open(place / "found.safetensors", "pt") as file:
+        return load_file(place / "found.safetensors") | {"refused": file.metadata()}
+
+
+@pytest.fixture(scope="module")
+def prior():
+    model = StableDiffusion.load(WEIGHTS / "diffusion")
+    return DiffusersPrior(model, REQUEST["prompt"], REQUEST["negative_prompt"], REQUEST["guidance_scale"])
+
+
+def relative_error(a, b):
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("t", TIMESTEPS)
+def test_both_priors_agree_on_each_noise_prediction(in_host, prior, given, t):
+    assert in_host[f"{t} schedule"].tolist() == pytest.approx(prior.schedule(t), rel=1e-5)
+    for name, eps in prior.conditions(given["z_t"], t).items():
+        assert relative_error(in_host[f"{t} {name}"], eps) < 1e-4, name
+    assert relative_error(in_host[f"{t} guided"], prior.guided(given["z_t"], t)) < 1e-4
+
+
+@pytest.mark.parametrize("t", TIMESTEPS)
+def test_both_priors_agree_on_the_unclamped_gradient(in_host, prior, given, t):
+    z = prior.encode(given["images"])
+    assert relative_error(in_host["z"], z) < 1e-4
+    objective = Objective(prior, (), gradient_clamp=None, image_clamp_quantile=None)
+    gradient, _ = objective.latent_gradient(z, None, t, given["eps"])
+    assert relative_error(in_host[f"{t} gradient"], gradient) < 1e-4
+
+
+def test_the_conditions_differ_so_that_agreement_means_something(in_host):
+    assert relative_error(in_host["0.8 text"], in_host["0.8 unconditional"]) > 1e-3
+
+
+def test_training_uses_the_unet_that_is_already_loaded(in_host):
+    assert in_host["same_unet"]
+
+
+@pytest.mark.parametrize(
+    "part, sentence",
+    [
+        (
+            "conditioning",
+            "The CONDITIONING has width 768, but the MODEL reads 128: they belong to different model families",
+        ),
+        (
+            "negative",
+            "The CONDITIONING has width 768, but the MODEL reads 128: they belong to different model families",
+        ),
+        ("vae", "The VAE makes latents of 16 channels, but the MODEL works on 4"),
+        ("scale", "The guidance scale is nan; give 0 or more"),
+    ],
+)
+def test_parts_that_do_not_belong_together_get_a_sentence(in_host, part, sentence):
+    assert sentence in in_host["refused"][part]

@@ -1,0 +1,127 @@
+"""Training in ComfyUI: cancelling, LoRAs, and input that cannot work."""
+
+import graphs
+import pytest
+import torch
+from comfy_host import PromptRejected
+from comfyui_stylegan_fusion import load_generator
+from comfyui_stylegan_fusion.miniature import WEIGHTS
+from comfyui_stylegan_fusion.stylegan import read_metadata
+from safetensors.torch import load_file, save_file
+
+LORA_KEY = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+
+
+def saved(host, pattern):
+    return sorted((host.output / "stylegan").glob(pattern))
+
+
+def test_cancelling_half_way_keeps_what_was_trained(host):
+    steps, before = 200, set(saved(host, "recovered_*.safetensors"))
+    prompt = host.submit(graphs.training(steps, **{"train.seed": 5}))
+    reached = []
+
+    def cancel(kind, data):
+        if kind == "progress" and data["max"] == steps:
+            reached.append(data["value"])
+            if data["value"] == 6:
+                host.interrupt()
+
+    run = host.follow(prompt, cancel)
+    assert run.interrupted and not run.succeeded and run.error is None
+    assert max(reached) < 20
+    (path,) = set(saved(host, "recovered_*.safetensors")) - before
+    done = int(read_metadata(path)["steps_done"])
+    assert max(reached) <= done <= max(reached) + 1
+    recovered, original = load_generator(path), load_generator("miniature")
+    assert not all(
+        torch.equal(a, b) for a, b in zip(recovered.state_dict().values(), original.state_dict().values(), strict=True)
+    )
+    assert f"output/stylegan/{path.name}" in host.log
+    # The queue goes on as before.
+    assert host.run(graphs.training(1, **{"train.seed": 6})).succeeded
+
+
+def trained(host, prefix, lora=None):
+    graph = graphs.training(2, **{"save.filename_prefix": prefix})
+    if lora is not None:
+        graph["lora"] = {
+            "class_type": "LoraLoaderModelOnly",
+            "inputs": {"model": ["miniature", 0], "lora_name": "test.safetensors", "strength_model": lora},
+        }
+        graph["guidance"]["inputs"]["model"] = ["lora", 0]
+    run = host.run(graph)
+    assert run.succeeded, run.error
+    return load_file(saved(host, f"{prefix}_*.safetensors")[-1])
+
+
+def test_a_lora_on_the_model_changes_the_guidance(host):
+    unet = load_file(WEIGHTS / "diffusion/unet/diffusion_pytorch_model.safetensors")
+    weight = unet["down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"]
+    generator = torch.Generator().manual_seed(0)
+    lora = {
+        f"{LORA_KEY}.lora_up.weight": 0.2 * torch.randn(weight.shape[0], 4, generator=generator),
+        f"{LORA_KEY}.lora_down.weight": 0.2 * torch.randn(4, weight.shape[1], generator=generator),
+        f"{LORA_KEY}.alpha": torch.tensor(4.0),
+    }
+    (host.models / "loras").mkdir(exist_ok=True)
+    save_file(lora, host.models / "loras" / "test.safetensors")
+    plain, with_lora = trained(host, "plain"), trained(host, "lora", 1.0)
+    off = trained(host, "off", 0.0)
+    assert any(not torch.equal(plain[name], with_lora[name]) for name in plain)
+    # The same seed gives the same weights, and the LoRA is gone again with its strength.
+    assert all(torch.equal(plain[name], off[name]) for name in plain)
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"guidance.t_min": 0.6, "guidance.t_max": 0.5}, "The timestep range 0.6 to 0.5 is empty"),
+        ({"layers.k": 12}, "Cannot select 12 layers: this generator has 9 synthesis convolutions"),
+        ({"layers.mode": "list", "layers.layers": "1, two"}, "write for example 1, 2, 3"),
+        (
+            {"layers.mode": "list", "layers.layers": "1, 30"},
+            "There is no layer 30: this generator's layers are numbered 0 to 8",
+        ),
+        ({"train.also_train": "mapping"}, "There is no parameter group 'mapping'; choose from"),
+        ({"save.filename_prefix": "../../fox"}, "leads out of the folder stylegan"),
+    ],
+)
+def test_input_that_cannot_work_gets_a_sentence(host, changes, sentence):
+    run = host.run(graphs.training(1, **changes))
+    assert not run.succeeded
+    assert sentence in run.error["exception_message"]
+
+
+def load_and_sample(name):
+    return {
+        "load": {"class_type": "StyleGANFusionLoadGenerator", "inputs": {"file": name}},
+        "sample": {
+            "class_type": "StyleGANFusionSampleGenerator",
+            "inputs": {
+                "generator": ["load", 0],
+                "seed": 0,
+                "count": 1,
+                "truncation_psi": 1.0,
+                "truncation_cutoff": 0,
+                "noise": "const",
+            },
+        },
+        "show": {"class_type": "PreviewImage", "inputs": {"images": ["sample", 0]}},
+    }
+
+
+def test_a_truncated_file_gets_a_sentence(host):
+    data = (WEIGHTS / "generator.safetensors").read_bytes()
+    (host.models / "stylegan").mkdir(exist_ok=True)
+    (host.models / "stylegan" / "cut.safetensors").write_bytes(data[: len(data) // 2])
+    run = host.run(load_and_sample("cut.safetensors"))
+    assert "cut.safetensors is damaged or incomplete" in run.error["exception_message"]
+    assert "copy or download it again" in run.error["exception_message"]
+
+
+@pytest.mark.parametrize("name", ["absent.safetensors", "../secret.safetensors", "output/../../secret.safetensors"])
+def test_a_file_that_is_not_in_the_folders_is_refused(host, name):
+    (host.base / "secret.safetensors").write_bytes((WEIGHTS / "generator.safetensors").read_bytes())
+    with pytest.raises(PromptRejected, match=r"no generator file|leads out of the folder"):
+        host.submit(load_and_sample(name))
