@@ -1,7 +1,7 @@
 """Pictures of a training: sample grids, before and after, and the curve of each term."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -45,17 +45,23 @@ def before_after(before: Tensor, after: Tensor, cell: int = 128) -> Image.Image:
 
 def loss_plot(history: History, width: int = 720, height: int = 200) -> Image.Image:
     """One panel for each term with its mean squared difference over the steps, and one for the samples' diversity."""
-    panels = [(f"{term}: mean squared difference", *history.series(term)) for term in history.terms]
+    panels = [(f"{term}: mean squared difference", *_finite(*history.series(term))) for term in history.terms]
     if history.diversity:
         panels.append(
-            ("diversity: mean distance of two samples", list(history.diversity), list(history.diversity.values()))
+            ("diversity: mean distance of two samples", *_finite(history.diversity, history.diversity.values()))
         )
     picture = Image.new("RGB", (width, height * max(1, len(panels))), "white")
     draw = ImageDraw.Draw(picture)
-    last = max((steps[-1] for _, steps, _ in panels if steps), default=1)
+    last = max([1, *(step for _, steps, _ in panels for step in steps[-1:])])
     for i, (title, steps, values) in enumerate(panels):
         _panel(draw, (0, i * height, width, (i + 1) * height), title, steps, values, last, _COLOURS[i % len(_COLOURS)])
     return picture
+
+
+def _finite(steps: Iterable[int], values: Iterable[float]) -> tuple[list[int], list[float]]:
+    """Without the points that no axis can hold: a guidance scale far too high makes losses infinite."""
+    kept = [(step, value) for step, value in zip(steps, values, strict=True) if math.isfinite(value)]
+    return [step for step, _ in kept], [value for _, value in kept]
 
 
 def _panel(draw, box, title: str, steps: Sequence[int], values: Sequence[float], last: int, colour: str) -> None:

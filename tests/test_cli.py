@@ -1,0 +1,147 @@
+"""The command line, as a user types it."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from comfyui_stylegan_fusion import load_generator
+from comfyui_stylegan_fusion.cli import main
+from comfyui_stylegan_fusion.miniature import WEIGHTS
+from comfyui_stylegan_fusion.stylegan import read_metadata
+from PIL import Image
+
+ADAPT = ["adapt", "--generator", "miniature", "--model", "miniature", "--prompt", "a portrait of a robot"]
+COMMAND = [sys.executable, "-c", "import sys; from comfyui_stylegan_fusion.cli import main; sys.exit(main())"]
+FILES = {"generator.safetensors", "before_after.png", "loss.png"}
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def same_weights(a, b):
+    a, b = load_generator(a).state_dict(), load_generator(b).state_dict()
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_adapt_leaves_a_generator_and_two_figures(tmp_path, capsys):
+    out = tmp_path / "robot"
+    extra = ["--steps", "2", "--seed", "3", "--layers", "top2", "--reconstruction", "0.2", "--also-train", "to_rgb"]
+    assert main([*ADAPT, *extra, "--samples", "4", "--output", str(out)]) == 0
+    assert names(out) == FILES
+    assert str(out) in capsys.readouterr().out
+    metadata = read_metadata(out / "generator.safetensors")
+    settings = json.loads(metadata["settings"])
+    assert metadata["prompt"] == "a portrait of a robot" and metadata["source"] == "miniature"
+    assert metadata["seed"] == "3" and metadata["license"] == "MIT"
+    assert settings["steps"] == 2 and settings["also_train"] == ["to_rgb"]
+    assert settings["regularizers"] == {"directional": 0.3, "reconstruction": 0.2}
+    assert settings["layers"] == "TopKLayers(k=2, steps=1)"
+    with Image.open(out / "before_after.png") as picture:
+        assert picture.width == 4 * 128
+    assert not same_weights(out / "generator.safetensors", WEIGHTS / "generator.safetensors")
+
+
+def test_the_same_seed_gives_the_same_generator(tmp_path):
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert main([*ADAPT, "--steps", "2", "--seed", seed, "--output", str(tmp_path / name)]) == 0
+    a, b, c = (tmp_path / name / "generator.safetensors" for name in "abc")
+    assert same_weights(a, b) and not same_weights(a, c)
+
+
+def test_sample_draws_images_and_their_grid(tmp_path, capsys):
+    arguments = ["sample", "--generator", "miniature", "--count", "5", "--seed", "4", "--truncation-psi", "0.7"]
+    assert main([*arguments, "--output", str(tmp_path / "a")]) == 0
+    assert main([*arguments, "--output", str(tmp_path / "b")]) == 0
+    assert names(tmp_path / "a") == {"grid.png", *(f"{i:05}.png" for i in range(5))}
+    pictures = [(tmp_path / name / "00003.png").read_bytes() for name in "ab"]
+    assert pictures[0] == pictures[1]
+    with Image.open(tmp_path / "a" / "00003.png") as picture:
+        assert picture.size == (64, 64)
+
+
+def test_an_adapted_generator_is_adapted_again(tmp_path):
+    assert main([*ADAPT, "--steps", "1", "--output", str(tmp_path / "first")]) == 0
+    first = tmp_path / "first" / "generator.safetensors"
+    again = ["adapt", "--generator", str(first), "--model", "miniature", "--prompt", "a cat", "--steps", "1"]
+    assert main([*again, "--output", str(tmp_path / "second")]) == 0
+    metadata = read_metadata(tmp_path / "second" / "generator.safetensors")
+    assert metadata["source"] == "generator.safetensors" and metadata["license"] == "MIT"
+    assert metadata["prompt"] == "a cat"
+
+
+def test_the_demo_never_writes_over_an_earlier_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--steps", "1"]) == 0
+    assert main(["demo", "--steps", "1"]) == 0
+    assert names(tmp_path) == {"stylegan-fusion-demo", "stylegan-fusion-demo-2"}
+    assert names(tmp_path / "stylegan-fusion-demo-2") == FILES
+    assert read_metadata(tmp_path / "stylegan-fusion-demo" / "generator.safetensors")["prompt"] == "a portrait of a fox"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of another process need a console on Windows")
+def test_ctrl_c_keeps_what_was_trained(tmp_path):
+    out = tmp_path / "robot"
+    command = [*COMMAND, *ADAPT, "--steps", "100000", "--batch-size", "1", "--output", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    seen = b""
+    while b" 3/100000" not in seen and process.poll() is None:
+        seen += process.stderr.read1()
+    process.send_signal(signal.SIGINT)
+    output, rest = process.communicate(timeout=120)
+    assert process.returncode == 130, (seen + rest).decode()
+    assert names(out) == FILES
+    done = int(read_metadata(out / "generator.safetensors")["steps_done"])
+    assert 3 <= done < 100000
+    assert f"Stopped after {done} of 100000 steps".encode() in output
+    assert not same_weights(out / "generator.safetensors", WEIGHTS / "generator.safetensors")
+
+
+@pytest.fixture
+def cut_file(tmp_path):
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes((WEIGHTS / "generator.safetensors").read_bytes()[:100_000])
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        (["--generator", "absent.safetensors"], "There is no file absent.safetensors"),
+        (["--generator", "CUT"], "cut.safetensors is damaged or incomplete"),
+        (["--model", "absent"], "absent is not a diffusion model in the layout of diffusers"),
+        (["--t-min", "0.9", "--t-max", "0.1"], "The timestep range 0.9 to 0.1 is empty"),
+        (["--t-max", "1.5"], "leaves the schedule"),
+        (["--layers", "top99"], "Cannot select 99 layers: this generator has 9 synthesis convolutions"),
+        (["--layers", "top"], "write for example top3"),
+        (["--layers", "a,b"], "write for example 1, 2, 3"),
+        (["--also-train", "bias"], "There is no parameter group 'bias'"),
+        (["--steps", "0"], "steps is 0; it must be at least 1"),
+        (["--device", "abacus"], "There is no device 'abacus'"),
+        (["--directional", "-1"], "weight is -1.0; give 0 or more"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_leaves_nothing_behind(tmp_path, capsys, cut_file, changes, sentence):
+    changes = [cut_file if value == "CUT" else value for value in changes]
+    assert main([*ADAPT, "--steps", "1", "--output", str(tmp_path / "out"), *changes]) == 1
+    error = capsys.readouterr().err
+    assert sentence in error and "Traceback" not in error
+    assert not (tmp_path / "out").exists() or names(tmp_path / "out") == set()
+
+
+def test_an_earlier_generator_is_never_written_over(tmp_path, capsys):
+    (tmp_path / "generator.safetensors").write_bytes(b"precious")
+    assert main([*ADAPT, "--steps", "1", "--output", str(tmp_path)]) == 1
+    assert "already holds generator.safetensors" in capsys.readouterr().err
+    assert (tmp_path / "generator.safetensors").read_bytes() == b"precious"
+
+
+def test_a_run_that_diverges_keeps_the_last_good_weights(tmp_path, capsys):
+    arguments = [*ADAPT, "--steps", "30", "--guidance-scale", "1e39", "--output", str(tmp_path / "out")]
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert "not finite" in error and "Lower the learning rate or the guidance scale" in error
+    assert names(tmp_path / "out") == FILES

@@ -1,0 +1,125 @@
+"""The package as it is installed: what importing it costs, what the wheel holds, which room knows which."""
+
+import ast
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+# Which rooms each room may import.
+ALLOWED = {
+    "stylegan": set(),
+    "sds": {"stylegan"},
+    "miniature": {"stylegan", "sds"},
+    "nodes": {"stylegan", "sds", "miniature"},
+    "cli.py": {"stylegan", "sds", "miniature"},
+}
+
+
+def python(code: str, **environment) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        cwd=PROJECT.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def imported_rooms(source: Path) -> set[str]:
+    depth = len(source.relative_to(PROJECT).parts)
+    found = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level in (0, depth):
+            found.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_imports_go_one_way(room):
+    place = PROJECT / room
+    sources = [place] if place.is_file() else sorted(place.glob("*.py"))
+    assert sources
+    for source in sources:
+        rooms = imported_rooms(source)
+        assert rooms & {"stylegan", "sds", "miniature", "nodes", "cli"} <= ALLOWED[room] | {room}, source
+        if room != "nodes":
+            assert not any(
+                name.startswith(("comfy", "folder_paths")) for name in rooms - {"comfyui_stylegan_fusion"}
+            ), source
+
+
+def test_importing_the_package_imports_nothing_else():
+    code = "import sys, comfyui_stylegan_fusion; print(*sorted(m for m in ('torch', 'diffusers', 'PIL') if m in sys.modules))"
+    assert python(code) == ""
+
+
+def test_the_public_names_work():
+    code = (
+        "import comfyui_stylegan_fusion as p\n"
+        "assert {*p.__all__} == {'load_generator', 'save_generator', 'train_generator', 'CheckpointError'}\n"
+        "assert all(callable(getattr(p, name)) for name in p.__all__) and {*p.__all__} <= {*dir(p)}\n"
+        "print(p.load_generator('miniature').resolution)\n"
+        "try:\n    p.nothing\nexcept AttributeError as error:\n    print(error)"
+    )
+    assert python(code).splitlines() == ["64", "module 'comfyui_stylegan_fusion' has no attribute 'nothing'"]
+
+
+def test_the_base_needs_no_diffusers():
+    """ComfyUI's users have neither diffusers nor tqdm: hidden here, the rooms that nodes use must still import."""
+    code = (
+        "import sys\nfor name in ('diffusers', 'transformers', 'tqdm', 'accelerate'): sys.modules[name] = None\n"
+        "import comfyui_stylegan_fusion as p\n"
+        "from comfyui_stylegan_fusion import sds, stylegan, miniature\n"
+        "from comfyui_stylegan_fusion.sds import figures\n"
+        "p.load_generator('miniature'); print('fine')"
+    )
+    assert python(code) == "fine"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder with the wheel's content, installed there without its dependencies."""
+    if importlib.util.find_spec("setuptools") is None:
+        pytest.skip("setuptools is not installed here, so no wheel can be built without the network")
+    place = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(place), str(PROJECT)]
+    # A build folder left in the sources would let deleted files live on.
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = place.glob("*.whl")
+    target = place / "site"
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(target), str(wheel)], check=True, capture_output=True)
+    return target
+
+
+def test_the_wheel_works_by_itself(installed, tmp_path):
+    code = (
+        "import comfyui_stylegan_fusion as p, sys\n"
+        "from comfyui_stylegan_fusion.cli import main\n"
+        "print(p.__file__)\n"
+        f"sys.exit(main(['demo', '--steps', '1', '--output', {str(tmp_path / 'demo')!r}]))"
+    )
+    output = python(code, PYTHONPATH=str(installed))
+    assert output.splitlines()[0] == str(installed / "comfyui_stylegan_fusion" / "__init__.py")
+    assert (tmp_path / "demo" / "generator.safetensors").exists()
+
+
+def test_the_wheel_holds_every_source_of_the_rooms_and_no_tests(installed):
+    package = installed / "comfyui_stylegan_fusion"
+    for room in ("stylegan", "sds", "miniature", "nodes"):
+        there = {path.name for path in (package / room).glob("*.py")}
+        assert there == {path.name for path in (PROJECT / room).glob("*.py")}, room
+    weights = {path.relative_to(PROJECT) for path in (PROJECT / "miniature/weights").rglob("*") if path.is_file()}
+    assert weights == {
+        path.relative_to(package) for path in (package / "miniature/weights").rglob("*") if path.is_file()
+    }
+    assert not (package / "tests").exists() and not (package / "benchmarks").exists()
