@@ -15,8 +15,9 @@ from .factors import sample_factors
 from .renderer import render
 from .resumable import edge_loss, exponential_average, save_weights, seeded, train
 
-STEPS, BATCH = 6000, 12
-ADVERSARIAL_FROM = 0.6  # share of the steps after which the discriminator joins
+STEPS, BATCH = 8000, 12
+DECODER_FROM = 0.75  # share of the steps after which the encoder stays, and with it the latents; the decoder goes on
+ADVERSARIAL_FROM = 0.45  # share of the steps after which the discriminator joins
 LATENT_NOISE = 0.05  # standard deviation of the posterior
 _SEED = 102
 
@@ -47,10 +48,16 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     optimizer = torch.optim.AdamW(vae.parameters(), 1.5e-3, betas=(0.9, 0.99), weight_decay=1e-4)
     critic_optimizer = torch.optim.Adam(critic.parameters(), 5e-4, betas=(0.5, 0.99))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: _learning_rate(i / steps))
+    settled = round(DECODER_FROM * steps)
 
     def step(i):
         random = seeded(_SEED, i)
         images = render(sample_factors(BATCH, random))
+        if i >= settled:
+            for name in ("encoder", "quant_conv"):
+                if i == settled:
+                    getattr(vae, name).load_state_dict(getattr(average, name).state_dict())
+                getattr(vae, name).requires_grad_(False)
         with torch.autocast("cpu", torch.bfloat16):
             mean = vae.encode(images).latent_dist.mean.float()
             noise = LATENT_NOISE * torch.randn(mean.shape, generator=random)
@@ -84,7 +91,11 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
 
 
 def _learning_rate(done: float) -> float:
-    """Factor of the learning rate at a share of the steps: a short rise, level to the middle, a cosine to nothing."""
+    """Factor of the learning rate at a share of the steps: a short rise, level, a cosine to nothing; then the same,
+    lower, for the decoder alone."""
+    if done >= DECODER_FROM:
+        return 0.5 * (0.5 + 0.5 * math.cos(math.pi * (done - DECODER_FROM) / (1 - DECODER_FROM)))
+    done = done / DECODER_FROM
     return min(1.0, 20 * done) * (0.5 + 0.5 * math.cos(math.pi * max(0.0, 2 * done - 1)))
 
 
