@@ -1,7 +1,11 @@
 """The command line: adapt a generator to a prompt, draw samples with one, or see a demo of it all."""
 
 import argparse
+import math
+import signal
 import sys
+import tempfile
+import threading
 from collections.abc import Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -12,6 +16,7 @@ from .miniature.settings import MINIATURE_SETTINGS
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
 MINIATURE = "miniature"
 DEMO_FOLDER = "stylegan-fusion-demo"
+RESULTS = ("generator.safetensors", "before_after.png", "loss.png")
 
 
 class UsageError(Exception):
@@ -22,16 +27,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is 0, 1 for an error that is explained, 130 when Ctrl-C ended the run."""
     options = _parser().parse_args(arguments)
     _quiet_libraries()
+    from torch import OutOfMemoryError
+
     from .stylegan import CheckpointError
 
     try:
         return options.run(options)
-    except (UsageError, CheckpointError, ValueError, FileNotFoundError, ImportError) as error:
-        print(f"stylegan-fusion: {error}", file=sys.stderr)
-        return 1
+    except (UsageError, CheckpointError, ValueError, ImportError, FileNotFoundError) as error:
+        message = str(error)
+    except OutOfMemoryError:
+        message = "Out of memory. Try --half, --batch-size 1, or --device cpu."
+    except OSError as error:
+        message = f"{error.filename or 'A file'} could not be read or written ({error.strerror or error}); free some space or choose another folder."
     except KeyboardInterrupt:
-        print("\nstylegan-fusion: stopped before anything was trained; nothing was written.", file=sys.stderr)
+        print("\nstylegan-fusion: stopped.", file=sys.stderr)
         return INTERRUPTED
+    print(f"stylegan-fusion: {message}", file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,6 +97,9 @@ def _training_options(parser: argparse.ArgumentParser, prompt: str | None = None
     parser.add_argument(
         "--t-max", type=float, help="highest timestep, 1 = pure noise; 0.3 changes style, more the shape"
     )
+    parser.add_argument(
+        "--image-size", type=_positive, metavar="PIXELS", help="image that the model sees (its own size)"
+    )
     parser.add_argument("--directional", type=float, metavar="WEIGHT", help="weight of the directional regularizer")
     parser.add_argument(
         "--reconstruction", type=float, metavar="WEIGHT", help="weight of the reconstruction regularizer"
@@ -93,7 +108,7 @@ def _training_options(parser: argparse.ArgumentParser, prompt: str | None = None
         "--layers", metavar="CHOICE", help='"all", the k that matter most in each step as "top3", or a list as "1,2,3"'
     )
     parser.add_argument(
-        "--selection-steps", type=int, default=1, help="search steps of a top-k choice; 1 costs nothing (default: 1)"
+        "--selection-steps", type=int, help="search steps of a top-k choice; 1 costs nothing (default: 1)"
     )
     parser.add_argument("--also-train", default="", metavar="GROUPS", help="of constant,4x4,to_rgb: otherwise frozen")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same generator (default: 0)")
@@ -134,16 +149,15 @@ def _free_folder(folder: Path) -> Path:
 
 
 def _adapt(options: argparse.Namespace) -> int:
-    from .miniature import load_generator
+    from .miniature import generator_path, load_generator
     from .sds import TrainingStopped, train_generator, training_metadata
-    from .stylegan import read_metadata, sample_z, save_generator
+    from .sds.figures import before_after, loss_plot
+    from .stylegan import read_metadata, render_samples, sample_z, save_or_rescue
 
     settings, regularizers, layers, guidance_scale = _settings(options)
-    target = _prepared(options.output, "generator.safetensors")
+    _require_free(options.output, RESULTS)
     device = _device(options.device)
     generator = load_generator(options.generator)
-    prior = _prior(options, guidance_scale, device)
-    generator.to(device)
     metadata = training_metadata(
         settings,
         regularizers,
@@ -152,19 +166,28 @@ def _adapt(options: argparse.Namespace) -> int:
         negative_prompt=options.negative_prompt,
         guidance_scale=guidance_scale,
         source=Path(options.generator).name,
-        source_metadata=read_metadata(_file(options.generator)),
+        source_metadata=read_metadata(generator_path(options.generator)),
     )
+    layers.candidates(len(generator.synthesis.convs))  # a choice that does not fit is said before anything is loaded
+    prior = _prior(options, guidance_scale, device)
+    _make(options.output)
     stopped = None
     try:
         with _progress_bar(settings.steps) as report:
-            result = train_generator(generator, prior, settings, regularizers, layers, report)
+            result = train_generator(generator.to(device), prior, settings, regularizers, layers, report)
     except TrainingStopped as error:
         stopped, result = error, error.result
         metadata["steps_done"] = str(result.steps_done)
-    save_generator(result.generator.cpu(), target, metadata)
-    z = sample_z(generator.z_dim, options.samples, options.seed)
-    _write_figures(options.output, generator.cpu(), result, z)
-    print(f"Wrote generator.safetensors, before_after.png and loss.png to {options.output.resolve()}")
+    with _undisturbed():
+        target = options.output / "generator.safetensors"
+        written = save_or_rescue(result.generator, target, metadata)
+        if written != target:
+            raise UsageError(f"{target} could not be written; the generator is kept in {written} instead.")
+        z = sample_z(generator.z_dim, options.samples, options.seed)
+        pictures = before_after(render_samples(generator, z), render_samples(result.generator, z))
+        _write_png(pictures, options.output / "before_after.png")
+        _write_png(loss_plot(result.history), options.output / "loss.png")
+    print(f"Wrote {', '.join(RESULTS)} to {options.output.resolve()}")
     if stopped is None:
         return 0
     if isinstance(stopped.__cause__, KeyboardInterrupt):
@@ -177,7 +200,14 @@ def _settings(options: argparse.Namespace):
     """TrainSettings, regularizers, layer choice and guidance scale: what was asked for, over the defaults."""
     import dataclasses
 
-    from .sds import AllLayers, DirectionalRegularizer, ReconstructionRegularizer, TrainSettings
+    from .sds import (
+        AllLayers,
+        DirectionalRegularizer,
+        ReconstructionRegularizer,
+        TopKLayers,
+        TrainSettings,
+        parse_groups,
+    )
 
     if options.model == MINIATURE:
         base = MINIATURE_SETTINGS
@@ -188,8 +218,7 @@ def _settings(options: argparse.Namespace):
         directional, reconstruction = 1.0, 0.0
     names = ("steps", "batch_size", "learning_rate", "t_min", "t_max", "seed")
     asked = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    also_train = tuple(name.strip() for name in options.also_train.split(",") if name.strip())
-    training = dataclasses.replace(training, **asked, also_train=also_train)
+    training = dataclasses.replace(training, **asked, also_train=parse_groups(options.also_train))
     regularizers = [
         kind(default if given is None else given)
         for kind, default, given in (
@@ -198,12 +227,16 @@ def _settings(options: argparse.Namespace):
         )
     ]
     if options.layers:
-        layers = _layers(options.layers, options.selection_steps)
+        layers = _layers(options.layers)
+    if options.selection_steps is not None:
+        if not isinstance(layers, TopKLayers):
+            raise UsageError("--selection-steps is for a choice of the layers that matter most; add --layers top3.")
+        layers = dataclasses.replace(layers, steps=options.selection_steps)
     regularizers = [regularizer for regularizer in regularizers if regularizer.weight != 0]
     return training, regularizers, layers, scale if options.guidance_scale is None else options.guidance_scale
 
 
-def _layers(text: str, selection_steps: int):
+def _layers(text: str):
     from .sds import AllLayers, ManualLayers, TopKLayers
 
     if text == "all":
@@ -211,7 +244,7 @@ def _layers(text: str, selection_steps: int):
     if text.startswith("top"):
         if not text[3:].isdigit():
             raise UsageError(f"--layers {text} names no number of layers; write for example top3.")
-        return TopKLayers(int(text[3:]), selection_steps)
+        return TopKLayers(int(text[3:]))
     return ManualLayers.parse(text)
 
 
@@ -223,46 +256,58 @@ def _prior(options: argparse.Namespace, guidance_scale: float, device):
 
     folder = WEIGHTS / "diffusion" if options.model == MINIATURE else Path(options.model)
     model = StableDiffusion.load(folder, device, torch.float16 if options.half else torch.float32)
-    return DiffusersPrior(model, options.prompt, options.negative_prompt, guidance_scale)
+    return DiffusersPrior(model, options.prompt, options.negative_prompt, guidance_scale, options.image_size)
 
 
 def _sample(options: argparse.Namespace) -> int:
-    import torch
-
     from .miniature import load_generator
     from .sds.figures import sample_grid, to_pictures
-    from .stylegan import sample_z
+    from .stylegan import render_samples, sample_z
 
-    _prepared(options.output, "grid.png")
+    if not math.isfinite(options.truncation_psi):
+        raise UsageError(f"--truncation-psi is {options.truncation_psi}; give a number, 0.7 for example.")
+    names = [f"{index:05}.png" for index in range(options.count)]
+    _require_free(options.output, [*names, "grid.png"])
     device = _device(options.device)
     generator = load_generator(options.generator).to(device)
     z = sample_z(generator.z_dim, options.count, options.seed)
-    psi, cutoff = options.truncation_psi, options.truncation_cutoff
-    with torch.no_grad():
-        images = torch.cat([generator(part.to(device), psi, cutoff, noise=options.noise).cpu() for part in z.split(8)])
-    for index, picture in enumerate(to_pictures(images)):
-        _write_png(picture, options.output / f"{index:05}.png")
+    images = render_samples(generator, z, options.truncation_psi, options.truncation_cutoff, options.noise)
+    _make(options.output)
+    for name, picture in zip(names, to_pictures(images), strict=True):
+        _write_png(picture, options.output / name)
     _write_png(sample_grid(images[:64]), options.output / "grid.png")
     print(f"Wrote {len(images)} images and grid.png to {options.output.resolve()}")
     return 0
 
 
-def _prepared(folder: Path, name: str) -> Path:
-    """The path of the main result in an existing folder, where there is none of that name yet."""
-    target = folder / name
-    if target.exists():
-        raise UsageError(f"{folder} already holds {name}; give another folder as --output, so that nothing is lost.")
+def _require_free(folder: Path, names: Sequence[str]) -> None:
+    taken = next((name for name in names if (folder / name).exists()), None)
+    if taken:
+        raise UsageError(f"{folder} already holds {taken}; give another folder as --output, so that nothing is lost.")
+
+
+def _make(folder: Path) -> None:
+    """Make the folder and see that it can be written, before hours go into what shall be there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        raise UsageError(f"The folder {folder} cannot be made ({error.strerror}); give another as --output.") from None
-    return target
+        reason = error.strerror or error
+        raise UsageError(f"The folder {folder} cannot be written ({reason}); give another as --output.") from None
 
 
-def _file(generator: str) -> Path:
-    from .miniature import WEIGHTS
-
-    return WEIGHTS / "generator.safetensors" if generator == MINIATURE else Path(generator)
+@contextmanager
+def _undisturbed():
+    """Ctrl-C waits until what was trained is written."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _device(name: str | None):
@@ -292,17 +337,6 @@ def _progress_bar(steps: int):
                 bar.write(f"step {progress.step} skipped: {progress.skipped} was not finite")
 
         yield report
-
-
-def _write_figures(folder: Path, frozen, result, z) -> None:
-    import torch
-
-    from .sds.figures import before_after, loss_plot
-
-    with torch.no_grad():
-        before, after = (torch.cat([g(part) for part in z.split(8)]) for g in (frozen, result.generator))
-    _write_png(before_after(before, after), folder / "before_after.png")
-    _write_png(loss_plot(result.history), folder / "loss.png")
 
 
 def _write_png(picture, path: Path) -> None:

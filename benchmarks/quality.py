@@ -7,7 +7,9 @@ work with --only NAME (run only that variant, print nothing).
 """
 
 import argparse
+import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,8 +39,9 @@ def main():
         "--only", choices=[*VARIANTS, "diffusion"], help="do only this part of the work, print no table"
     )
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    judge = Judge(options.folder)
+    folder = options.folder / _fingerprint()
+    folder.mkdir(parents=True, exist_ok=True)
+    judge = Judge(folder)
     for target in options.targets:
         for variant in VARIANTS:
             for seed in options.seeds:
@@ -48,6 +51,14 @@ def main():
             judge.diffusion_samples(target)
     if options.only is None:
         print_tables(judge, options.targets, options.seeds)
+
+
+def _fingerprint() -> str:
+    """Of settings and weights: what other ones made is never taken for theirs."""
+    digest = hashlib.sha256(repr(MINIATURE_SETTINGS).encode())
+    for path in sorted(WEIGHTS.rglob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 class Judge:
@@ -115,8 +126,9 @@ class Judge:
                     "background": seen.background,
                     "position": seen.position,
                 },
-                path,
+                path.with_suffix(f".{os.getpid()}"),
             )
+            os.replace(path.with_suffix(f".{os.getpid()}"), path)
         return torch.load(path, weights_only=True)
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 WEIGHTS = Path(__file__).parent / "weights"
 """generator.safetensors, classifier.safetensors and diffusion/ (a Stable Diffusion in the folder layout of diffusers)."""
 
+GENERATOR = WEIGHTS / "generator.safetensors"
+
 
 def load_generator(path):
     """Load a generator from a safetensors file, or the bundled person generator when `path` is "miniature".
@@ -12,4 +14,9 @@ def load_generator(path):
     Raises CheckpointError when the file cannot be used."""
     from ..stylegan import load_generator as load_file
 
-    return load_file(WEIGHTS / "generator.safetensors" if str(path) == "miniature" else path)
+    return load_file(generator_path(path))
+
+
+def generator_path(path) -> Path:
+    """The file that `load_generator` reads."""
+    return GENERATOR if str(path) == "miniature" else Path(path)

@@ -1,7 +1,10 @@
 """Stage 3: train the text encoder and the UNet of the small Stable Diffusion on captioned renders of all domains."""
 
+import hashlib
 import json
 import logging
+import math
+import os
 from pathlib import Path
 
 import torch
@@ -12,7 +15,7 @@ from .renderer import render
 from .resumable import exponential_average, save_weights, seeded, train
 from .tokenizer import LENGTH, new_tokenizer
 
-STEPS, BATCH = 5000, 32
+STEPS, BATCH = 2600, 32
 IMAGES = 18_000  # renders whose latents are kept; every step writes them new captions
 CAPTION_DROPOUT = 0.1
 _SEED = 103
@@ -68,9 +71,7 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     average = torch.nn.ModuleDict({"unet": new_unet(), "text": new_text_encoder(len(tokenizer))})
     average.load_state_dict(parts.state_dict())
     optimizer = torch.optim.AdamW(parts.parameters(), 6e-4, betas=(0.9, 0.99), weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 6e-4, total_steps=steps + 1, pct_start=0.05, final_div_factor=20
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: _learning_rate(i, steps))
     betas = torch.linspace(
         SCHEDULER["beta_start"] ** 0.5, SCHEDULER["beta_end"] ** 0.5, 1000, dtype=torch.float64
     ).square()
@@ -105,13 +106,20 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     export(average, model_folder)
 
 
+def _learning_rate(step: int, steps: int) -> float:
+    """Factor of the learning rate: a short rise, level to the middle, a cosine to a twentieth."""
+    falling = math.pi * max(0.0, 2 * step / steps - 1)
+    return min(1.0, (step + 1) / 200) * (0.525 + 0.475 * math.cos(falling))
+
+
 @torch.no_grad()
 def _latents(folder: Path, vae_folder: Path):
     """The factors of IMAGES portraits and their scaled latents [IMAGES, 4, 16, 16], encoded once."""
     from diffusers import AutoencoderKL
 
     factors = sample_factors(IMAGES, seeded(_SEED))
-    path = folder / "latents.pt"
+    weights = (vae_folder / "diffusion_pytorch_model.safetensors").read_bytes()
+    path = folder / f"latents-{hashlib.sha256(weights).hexdigest()[:12]}.pt"
     if not path.exists():
         vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32, local_files_only=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +130,8 @@ def _latents(folder: Path, vae_folder: Path):
             )
             if start % 6000 == 0:
                 log.info("encoded %d of %d renders", start, IMAGES)
-        torch.save(torch.cat(chunks), path)
+        torch.save(torch.cat(chunks), path.with_suffix(".tmp"))
+        os.replace(path.with_suffix(".tmp"), path)
     return factors, torch.load(path, weights_only=True)
 
 

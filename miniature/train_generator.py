@@ -7,6 +7,7 @@ there is; a discriminator then makes the pictures sharp (non-saturating loss, la
 
 import itertools
 import logging
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,9 +32,9 @@ from .factors import (
 from .renderer import render
 from .resumable import edge_loss, exponential_average, seeded, train
 
-STEPS, BATCH = 7000, 16
+STEPS, BATCH = 6000, 16
 # Warm start: up to these steps, pictures of this side in batches of this size; then the discriminator joins.
-WARM = ((700, 16, 48), (1700, 32, 32), (4000, 64, 16))
+WARM = ((700, 16, 48), (1700, 32, 32), (5200, 64, 16))
 R1_EVERY, R1_GAMMA = 8, 0.5
 CONFIG = GeneratorConfig(resolution=64, z_dim=128, w_dim=128, mapping_layers=4, channel_base=3072, channel_max=128)
 _SEED = 104
@@ -138,7 +139,7 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     head.requires_grad_(False)
     average.load_state_dict(generator.state_dict())
     optimizer = torch.optim.Adam(generator.synthesis.parameters(), 0.01, betas=(0.9, 0.99))
-    critic_optimizer = torch.optim.Adam(critic.parameters(), 1e-3, betas=(0.0, 0.99))
+    critic_optimizer = torch.optim.Adam(critic.parameters(), 3e-4, betas=(0.0, 0.99))
     warm = WARM[-1][0]
 
     def step(i):
@@ -156,7 +157,8 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
         }
         numbers = {}
         if done >= 0:
-            real = render(persons_of(torch.randn(batch, CONFIG.z_dim, generator=random)))
+            others = generator.mapping(torch.randn(batch, CONFIG.z_dim, generator=random))
+            real = render(_person_from(head(others[:, 0])))
             critic_loss = _critic_loss(critic, real, fake.detach())
             if i % R1_EVERY == 0:
                 critic_loss = critic_loss + R1_EVERY * R1_GAMMA / 2 * _r1(critic, real)
@@ -165,7 +167,7 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
             critic_optimizer.step()
             with torch.autocast("cpu", torch.bfloat16):
                 judged = critic(fake).float()
-            parts["adversarial"] = 0.05 * F.softplus(-judged).mean()
+            parts["adversarial"] = 0.05 * min(1.0, (i - warm) / 200) * F.softplus(-judged).mean()
             numbers["critic"] = critic_loss.detach()
         for group in optimizer.param_groups:
             group["lr"], group["betas"] = _pace(i, done)
@@ -185,10 +187,13 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
 
 
 def _pace(step: int, done: float) -> tuple[float, tuple[float, float]]:
-    """Learning rate and betas of Adam: fast in the warm start, then those of adversarial training, slowing to its end."""
+    """Learning rate and betas of Adam: fast in the warm start and slowing to its end, then those of adversarial training,
+    slowing again."""
     if done < 0:
-        return 0.01 * min(1.0, (step + 1) / 100), (0.9, 0.99)
-    return 0.003 * min(1.0, max(0.05, 2 * (1 - done))), (0.0, 0.99)
+        full = WARM[1][0]  # pictures are at their full size from here on
+        slowing = 0.55 + 0.45 * math.cos(math.pi * max(0.0, (step - full) / (WARM[-1][0] - full)))
+        return 0.01 * min(1.0, (step + 1) / 100) * slowing, (0.9, 0.99)
+    return 0.002 * min(1.0, max(0.05, 2 * (1 - done))), (0.5, 0.99)
 
 
 def export(generator: Generator, path: Path) -> None:

@@ -1,11 +1,9 @@
-"""The host's MODEL, VAE and CONDITIONING as a Prior. The only file that touches ComfyUI's internals.
+"""The host's MODEL, VAE and CONDITIONING as a Prior.
 
 The training loop runs as a Sampler inside a CFGGuider, so that LoRAs, hooks, ControlNets, area conditioning and model
 patches count exactly as they do when the host samples.
 """
 
-import copy
-import logging
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,27 +12,21 @@ import torch
 from torch import Tensor
 
 from ..sds.prior import Prior, timestep_index
+from .compatibility import incompatible
+from .encoder import Encoder
 
 T = TypeVar("T")
-logger = logging.getLogger(__name__)
 
 try:
     import comfy.model_management
-    import comfy.sampler_helpers
     import comfy.samplers
+    import comfy.utils
     from comfy.model_sampling import CONST
 
     Sampler = comfy.samplers.Sampler
     _NEEDED = (comfy.samplers.CFGGuider, comfy.samplers.calc_cond_batch, comfy.model_management.load_models_gpu)
 except (ImportError, AttributeError) as error:
-    try:
-        from comfyui_version import __version__ as _version
-    except ImportError:
-        _version = "of unknown version"
-    raise ImportError(
-        f"StyleGAN Fusion does not fit this ComfyUI ({_version}): {error}. Versions from 0.3.64 to 0.33 are known to "
-        "work; update StyleGAN Fusion, or ComfyUI if it is older."
-    ) from error
+    raise incompatible(error) from error
 
 
 class _Loop(Sampler):
@@ -65,6 +57,7 @@ class ComfyPrior(Prior):
         self._sampling = model.get_model_object("model_sampling")
         self._latent_format = model.get_model_object("latent_format")
         self._flow = isinstance(self._sampling, CONST)
+        self._noise_scale = float(getattr(self._sampling, "noise_scale", 1.0)) if self._flow else 1.0
         self._downscale = _downscale(vae)
         self.image_size = image_size or _native_size(model, self._downscale)
         _check_family(model, vae, positive, self._latent_format)
@@ -73,9 +66,10 @@ class ComfyPrior(Prior):
         self._encoder = None
         self._evaluation = None  # (guider, extra_args) while run() is under way
 
-    def run(self, body: Callable[[], T]) -> T:
+    def run(self, body: Callable[[], T], rows: int = 1) -> T:
         side = self.image_size // self._downscale
-        noise = torch.zeros(1, self._latent_format.latent_channels, side, side)
+        # The host makes room for an evaluation of this size.
+        noise = torch.zeros(rows, self._latent_format.latent_channels, side, side)
         outcome = []
 
         def loop(guider, extra_args):
@@ -95,7 +89,7 @@ class ComfyPrior(Prior):
     def schedule(self, t: float) -> tuple[float, float]:
         sigma = self._host_sigma(t)
         if self._flow:
-            return 1 - sigma, sigma
+            return 1 - sigma, self._noise_scale * sigma
         # The host's x is z_t / alpha_t, and its sigma is sigma_t / alpha_t.
         alpha = 1 / math.sqrt(1 + sigma**2)
         return alpha, sigma * alpha
@@ -103,8 +97,7 @@ class ComfyPrior(Prior):
     def encode(self, images: Tensor) -> Tensor:
         if self._encoder is None:
             raise RuntimeError("encode() is only available within run().")
-        latents = self._encoder(images.to(next(self._encoder.parameters()).dtype))
-        return self._latent_format.process_in(latents.float())
+        return self._latent_format.process_in(self._encoder(images))
 
     @torch.no_grad()
     def guided(self, z_t: Tensor, t: float) -> Tensor:
@@ -143,7 +136,7 @@ class ComfyPrior(Prior):
     def _noise_in(self, x: Tensor, denoised: Tensor, t: float) -> Tensor:
         sigma = self._host_sigma(t)
         kept = (1 - sigma) * denoised if self._flow else denoised
-        return ((x - kept) / sigma).float()
+        return ((x - kept) / (self._noise_scale * sigma)).float()
 
 
 def _detached(conditioning):
@@ -162,36 +155,15 @@ def _detached(conditioning):
         return plain(conditioning)
 
 
-def _copied_encoder(vae, device) -> torch.nn.Module:
-    """A differentiable copy of the VAE's encoder: the host's own weights are inference tensors, and a copy of the
-    encoder alone is small beside the UNet, which is not copied."""
+def _copied_encoder(vae, device) -> Encoder:
     comfy.model_management.load_models_gpu([vae.patcher])
     stage = vae.first_stage_model
-    missing = [name for name in ("encoder", "quant_conv") if not hasattr(stage, name)]
-    if "encoder" in missing:
+    if not hasattr(stage, "encoder"):
         raise ValueError(
             f"This VAE ({type(stage).__name__}) has no image encoder that can be differentiated; "
             "load the VAE that belongs to the diffusion model."
         )
-    with torch.inference_mode(False):
-        encoder = _Encoder(copy.deepcopy(stage.encoder), copy.deepcopy(getattr(stage, "quant_conv", None)))
-        for parameter in encoder.parameters():
-            parameter.requires_grad_(False)
-        return encoder.to(device).eval()
-
-
-class _Encoder(torch.nn.Module):
-    """Images to the posterior's mode: the first half of the encoder's channels."""
-
-    def __init__(self, encoder, quant_conv):
-        super().__init__()
-        self.encoder, self.quant_conv = encoder, quant_conv
-
-    def forward(self, images: Tensor) -> Tensor:
-        moments = self.encoder(images)
-        if self.quant_conv is not None:
-            moments = self.quant_conv(moments)
-        return moments.chunk(2, dim=1)[0]
+    return Encoder(stage.encoder, getattr(stage, "quant_conv", None), device)
 
 
 def _downscale(vae) -> int:
@@ -221,7 +193,8 @@ def _check_family(model, vae, conditioning, latent_format) -> None:
         raise ValueError(
             "The MODEL makes video or sound, not images; load an image model such as Stable Diffusion 1.5."
         )
-    wanted = model.model.model_config.unet_config.get("context_dim")
+    config = model.model.model_config.unet_config
+    wanted = config.get("context_dim") or config.get("context_in_dim")
     for tensor, _ in conditioning:
         if wanted and torch.is_tensor(tensor) and tensor.shape[-1] != wanted:
             raise ValueError(
@@ -238,3 +211,20 @@ def torch_device() -> torch.device:
 def raise_if_interrupted() -> None:
     """Raise the host's own exception when the user has pressed cancel."""
     comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def is_interruption(error: BaseException | None) -> bool:
+    """Whether the user pressed cancel; hosts derive that exception from different classes."""
+    return isinstance(error, comfy.model_management.InterruptProcessingException)
+
+
+def progress_bar(steps: int):
+    """The host's progress bar of the node that is running."""
+    return comfy.utils.ProgressBar(steps)
+
+
+def show_text(node_id: str, text: str) -> None:
+    """Show a line of text on a node while it runs."""
+    from server import PromptServer
+
+    PromptServer.instance.send_progress_text(text, node_id)

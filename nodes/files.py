@@ -1,5 +1,6 @@
 """Where generators live: models/stylegan for those that people bring, output/stylegan for those that they make."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -11,7 +12,8 @@ SUBFOLDER = "stylegan"
 def register_folders() -> None:
     """Make models/stylegan known to the host (other packs use the folder too)."""
     folder = os.path.join(folder_paths.models_dir, SUBFOLDER)
-    os.makedirs(folder, exist_ok=True)
+    with contextlib.suppress(OSError):  # a read-only models folder is no reason to go without our nodes
+        os.makedirs(folder, exist_ok=True)
     folder_paths.add_model_folder_path(SUBFOLDER, folder, is_default=True)
 
 
@@ -45,7 +47,7 @@ def new_path(prefix: str) -> Path:
     """A path in output/stylegan that is not taken: prefix_00001.safetensors, counting up."""
     folder = output_folder()
     stem = within(folder, prefix.strip() or "generator")
-    if stem == folder.resolve():
+    if stem == folder or prefix.strip().endswith(("/", "\\")):
         raise ValueError(f"The file name {prefix!r} names a folder; give it a name such as fox or animals/fox.")
     number = 1
     while (path := stem.with_name(f"{stem.name}_{number:05}.safetensors")).exists():
@@ -54,12 +56,11 @@ def new_path(prefix: str) -> Path:
 
 
 def within(folder: Path, relative: str) -> Path:
-    """folder/relative, resolved. Raises ValueError when that is outside the folder."""
-    root = folder.resolve()
-    path = (root / relative.replace("\\", "/")).resolve()
-    if path != root and root not in path.parents:
+    """folder/relative. Raises ValueError for a name that leads elsewhere; links that the user put there are followed."""
+    parts = relative.replace("\\", "/").split("/")
+    if parts[0] == "" or ".." in parts or any(":" in part or "\0" in part for part in parts):
         raise ValueError(f"The file name {relative!r} leads out of the folder {folder.name}; use a plain name.")
-    return path
+    return folder.joinpath(*parts)
 
 
 def _roots() -> list[Path]:

@@ -3,7 +3,7 @@
 import torch
 from comfy_api.v0_0_2 import io, ui
 
-from ..stylegan import NOISE_MODES, Generator, load_generator, read_metadata, sample_z, save_generator
+from ..stylegan import NOISE_MODES, Generator, load_generator, read_metadata, render_samples, sample_z, save_generator
 from . import files
 from .adapter import torch_device
 from .types import CATEGORY, GeneratorType, NamedGenerator
@@ -14,19 +14,14 @@ def to_image(images: torch.Tensor) -> torch.Tensor:
     return (images.clamp(-1, 1) + 1).div(2).movedim(1, -1).float().cpu()
 
 
-@torch.no_grad()
-def render_samples(generator: Generator, z: torch.Tensor, device, psi=1.0, cutoff=None, noise="const") -> torch.Tensor:
-    """Images [N, 3, R, R] of latents [N, z_dim], a few at a time on `device`; the generator goes back to where it was."""
+def render_on(device, generator: Generator, z: torch.Tensor, *options) -> torch.Tensor:
+    """`render_samples` on `device`; the generator goes back to where it was."""
     home = next(generator.parameters()).device
     generator.to(device)
     try:
-        pieces = [
-            generator(part.to(device), truncation_psi=psi, truncation_cutoff=cutoff, noise=noise).cpu()
-            for part in z.split(8)
-        ]
+        return render_samples(generator, z, *options)
     finally:
         generator.to(home)
-    return torch.cat(pieces)
 
 
 class LoadGenerator(io.ComfyNode):
@@ -92,10 +87,18 @@ class SaveGenerator(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, filename_prefix):
+        try:
+            files.new_path(filename_prefix)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def execute(cls, generator, filename_prefix) -> io.NodeOutput:
         path = files.new_path(filename_prefix)
         save_generator(generator.generator, path, generator.metadata)
-        return io.NodeOutput(ui=ui.PreviewText(f"Saved as {path.relative_to(files.output_folder().parent.resolve())}"))
+        return io.NodeOutput(ui=ui.PreviewText(f"Saved as {path.relative_to(files.output_folder().parent).as_posix()}"))
 
 
 class SampleGenerator(io.ComfyNode):
@@ -146,7 +149,6 @@ class SampleGenerator(io.ComfyNode):
     def execute(cls, generator, seed, count, truncation_psi, truncation_cutoff, noise) -> io.NodeOutput:
         z = sample_z(generator.generator.z_dim, count, seed)
         with torch.inference_mode(False):
-            images = render_samples(
-                generator.generator, z, torch_device(), truncation_psi, truncation_cutoff or None, noise
-            )
+            options = truncation_psi, truncation_cutoff or None, noise
+            images = render_on(torch_device(), generator.generator, z, *options)
         return io.NodeOutput(to_image(images))

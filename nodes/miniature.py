@@ -3,8 +3,9 @@
 import torch
 from comfy_api.v0_0_2 import io
 
-from ..miniature import load_generator
-from . import native_miniature
+from ..miniature import GENERATOR, load_generator
+from ..stylegan import read_metadata
+from .compatibility import incompatible
 from .types import CATEGORY, GeneratorType, NamedGenerator
 
 
@@ -29,7 +30,12 @@ class LoadMiniature(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        model, clip, vae = native_miniature.load_model(), native_miniature.load_clip(), native_miniature.load_vae()
+        try:
+            from .native_miniature import load_clip, load_model, load_vae
+
+            model, clip, vae = load_model(), load_clip(), load_vae()
+        except (ImportError, AttributeError) as error:
+            raise incompatible(error) from error
         with torch.inference_mode(False):
-            generator = NamedGenerator(load_generator("miniature"), "miniature", {"license": "MIT"})
+            generator = NamedGenerator(load_generator("miniature"), "miniature", read_metadata(GENERATOR))
         return io.NodeOutput(model, clip, vae, generator)

@@ -1,6 +1,6 @@
 """The miniature's Stable Diffusion as the host's own objects: its UNet, VAE and text encoder classes, its weights files.
 
-With nodes/adapter.py the only file that touches ComfyUI's internals."""
+Imported by its node when it runs: with adapter.py the only file that touches ComfyUI's internals."""
 
 import json
 from pathlib import Path

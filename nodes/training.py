@@ -4,7 +4,6 @@ import logging
 import time
 
 import torch
-from comfy.utils import ProgressBar
 from comfy_api.v0_0_2 import io
 
 from ..sds import (
@@ -12,15 +11,17 @@ from ..sds import (
     AllLayers,
     Progress,
     TrainingStopped,
+    TrainResult,
     TrainSettings,
+    parse_groups,
     train_generator,
     training_metadata,
 )
 from ..sds.figures import loss_plot, sample_grid
-from ..stylegan import sample_z, save_generator
+from ..stylegan import sample_z, save_or_rescue
 from . import files
-from .adapter import ComfyPrior, raise_if_interrupted
-from .generators import render_samples, to_image
+from .adapter import ComfyPrior, is_interruption, progress_bar, raise_if_interrupted, show_text
+from .generators import render_on, to_image
 from .types import CATEGORY, GeneratorType, Guidance, GuidanceType, LayersType, NamedGenerator, RegularizerType
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class TrainGenerator(io.ComfyNode):
                 io.Image.Output(display_name="after", tooltip="The same latents after training."),
                 io.Image.Output(display_name="plot", tooltip="Each term and the diversity over the steps."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -111,7 +113,7 @@ class TrainGenerator(io.ComfyNode):
             t_min=guidance.t_min,
             t_max=guidance.t_max,
             seed=seed,
-            also_train=tuple(name.strip() for name in also_train.split(",") if name.strip()),
+            also_train=parse_groups(also_train),
         )
         prior = _prior(guidance)
         layers = layers or AllLayers()
@@ -125,44 +127,52 @@ class TrainGenerator(io.ComfyNode):
             source=generator.name,
             source_metadata=generator.metadata,
         )
+        z = sample_z(generator.generator.z_dim, samples, seed)
         with torch.inference_mode(False):
-            report = _Report(steps)
+            report = _Report(steps, cls.hidden.unique_id)
             try:
                 result = train_generator(generator.generator, prior, settings, regularizer, layers, report)
             except TrainingStopped as stopped:
-                _keep_and_raise(stopped, generator, metadata)
-            z = sample_z(generator.generator.z_dim, samples, seed)
-            before = render_samples(generator.generator, z, prior.device)
-            after = render_samples(result.generator, z, prior.device)
+                where = _keep(stopped.result, metadata)
+                if is_interruption(stopped.__cause__):
+                    raise stopped.__cause__ from None
+                raise RuntimeError(f"{stopped} {where}") from stopped.__cause__
+            try:
+                before = render_on(prior.device, generator.generator, z)
+                after = render_on(prior.device, result.generator, z)
+                plot = _as_image(loss_plot(result.history))
+            except BaseException as error:
+                raise RuntimeError(f"The pictures could not be drawn: {error} {_keep(result, metadata)}") from error
         if result.history.skipped:
             logger.warning("%d of %d steps were skipped: their gradient was not finite.", result.history.skipped, steps)
         adapted = NamedGenerator(result.generator, generator.name, metadata)
-        return io.NodeOutput(adapted, to_image(before), to_image(after), _as_image(loss_plot(result.history)))
+        return io.NodeOutput(adapted, to_image(before), to_image(after), plot)
 
 
 class _Report:
-    """Shows progress in the host: the bar with previews, and the time left in the log. Ends the run on cancel."""
+    """Shows progress in the host: the bar with previews, and the time left on the node. Ends the run on cancel."""
 
-    def __init__(self, steps: int):
-        self.bar = ProgressBar(steps)
+    def __init__(self, steps: int, node_id: str):
+        self.bar = progress_bar(steps)
+        self.node_id = node_id
         self.preview_every = max(1, steps // PREVIEWS)
-        self.log_every = max(1, steps // 10)
-        self.began = None
+        self.began = self.shown = None
 
     def __call__(self, progress: Progress) -> None:
         raise_if_interrupted()
         now = time.monotonic()
-        if self.began is None:  # the first step also loads and warms up: it does not tell how long the others take
-            self.began = (progress.step, now)
         preview = None
         if progress.step % self.preview_every == 0 or progress.step == progress.steps:
             preview = ("JPEG", sample_grid(progress.samples(PREVIEW_SAMPLES), cell=256), None)
         self.bar.update_absolute(progress.step, progress.steps, preview)
-        if progress.step % self.log_every == 0 and progress.step > self.began[0]:
+        if self.began is None:  # the first step also loads and warms up: it does not tell how long the others take
+            self.began = (progress.step, now)
+        elif self.shown is None or now - self.shown > 1 or progress.step == progress.steps:
             pace = (now - self.began[1]) / (progress.step - self.began[0])
-            losses = ", ".join(f"{name} {value:.3g}" for name, value in progress.losses.items())
             left = _duration(pace * (progress.steps - progress.step))
-            logger.info("StyleGAN Fusion: step %d of %d, %s left (%s)", progress.step, progress.steps, left, losses)
+            losses = ", ".join(f"{name} {value:.3g}" for name, value in progress.losses.items())
+            show_text(self.node_id, f"step {progress.step} of {progress.steps}, {left} left\n{losses}")
+            self.shown = now
 
 
 def _duration(seconds: float) -> str:
@@ -176,17 +186,15 @@ def _prior(guidance: Guidance) -> ComfyPrior:
     )
 
 
-def _keep_and_raise(stopped: TrainingStopped, generator: NamedGenerator, metadata: dict[str, str]) -> None:
-    """Write what was trained to a recovery file, then let the host see why the run ended."""
-    path = files.new_path("recovered")
-    done = stopped.result.steps_done
-    save_generator(stopped.result.generator, path, {**metadata, "steps_done": str(done)})
-    where = f"The generator as trained for {done} steps is in output/stylegan/{path.name}; Load StyleGAN2 loads it."
-    logger.warning("StyleGAN Fusion: %s %s", stopped, where)
-    cause = stopped.__cause__
-    if cause is not None and type(cause).__name__ == "InterruptProcessingException":
-        raise cause
-    raise RuntimeError(f"{stopped} {where}") from cause
+def _keep(result: TrainResult, metadata: dict[str, str]) -> str:
+    """Write what was trained to a recovery file; a sentence that says where it is."""
+    done = result.steps_done
+    wanted = files.new_path("recovered")
+    path = save_or_rescue(result.generator, wanted, {**metadata, "steps_done": str(done)})
+    place = f"output/stylegan/{path.name}; Load StyleGAN2 loads it" if path == wanted else str(path)
+    where = f"The generator as trained for {done} steps is in {place}."
+    logger.warning("StyleGAN Fusion: %s", where)
+    return where
 
 
 def _as_image(picture) -> torch.Tensor:

@@ -13,7 +13,7 @@ from .progress import (
     TrainResult,
 )
 from .regularizers import DirectionalRegularizer, ReconstructionRegularizer, Regularizer
-from .settings import PARAMETER_GROUPS, TrainSettings
+from .settings import PARAMETER_GROUPS, TrainSettings, parse_groups
 from .training import diversity, train_generator
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "TrainingInterrupted",
     "TrainingStopped",
     "diversity",
+    "parse_groups",
     "timestep_index",
     "train_generator",
     "training_metadata",

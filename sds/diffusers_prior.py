@@ -81,14 +81,19 @@ class DiffusersPrior(Prior):
     Both conditions of all rows go through the UNet in one call. Prompts beyond the text encoder's 77 tokens are cut."""
 
     def __init__(
-        self, model: StableDiffusion, prompt: str, negative_prompt: str = "", guidance_scale: float = 100.0
+        self,
+        model: StableDiffusion,
+        prompt: str,
+        negative_prompt: str = "",
+        guidance_scale: float = 100.0,
+        image_size: int | None = None,  # pixels; None: the size that the model was made for
     ) -> None:
         if not (math.isfinite(guidance_scale) and guidance_scale >= 0):
             raise ValueError(f"The guidance scale is {guidance_scale}; give 0 or more.")
         self.model = model
         self.device = model.device
         self.guidance_scale = guidance_scale
-        self.image_size = _image_size(model)
+        self.image_size = _image_size(model, image_size)
         self._prediction_type = _prediction_type(model)
         self._abar = model.scheduler.alphas_cumprod.double().cpu()
         # A table with zero terminal signal ends where alpha is 0; that timestep is kept out.
@@ -158,7 +163,7 @@ def _check_family(folder: Path) -> None:
         )
 
 
-def _image_size(model: StableDiffusion) -> int:
+def _image_size(model: StableDiffusion, wanted: int | None) -> int:
     latent_size = model.unet.config.sample_size
     if not isinstance(latent_size, int):
         raise ValueError(f"The UNet's sample_size is {latent_size}; give a model whose latents are square.")
@@ -168,7 +173,13 @@ def _image_size(model: StableDiffusion) -> int:
             f"The UNet takes {unet_channels} channels and the VAE makes {latent_channels}: this is an inpainting or "
             "depth model. Give a plain text-to-image model."
         )
-    return latent_size * 2 ** (len(model.vae.config.block_out_channels) - 1)
+    downscale = 2 ** (len(model.vae.config.block_out_channels) - 1)
+    size = wanted or latent_size * downscale
+    # The UNet halves the latents too, and its halves must fit together again.
+    multiple = downscale * 2 ** (len(model.unet.config.block_out_channels) - 1)
+    if size % multiple:
+        raise ValueError(f"The image size is {size}; give a multiple of {multiple} pixels for this model.")
+    return size
 
 
 def _prediction_type(model: StableDiffusion) -> str:

@@ -8,7 +8,7 @@ from .layers import LayerChoice
 from .regularizers import Regularizer
 from .settings import TrainSettings
 
-_OF_THE_FILE = ("format", "config")  # a checkpoint writes these itself
+_NOT_INHERITED = ("format", "config", "name", "steps_done")  # they speak of the source itself
 
 
 def training_metadata(
@@ -32,7 +32,7 @@ def training_metadata(
         "layers": repr(layers),
     }
     return {
-        **{key: value for key, value in source_metadata.items() if key not in _OF_THE_FILE},
+        **{key: value for key, value in source_metadata.items() if key not in _NOT_INHERITED},
         "source": source,
         "prompt": prompt,
         "negative_prompt": negative_prompt,

@@ -30,6 +30,11 @@ class Objective:
     def needs_frozen_latent(self) -> bool:
         return any(regularizer.needs_frozen_latent for regularizer in self.regularizers)
 
+    @property
+    def rows_per_sample(self) -> int:
+        """Rows of one sample in the prior's evaluation, for each of the prior's conditions."""
+        return 2 if any(regularizer.needs_frozen_score for regularizer in self.regularizers) else 1
+
     def frozen_latents(self, frozen: Generator, ws: Tensor) -> Tensor | None:
         """z0 = E(x0) [B, c, h, w] of the frozen generator's images, or None when no regularizer needs it."""
         if not self.needs_frozen_latent:
@@ -44,7 +49,7 @@ class Objective:
         One evaluation of the prior, train and frozen rows together. Raises NonFiniteGradient."""
         alpha, sigma = self.prior.schedule(t)
         noisy = [terms.add_noise(z, eps, alpha, sigma)]
-        if any(regularizer.needs_frozen_score for regularizer in self.regularizers):
+        if self.rows_per_sample == 2:
             noisy.append(terms.add_noise(z0, eps, alpha, sigma))
         predictions = self.prior.guided(torch.cat(noisy), t)
         _require_finite(predictions, "the prior's noise prediction")

@@ -61,6 +61,7 @@ class Prior(ABC):
             f"{type(self).__name__} gives only its guided prediction; use a prior that names its conditions."
         )
 
-    def run(self, body: Callable[[], T]) -> T:
-        """Call body() with the model loaded and ready, clean up, and return its result."""
+    def run(self, body: Callable[[], T], rows: int = 1) -> T:
+        """Call body() with the model loaded and ready, clean up, and return its result. `rows` is the largest batch that
+        body will evaluate."""
         return body()

@@ -7,6 +7,11 @@ PARAMETER_GROUPS = ("constant", "4x4", "to_rgb")
 """Groups that are frozen by default and can be trained too, by name."""
 
 
+def parse_groups(text: str) -> tuple[str, ...]:
+    """Names of parameter groups written with commas, "" for none; `TrainSettings` checks them."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 @dataclass(frozen=True)
 class TrainSettings:
     """How long, how fast and at which timesteps to train. Raises ValueError naming the setting that is out of range."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..stylegan import Generator, sample_z
+from ..stylegan import Generator, render_samples, sample_z
 from .layers import LayerChoice
 from .objective import Objective
 from .parameters import copy_generator, group_parameters, layer_parameters
@@ -71,10 +71,7 @@ class TrainState:
 
     def samples(self, count: int) -> Tensor:
         """Images [count, 3, R, R] on the CPU by the generator in training, from latents that never change."""
-        zs = sample_z(self.generator.z_dim, count, self.settings.seed).to(self.objective.prior.device)
-        with torch.no_grad():
-            pieces = [self.generator.synthesis(self.generator.mapping(z), noise="const").cpu() for z in zs.split(4)]
-        return torch.cat(pieces)
+        return render_samples(self.generator, sample_z(self.generator.z_dim, count, self.settings.seed))
 
     def result(self) -> TrainResult:
         generator = copy_generator(self.generator, self.home)

@@ -44,7 +44,7 @@ def train_generator(
     with _recording_gradients():
         state = TrainState.start(generator, prior, settings, regularizers, layers or AllLayers())
         try:
-            prior.run(lambda: _train(state, progress))
+            prior.run(lambda: _train(state, progress), rows=settings.batch_size * state.objective.rows_per_sample)
         except TrainingDiverged:
             raise
         except BaseException as error:

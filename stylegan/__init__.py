@@ -1,8 +1,16 @@
 """The generator: StyleGAN2 networks, latents, and reading and writing checkpoints. Knows torch only."""
 
-from .checkpoint import CheckpointError, load_generator, read_metadata, save_generator, write_atomically
+from .checkpoint import (
+    CheckpointError,
+    load_generator,
+    read_metadata,
+    save_generator,
+    save_or_rescue,
+    write_atomically,
+)
 from .config import GeneratorConfig
-from .networks import NOISE_MODES, Generator, sample_z
+from .networks import NOISE_MODES, Generator
+from .sampling import render_samples, sample_z
 
 __all__ = [
     "NOISE_MODES",
@@ -11,7 +19,9 @@ __all__ = [
     "GeneratorConfig",
     "load_generator",
     "read_metadata",
+    "render_samples",
     "sample_z",
     "save_generator",
+    "save_or_rescue",
     "write_atomically",
 ]

@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import struct
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,19 @@ def save_generator(generator: Generator, path: str | Path, metadata: dict[str, s
             f"{path} could not be written ({reason}). Nothing there was changed; free some space or choose another "
             "folder."
         ) from error
+
+
+def save_or_rescue(generator: Generator, path: str | Path, metadata: dict[str, str] | None = None) -> Path:
+    """save_generator, for what took hours to make: when `path` cannot be written, the file goes into a new folder among
+    the system's temporary files. Returns where it is. Raises CheckpointError when that fails, too."""
+    path = Path(path)
+    try:
+        save_generator(generator, path, metadata)
+        return path
+    except CheckpointError:
+        rescue = Path(tempfile.mkdtemp(prefix="stylegan-fusion-")) / path.name
+        save_generator(generator, rescue, metadata)
+        return rescue
 
 
 def write_atomically(path: Path, data: bytes) -> None:

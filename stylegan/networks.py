@@ -191,8 +191,3 @@ class Generator(nn.Module):
     ) -> Tensor:
         """z [B, z_dim] to images [B, img_channels, R, R], about [-1, 1]."""
         return self.synthesis(self.mapping(z, truncation_psi, truncation_cutoff, label), noise=noise)
-
-
-def sample_z(z_dim: int, count: int, seed: int) -> Tensor:
-    """`count` latents [count, z_dim] from N(0, 1), the same for a seed on every device."""
-    return torch.randn(count, z_dim, generator=torch.Generator().manual_seed(seed))

@@ -122,6 +122,8 @@ def cut_file(tmp_path):
         (["--steps", "0"], "steps is 0; it must be at least 1"),
         (["--device", "abacus"], "There is no device 'abacus'"),
         (["--directional", "-1"], "weight is -1.0; give 0 or more"),
+        (["--layers", "all", "--selection-steps", "2"], "add --layers top3"),
+        (["--image-size", "50"], "The image size is 50; give a multiple of 16"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_leaves_nothing_behind(tmp_path, capsys, cut_file, changes, sentence):
@@ -129,7 +131,48 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing_behind(tmp_path, capsys,
     assert main([*ADAPT, "--steps", "1", "--output", str(tmp_path / "out"), *changes]) == 1
     error = capsys.readouterr().err
     assert sentence in error and "Traceback" not in error
-    assert not (tmp_path / "out").exists() or names(tmp_path / "out") == set()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        (["--seed", str(2**64)], "The seed is 18446744073709551616"),
+        (["--truncation-psi", "nan"], "--truncation-psi is nan"),
+        (["--generator", "absent.safetensors"], "There is no file absent.safetensors"),
+    ],
+)
+def test_bad_input_to_sample_gets_one_sentence_too(tmp_path, capsys, changes, sentence):
+    assert main(["sample", "--generator", "miniature", "--output", str(tmp_path / "out"), *changes]) == 1
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of folders work otherwise on Windows")
+def test_a_folder_that_cannot_be_written_is_found_out_before_training(tmp_path, capsys):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    assert main([*ADAPT, "--steps", "100000", "--output", str(blocked / "out")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_target_that_becomes_unwritable_does_not_lose_the_generator(tmp_path, capsys, monkeypatch):
+    from comfyui_stylegan_fusion import sds
+
+    out, train = tmp_path / "out", sds.train_generator
+
+    def train_while_the_folder_goes(*arguments):
+        result = train(*arguments)
+        out.rmdir()
+        out.write_text("in the way")
+        return result
+
+    monkeypatch.setattr(sds, "train_generator", train_while_the_folder_goes)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert main([*ADAPT, "--steps", "1", "--output", str(out)]) == 1
+    (kept,) = tmp_path.glob("stylegan-fusion-*/generator.safetensors")
+    assert str(kept) in capsys.readouterr().err
+    assert load_generator(kept).resolution == 64
 
 
 def test_an_earlier_generator_is_never_written_over(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -92,8 +93,11 @@ def installed(tmp_path_factory):
         pytest.skip("setuptools is not installed here, so no wheel can be built without the network")
     place = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(place), str(PROJECT)]
-    # A build folder left in the sources would let deleted files live on.
+    # From a copy: a build folder left in the sources would let deleted files live on.
+    sources = place / "sources"
+    left_out = shutil.ignore_patterns(".*", "build", "*.egg-info", "training-runs", "__pycache__")
+    shutil.copytree(PROJECT, sources, ignore=left_out)
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(place), str(sources)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = place.glob("*.whl")
     target = place / "site"

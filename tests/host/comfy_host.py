@@ -33,8 +33,10 @@ PAGE_SETTINGS = {
     "Comfy.Workflow.Persist": False,
 }
 
-# Binary websocket messages: event type, then for a preview a 4-byte image type, then the image.
+# Binary websocket messages: event type, then for a preview a 4-byte image type, then the image; for a text
+# the length of the node's id, the id, then the text.
 PREVIEW_IMAGE = 1
+TEXT = 3
 
 
 class HostNotFound(Exception):
@@ -83,6 +85,7 @@ class Run:
     prompt_id: str
     events: list[tuple[str, dict]] = field(default_factory=list)
     previews: list[bytes] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)  # shown on nodes while they ran
 
     def of(self, kind: str) -> list[dict]:
         return [data for k, data in self.events if k == kind]
@@ -233,6 +236,8 @@ class Host:
         for kind, data in self._messages(prompt_id, timeout):
             if kind == "preview":
                 run.previews.append(data)
+            elif kind == "text":
+                run.texts.append(data)
             else:
                 run.events.append((kind, data))
             if on_event is not None:
@@ -253,6 +258,9 @@ class Host:
                 if isinstance(message, bytes):
                     if int.from_bytes(message[:4], "big") == PREVIEW_IMAGE:
                         yield "preview", message[8:]
+                    elif int.from_bytes(message[:4], "big") == TEXT:
+                        start = 8 + int.from_bytes(message[4:8], "big")  # after the node's id
+                        yield "text", message[start:].decode()
                     continue
                 message = json.loads(message)
                 kind, data = message["type"], message["data"]

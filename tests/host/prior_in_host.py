@@ -42,7 +42,10 @@ with torch.inference_mode():  # as nodes run
     def evaluate():
         guider, _ = prior._evaluation
         found["same_unet"] = torch.tensor(guider.inner_model.diffusion_model is model.model.diffusion_model)
-        z = found["z"] = prior.encode(given["images"])
+        images = given["images"].clone().requires_grad_()
+        z = prior.encode(images)
+        (found["image gradient"],) = torch.autograd.grad(z, images, given["eps"])
+        z = found["z"] = z.detach()
         objective = Objective(prior, (), gradient_clamp=None, image_clamp_quantile=None)
         for t in request["timesteps"]:
             for name, eps in prior.conditions(given["z_t"], t).items():
@@ -51,8 +54,8 @@ with torch.inference_mode():  # as nodes run
             found[f"{t} schedule"] = torch.tensor(prior.schedule(t), dtype=torch.float64)
             found[f"{t} gradient"] = objective.latent_gradient(z, None, t, given["eps"])[0]
 
-    with torch.inference_mode(False):
-        prior.run(evaluate)
+    with torch.inference_mode(False), torch.enable_grad():
+        prior.run(evaluate, rows=3)
 refused = {}
 with torch.inference_mode():
     wide = [[torch.zeros(1, 77, 768), {}]]

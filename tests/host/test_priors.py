@@ -86,6 +86,12 @@ def test_both_priors_agree_on_the_unclamped_gradient(in_host, prior, given, t):
     assert relative_error(in_host[f"{t} gradient"], gradient) < 1e-4
 
 
+def test_both_priors_send_the_same_gradient_to_the_image(in_host, prior, given):
+    images = given["images"].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(prior.encode(images), images, given["eps"])
+    assert relative_error(in_host["image gradient"], gradient) < 1e-4
+
+
 def test_the_conditions_differ_so_that_agreement_means_something(in_host):
     assert relative_error(in_host["0.8 text"], in_host["0.8 unconditional"]) > 1e-3
 

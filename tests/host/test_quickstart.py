@@ -64,6 +64,16 @@ def test_quickstart_reports_progress_with_previews(quickstart):
         assert preview.width >= 128
 
 
+def test_the_page_shows_no_error(page, quickstart):
+    assert page.errors == []
+
+
+def test_quickstart_shows_the_time_left_on_the_node(quickstart):
+    _, run = quickstart
+    assert f"step {STEPS} of {STEPS}, 0 s left" in run.texts[-1]
+    assert "sds" in run.texts[-1]
+
+
 def test_quickstart_saves_a_generator_that_knows_its_history(host, quickstart):
     (path,) = (host.output / "stylegan").glob("fox_*.safetensors")
     metadata = read_metadata(path)

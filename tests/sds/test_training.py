@@ -239,7 +239,7 @@ def test_an_exception_before_the_first_step_is_passed_on(generator, prior):
 
 
 def test_an_exception_while_the_prior_cleans_up_keeps_what_was_trained(generator, prior):
-    def run(body):
+    def run(body, rows):
         body()
         raise RuntimeError("clean-up failed")
 
@@ -285,7 +285,7 @@ def test_training_works_within_inference_mode(generator, prior):
 
 
 def test_a_prior_may_enter_inference_mode_around_the_training(generator, prior):
-    prior.run = torch.inference_mode()(lambda body: body())
+    prior.run = torch.inference_mode()(lambda body, rows: body())
     assert train_generator(generator, prior, settings()).steps_done == 3
 
 

@@ -1,0 +1,33 @@
+"""Latents, and the images that a generator draws from them."""
+
+import torch
+from torch import Tensor
+
+from .networks import Generator
+
+CHUNK = 4  # images rendered together: at 1024 pixels each takes hundreds of megabytes
+
+
+def sample_z(z_dim: int, count: int, seed: int) -> Tensor:
+    """`count` latents [count, z_dim] from N(0, 1), the same for a seed on every device.
+
+    Raises ValueError when the seed is not between 0 and 2^64 - 1."""
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"The seed is {seed}; give a whole number from 0 to 2^64 - 1.")
+    return torch.randn(count, z_dim, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def render_samples(
+    generator: Generator,
+    z: Tensor,
+    truncation_psi: float = 1.0,
+    truncation_cutoff: int | None = None,
+    noise: str = "const",
+) -> Tensor:
+    """Images [N, 3, R, R] on the CPU, about [-1, 1], of latents z [N, z_dim], a few at a time where the generator is."""
+    device = next(generator.parameters()).device
+    pieces = [
+        generator(part.to(device), truncation_psi, truncation_cutoff, noise=noise).cpu() for part in z.split(CHUNK)
+    ]
+    return torch.cat(pieces)
