@@ -214,7 +214,7 @@ def _settings(options: argparse.Namespace):
         training, scale, layers = base.training, base.guidance_scale, base.layers
         directional, reconstruction = base.directional_weight, base.reconstruction_weight
     else:
-        training, scale, layers = TrainSettings(t_min=0.01, t_max=0.5), 100.0, AllLayers()
+        training, scale, layers = TrainSettings(), 100.0, AllLayers()
         directional, reconstruction = 1.0, 0.0
     names = ("steps", "batch_size", "learning_rate", "t_min", "t_max", "seed")
     asked = {name: getattr(options, name) for name in names if getattr(options, name) is not None}

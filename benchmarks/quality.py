@@ -17,6 +17,7 @@ import torch
 from comfyui_stylegan_fusion import load_generator, save_generator, train_generator
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.classifier import load_classifier
+from comfyui_stylegan_fusion.miniature.drawing import draw
 from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
 from comfyui_stylegan_fusion.miniature.metrics import diversity, frechet_distance
 from comfyui_stylegan_fusion.miniature.renderer import render
@@ -24,7 +25,7 @@ from comfyui_stylegan_fusion.miniature.resumable import seeded
 from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS
 from comfyui_stylegan_fusion.sds import DirectionalRegularizer
 from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior, StableDiffusion
-from comfyui_stylegan_fusion.stylegan import sample_z
+from comfyui_stylegan_fusion.stylegan import render_samples, sample_z
 
 SAMPLES = 2000
 VARIANTS = ("demo", "no regularizer")
@@ -91,29 +92,16 @@ class Judge:
     def rendered(self, domain: str):
         return self._read(f"rendered-{domain}", lambda: render(sample_factors(SAMPLES, seeded(4243), domain)))
 
-    @torch.no_grad()
     def samples(self, path) -> torch.Tensor:
-        generator = load_generator(path)
-        return torch.cat([generator(z) for z in self.latents.split(100)]).clamp(-1, 1)
+        return render_samples(load_generator(path), self.latents).clamp(-1, 1)
 
     def diffusion_samples(self, target: str):
         """Readings of the diffusion model's own pictures of the target (20 DDIM steps, the demo's guidance scale)."""
         return self._read(f"diffusion-{target}", lambda: self._diffuse(target))
 
-    @torch.no_grad()
     def _diffuse(self, target: str) -> torch.Tensor:
-        from diffusers import DDIMScheduler
-
-        prior = DiffusersPrior(self.model, f"a portrait of a {target}", "", MINIATURE_SETTINGS.guidance_scale)
-        scheduler = DDIMScheduler.from_config(self.model.scheduler.config)
-        scheduler.set_timesteps(20)
-        pictures = []
-        for part in range(SAMPLES // 100):
-            z = torch.randn(100, 4, 16, 16, generator=seeded(4244, part))
-            for t in scheduler.timesteps:
-                z = scheduler.step(prior.guided(z, t.item() / 999), t, z).prev_sample
-            pictures.append(self.model.vae.decode(z / self.model.vae.config.scaling_factor).sample.clamp(-1, 1))
-        return torch.cat(pictures)
+        scale = MINIATURE_SETTINGS.guidance_scale
+        return draw(DiffusersPrior(self.model, f"a portrait of a {target}", "", scale), SAMPLES, seed=4244)
 
     def _read(self, name, make):
         path = self.folder / f"{name}.readings.pt"

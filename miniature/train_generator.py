@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..stylegan import Generator, GeneratorConfig
-from ..stylegan.layers import upsample
 from .factors import (
     ACCESSORIES,
     COUNT,
@@ -148,7 +147,7 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
         ws = generator.mapping(torch.randn(batch, CONFIG.z_dim, generator=random))
         goal = F.avg_pool2d(render(_person_from(head(ws[:, 0]))), CONFIG.resolution // side)
         with torch.autocast("cpu", torch.bfloat16):
-            fake = _synthesize(generator.synthesis, ws, side)
+            fake = generator.synthesis(ws, resolution=side)
         done = (i - warm) / max(1, steps - warm)  # share of the discriminator's part, negative before it
         follow = 1.0 if done < 0 else 0.3 * (1 - done)
         parts = {
@@ -203,20 +202,6 @@ def export(generator: Generator, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"name": "miniature person", "license": "MIT", "source": "trained from scratch on rendered portraits"}
     save_generator(generator.half(), path, metadata)
-
-
-def _synthesize(synthesis, ws: Tensor, side: int) -> Tensor:
-    """The picture as the blocks up to `side` pixels make it."""
-    x, image, index = synthesis.blocks[0].const.expand(len(ws), -1, -1, -1), None, 0
-    for block, resolution in zip(synthesis.blocks, CONFIG.resolutions, strict=True):
-        if resolution > side:
-            break
-        for conv in block.convs:
-            x = conv(x, ws[:, index], synthesis.fir, "const")
-            index += 1
-        colours = block.to_rgb(x, ws[:, index]).float()
-        image = colours if image is None else upsample(image, synthesis.fir) + colours
-    return image
 
 
 def _critic_loss(critic, real: Tensor, fake: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ class TrainSettings:
     steps: int = 1000  # 1000 for faces, 2000 for cats in the paper; fewer selected layers need more
     batch_size: int = 1  # samples a step; leaves the size of a step alone
     learning_rate: float = 0.001  # before the factor 4/5 of StyleGAN2's lazy regularization: Adam gets 0.0008
-    t_min: float = 0.0  # lowest timestep, as a fraction of the schedule: 0 = clean
-    t_max: float = 0.3  # highest timestep, as a fraction of the schedule: 1 = pure noise
+    t_min: float = 0.01  # lowest timestep, as a fraction of the schedule: 0 = clean
+    t_max: float = 0.5  # highest timestep, as a fraction of the schedule: 1 = pure noise
     seed: int = 0  # latents, noise and timesteps of a step are a function of (seed, step)
     gradient_clamp: float | None = 1.0  # each term's latent gradient is clamped to [-this, this]; None: not at all
     image_clamp_quantile: float | None = 0.95  # each sample's image gradient is clamped at this quantile; None: off

@@ -150,8 +150,10 @@ class Synthesis(nn.Module):
             names += [f"{resolution}x{resolution}/conv0", f"{resolution}x{resolution}/conv1"]
         return names
 
-    def forward(self, ws: Tensor, noise: str = "const") -> Tensor:
-        """Render ws. Noise inputs: "const" the generator's own, "random" fresh, "none" without."""
+    def forward(self, ws: Tensor, noise: str = "const", resolution: int | None = None) -> Tensor:
+        """Render ws. Noise inputs: "const" the generator's own, "random" fresh, "none" without.
+
+        `resolution` stops at the picture of a smaller block, for progressive training."""
         if noise not in NOISE_MODES:
             raise ValueError(f"There is no noise mode {noise!r}; choose from {', '.join(NOISE_MODES)}.")
         if ws.ndim != 3 or ws.shape[1] != self.num_ws or ws.shape[2] != self.config.w_dim:
@@ -165,6 +167,8 @@ class Synthesis(nn.Module):
                 index += 1
             colours = block.to_rgb(x, ws[:, index]).float()
             image = colours if image is None else upsample(image, self.fir).float() + colours
+            if image.shape[-1] == resolution:
+                break
         return image
 
 

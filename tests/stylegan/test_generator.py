@@ -81,6 +81,17 @@ def test_the_synthesis_as_the_paper_writes_it(generator):
     torch.testing.assert_close(synthesis(ws), picture, atol=1e-4, rtol=1e-4)
 
 
+def test_a_smaller_resolution_is_the_picture_that_the_larger_ones_build_on(generator):
+    """The last blocks' colours are added to the upsampled picture: without them the rest must be left."""
+    ws, synthesis = generator.mapping(Z), generator.synthesis
+    half = synthesis(ws, resolution=16)
+    assert half.shape == (3, 3, 16, 16)
+    synthesis.blocks[-1].to_rgb.weight.zero_()
+    synthesis.blocks[-1].to_rgb.bias.zero_()
+    torch.testing.assert_close(synthesis(ws), upsample(half, synthesis.fir))
+    assert torch.equal(synthesis(ws, resolution=32), synthesis(ws))
+
+
 @pytest.mark.parametrize("cutoff", [None, 0, 3, 8])
 def test_truncation_moves_the_first_codes_towards_w_avg(generator, cutoff):
     ws, centre = generator.mapping(Z), generator.mapping.w_avg
