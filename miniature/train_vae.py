@@ -15,9 +15,9 @@ from .factors import sample_factors
 from .renderer import render
 from .resumable import edge_loss, exponential_average, save_weights, seeded, train
 
-STEPS, BATCH = 8000, 12
-DECODER_FROM = 0.75  # share of the steps after which the encoder stays, and with it the latents; the decoder goes on
-ADVERSARIAL_FROM = 0.45  # share of the steps after which the discriminator joins
+STEPS, BATCH = 7000, 12
+DECODER_FROM = 6 / 7  # share of the steps after which the encoder stays, and with it the latents; the decoder goes on
+ADVERSARIAL_FROM = 0.51  # share of the steps after which the discriminator joins
 LATENT_NOISE = 0.05  # standard deviation of the posterior
 _SEED = 102
 
