@@ -88,11 +88,19 @@ def _training_options(parser: argparse.ArgumentParser, prompt: str | None = None
     """The settings of a training; those left out are the miniature's own on the miniature, else the paper's."""
     default = f' (default: "{prompt}")' if prompt else ""
     parser.add_argument("--prompt", required=not prompt, default=prompt, help=f"what the generator shall draw{default}")
-    parser.add_argument("--negative-prompt", default="", help="what it shall stay away from")
-    parser.add_argument("--guidance-scale", type=float, help="how strongly the prompt pulls (100; miniature 7.5)")
+    parser.add_argument("--negative-prompt", help="what it shall stay away from (miniature: a portrait of a person)")
+    parser.add_argument(
+        "--guidance-scale",
+        type=float,
+        help=f"how strongly the prompt pulls (100; miniature {MINIATURE_SETTINGS.guidance_scale})",
+    )
     parser.add_argument("--steps", type=int, help="training steps (1000; miniature 250)")
     parser.add_argument("--batch-size", type=int, help="images a step (1; miniature 4)")
-    parser.add_argument("--learning-rate", type=float, help="size of Adam's steps (0.001)")
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        help=f"size of Adam's steps (0.001; miniature {MINIATURE_SETTINGS.training.learning_rate})",
+    )
     parser.add_argument("--t-min", type=float, help="lowest timestep, 0 = clean")
     parser.add_argument(
         "--t-max", type=float, help="highest timestep, 1 = pure noise; 0.3 changes style, more the shape"
@@ -154,6 +162,8 @@ def _adapt(options: argparse.Namespace) -> int:
     from .sds.figures import before_after, loss_plot
     from .stylegan import read_metadata, render_samples, sample_z, save_or_rescue
 
+    if options.negative_prompt is None:
+        options.negative_prompt = MINIATURE_SETTINGS.negative_prompt if options.model == MINIATURE else ""
     settings, regularizers, layers, guidance_scale = _settings(options)
     _require_free(options.output, RESULTS)
     device = _device(options.device)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ..sds import LayerChoice, TopKLayers, TrainSettings
+from ..sds import AllLayers, LayerChoice, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -10,13 +10,13 @@ class MiniatureSettings:
     """Everything an adaptation of the miniature needs besides the prompt."""
 
     prompt: str = "a portrait of a fox"
-    negative_prompt: str = ""
-    guidance_scale: float = 7.5  # 100, right for Stable Diffusion at 512 pixels, saturates the miniature
-    directional_weight: float = 0.3
+    negative_prompt: str = "a portrait of a person"  # away from the source: hats and colours stay, which neither names
+    guidance_scale: float = 2.0  # 100, right for Stable Diffusion at 512 pixels, saturates the miniature
+    directional_weight: float = 0.5
     reconstruction_weight: float = 0.0
-    layers: LayerChoice = field(default_factory=lambda: TopKLayers(3))
+    layers: LayerChoice = field(default_factory=AllLayers)
     training: TrainSettings = field(
-        default_factory=lambda: TrainSettings(steps=250, batch_size=4, t_min=0.02, t_max=0.8)
+        default_factory=lambda: TrainSettings(steps=250, batch_size=4, learning_rate=0.002, t_min=0.02, t_max=0.8)
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from comfyui_stylegan_fusion import load_generator
 from comfyui_stylegan_fusion.cli import main
 from comfyui_stylegan_fusion.miniature import WEIGHTS
+from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS
 from comfyui_stylegan_fusion.stylegan import read_metadata
 from PIL import Image
 
@@ -38,7 +39,9 @@ def test_adapt_leaves_a_generator_and_two_figures(tmp_path, capsys):
     assert metadata["prompt"] == "a portrait of a robot" and metadata["source"] == "miniature"
     assert metadata["seed"] == "3" and metadata["license"] == "MIT"
     assert settings["steps"] == 2 and settings["also_train"] == ["to_rgb"]
-    assert settings["regularizers"] == {"directional": 0.3, "reconstruction": 0.2}
+    weight = MINIATURE_SETTINGS.directional_weight
+    assert settings["regularizers"] == {"directional": weight, "reconstruction": 0.2}
+    assert metadata["negative_prompt"] == MINIATURE_SETTINGS.negative_prompt
     assert settings["layers"] == "TopKLayers(k=2, steps=1)"
     with Image.open(out / "before_after.png") as picture:
         assert picture.width == 4 * 128

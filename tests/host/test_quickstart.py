@@ -1,11 +1,13 @@
 """The templates in the real page and the real queue: what a new user does first."""
 
+import dataclasses
 import io
 import json
 
 import pytest
 from comfy_host import PROJECT, PromptRejected
 from comfyui_stylegan_fusion import load_generator
+from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS
 from comfyui_stylegan_fusion.stylegan import read_metadata
 from PIL import Image, ImageChops
 
@@ -28,7 +30,7 @@ def quickstart(host, page):
     """The template in API form, shortened, and its run."""
     graph = page.api_form(TEMPLATES / "quickstart.json")
     train = graph[by_class(graph, "StyleGANFusionTrainGenerator")]["inputs"]
-    assert 100 <= train["steps"] <= 500
+    assert train["steps"] == MINIATURE_SETTINGS.training.steps
     train["steps"] = STEPS
     return graph, host.run(graph)
 
@@ -79,8 +81,13 @@ def test_quickstart_saves_a_generator_that_knows_its_history(host, quickstart):
     metadata = read_metadata(path)
     assert metadata["prompt"] == "a portrait of a fox"
     assert metadata["source"] == "miniature" and metadata["license"] == "MIT" and metadata["seed"] == "0"
-    settings = json.loads(metadata["settings"])
-    assert settings["steps"] == STEPS and settings["regularizers"] == {"directional": 0.3}
+    # The template's settings are those that the miniature's figures were measured with.
+    chosen, settings = MINIATURE_SETTINGS, json.loads(metadata["settings"])
+    measured = dataclasses.asdict(dataclasses.replace(chosen.training, steps=STEPS))
+    assert {name: settings[name] for name in measured} == {**measured, "also_train": []}
+    assert settings["regularizers"] == {"directional": chosen.directional_weight}
+    assert settings["guidance_scale"] == chosen.guidance_scale and settings["layers"] == repr(chosen.layers)
+    assert metadata["negative_prompt"] == chosen.negative_prompt
     generator, original = load_generator(path), load_generator("miniature")
     changed = [
         not bool((a.weight == b.weight).all())
