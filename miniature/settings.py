@@ -11,7 +11,7 @@ class MiniatureSettings:
 
     prompt: str = "a portrait of a fox"
     negative_prompt: str = "a portrait of a person"  # away from the source: hats and colours stay, which neither names
-    guidance_scale: float = 2.0  # 100, right for Stable Diffusion at 512 pixels, saturates the miniature
+    guidance_scale: float = 1.5  # 100, right for Stable Diffusion at 512 pixels, saturates the miniature
     directional_weight: float = 0.5
     reconstruction_weight: float = 0.0
     layers: LayerChoice = field(default_factory=AllLayers)
