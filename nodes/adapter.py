@@ -224,7 +224,7 @@ def progress_bar(steps: int):
 
 
 def show_text(node_id: str, text: str) -> None:
-    """Show a line of text on a node while it runs."""
+    """Show a line of text on a node while it runs, in the page that runs it."""
     from server import PromptServer
 
-    PromptServer.instance.send_progress_text(text, node_id)
+    PromptServer.instance.send_progress_text(text, node_id, PromptServer.instance.client_id)
