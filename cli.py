@@ -88,14 +88,20 @@ def _training_options(parser: argparse.ArgumentParser, prompt: str | None = None
     """The settings of a training; those left out are the miniature's own on the miniature, else the paper's."""
     default = f' (default: "{prompt}")' if prompt else ""
     parser.add_argument("--prompt", required=not prompt, default=prompt, help=f"what the generator shall draw{default}")
-    parser.add_argument("--negative-prompt", help="what it shall stay away from (miniature: a portrait of a person)")
+    parser.add_argument(
+        "--negative-prompt", help=f"what it shall stay away from (miniature: {MINIATURE_SETTINGS.negative_prompt})"
+    )
     parser.add_argument(
         "--guidance-scale",
         type=float,
         help=f"how strongly the prompt pulls (100; miniature {MINIATURE_SETTINGS.guidance_scale})",
     )
-    parser.add_argument("--steps", type=int, help="training steps (1000; miniature 250)")
-    parser.add_argument("--batch-size", type=int, help="images a step (1; miniature 4)")
+    parser.add_argument(
+        "--steps", type=int, help=f"training steps (1000; miniature {MINIATURE_SETTINGS.training.steps})"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, help=f"images a step (1; miniature {MINIATURE_SETTINGS.training.batch_size})"
+    )
     parser.add_argument(
         "--learning-rate",
         type=float,

@@ -96,12 +96,12 @@ class Judge:
         return render_samples(load_generator(path), self.latents).clamp(-1, 1)
 
     def diffusion_samples(self, target: str):
-        """Readings of the diffusion model's own pictures of the target (20 DDIM steps, the demo's guidance scale)."""
+        """Readings of the diffusion model's own pictures of the target (12 DDIM steps, the demo's guidance scale)."""
         return self._read(f"diffusion-{target}", lambda: self._diffuse(target))
 
     def _diffuse(self, target: str) -> torch.Tensor:
         scale = MINIATURE_SETTINGS.guidance_scale
-        return draw(DiffusersPrior(self.model, f"a portrait of a {target}", "", scale), SAMPLES, seed=4244)
+        return draw(DiffusersPrior(self.model, f"a portrait of a {target}", "", scale), SAMPLES, seed=4244, steps=12)
 
     def _read(self, name, make):
         path = self.folder / f"{name}.readings.pt"

@@ -15,7 +15,7 @@ from .renderer import render
 from .resumable import exponential_average, save_weights, seeded, train
 from .tokenizer import LENGTH, new_tokenizer
 
-STEPS, BATCH = 2600, 32
+STEPS, BATCH = 4200, 32
 IMAGES = 18_000  # renders whose latents are kept; every step writes them new captions
 CAPTION_DROPOUT = 0.1
 _SEED = 103

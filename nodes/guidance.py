@@ -27,9 +27,9 @@ class SDSGuidance(io.ComfyNode):
                     default=100.0,
                     min=0.0,
                     max=1000.0,
-                    step=0.5,
+                    step=0.05,
                     tooltip="How strongly the prompt pulls. 100 for Stable Diffusion (far above the 7 of sampling), "
-                    "1.5 for the miniature. Too high saturates the colours.",
+                    "1.25 for the miniature. Too high saturates the colours.",
                 ),
                 io.Float.Input(
                     "t_min",
