@@ -19,6 +19,7 @@ class TrainSettings:
     steps: int = 1000  # 1000 for faces, 2000 for cats in the paper; fewer selected layers need more
     batch_size: int = 1  # samples a step; leaves the size of a step alone
     learning_rate: float = 0.001  # before the factor 4/5 of StyleGAN2's lazy regularization: Adam gets 0.0008
+    cooldown: float = 0.0  # share of the steps, the last ones, over which the learning rate falls linearly to 0
     t_min: float = 0.01  # lowest timestep, as a fraction of the schedule: 0 = clean
     t_max: float = 0.5  # highest timestep, as a fraction of the schedule: 1 = pure noise
     seed: int = 0  # latents, noise and timesteps of a step are a function of (seed, step)
@@ -39,6 +40,8 @@ class TrainSettings:
             raise ValueError(f"The seed is {self.seed}; give a whole number from 0 to 2^64 - 1.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(f"The learning rate is {self.learning_rate}; it must be above 0 (0.001 is the default).")
+        if not 0.0 <= self.cooldown <= 1.0:
+            raise ValueError(f"The cooldown is {self.cooldown}; give a share of the steps from 0 (none) to 1 (all).")
         if not (0.0 <= self.t_min <= 1.0 and 0.0 <= self.t_max <= 1.0):
             raise ValueError(
                 f"The timestep range {self.t_min} to {self.t_max} leaves the schedule; "
@@ -58,3 +61,9 @@ class TrainSettings:
         unknown = [name for name in self.also_train if name not in PARAMETER_GROUPS]
         if unknown:
             raise ValueError(f"There is no parameter group {unknown[0]!r}; choose from {', '.join(PARAMETER_GROUPS)}.")
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if self.cooldown == 0:
+            return self.learning_rate
+        return self.learning_rate * min(1.0, (self.steps - step) / (self.cooldown * self.steps))

@@ -60,7 +60,7 @@ class TrainState:
             frozen=copy_generator(generator, prior.device),
             generator=trained,
             optimizer=torch.optim.Adam(
-                parameters, lr=settings.learning_rate * ADAM_FACTOR, betas=(0.0, 0.99**ADAM_FACTOR)
+                parameters, lr=settings.learning_rate_at(0) * ADAM_FACTOR, betas=(0.0, 0.99**ADAM_FACTOR)
             ),
             home=next(generator.parameters()).device,
         )

@@ -19,6 +19,8 @@ from comfyui_stylegan_fusion.sds import (
         ({"batch_size": 0}, "batch_size is 0"),
         ({"learning_rate": 0.0}, "learning rate is 0.0"),
         ({"learning_rate": math.nan}, "learning rate is nan"),
+        ({"cooldown": 1.1}, "cooldown is 1.1; give a share of the steps"),
+        ({"cooldown": math.nan}, "cooldown is nan"),
         ({"t_max": 1.5}, "range 0.01 to 1.5 leaves the schedule"),
         ({"t_min": -0.1}, "range -0.1 to 0.5 leaves the schedule"),
         ({"t_min": 0.6, "t_max": 0.5}, "range 0.6 to 0.5 is empty"),
@@ -35,6 +37,14 @@ from comfyui_stylegan_fusion.sds import (
 def test_settings_out_of_range_are_named(setting, sentence):
     with pytest.raises(ValueError, match=sentence):
         TrainSettings(**setting)
+
+
+def test_the_learning_rate_falls_to_nothing_over_the_cooldown():
+    settings = TrainSettings(steps=10, learning_rate=0.4, cooldown=0.4)
+    rates = [settings.learning_rate_at(step) for step in range(10)]
+    assert rates == pytest.approx([0.4] * 7 + [0.3, 0.2, 0.1])
+    constant = TrainSettings(steps=10, learning_rate=0.4)
+    assert {constant.learning_rate_at(step) for step in range(10)} == {0.4}
 
 
 @pytest.mark.parametrize("kind", [DirectionalRegularizer, ReconstructionRegularizer])

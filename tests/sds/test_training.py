@@ -126,6 +126,15 @@ def test_adam_has_the_rate_and_betas_of_the_official_runs(generator, prior):
     assert state.optimizer.defaults["betas"] == (0.0, 0.99 ** (4 / 5))
 
 
+def test_the_last_steps_are_smaller_in_a_cooldown(generator, prior):
+    state = TrainState.start(generator, prior, settings(steps=4, learning_rate=0.001, cooldown=0.5), [], AllLayers())
+    rates = []
+    for _ in range(4):
+        train_step(state)
+        rates += [group["lr"] for group in state.optimizer.param_groups]
+    assert rates == pytest.approx([0.0008, 0.0008, 0.0008, 0.0004])
+
+
 def test_every_step_evaluates_the_prior_once(generator, prior):
     train_generator(generator, prior, settings(), [ReconstructionRegularizer()], TopKLayers(2))
     assert [rows for rows, _ in prior.calls] == [2, 2, 2]
