@@ -1,6 +1,7 @@
 """The miniature's own small vocabulary, in the files that every CLIP tokenizer reads (vocab.json and merges.txt)."""
 
 import json
+import os
 import string
 from pathlib import Path
 
@@ -11,15 +12,27 @@ LENGTH = 77  # tokens of a prompt, as in Stable Diffusion
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def new_tokenizer(folder: Path):
-    """Learn byte pairs from the captions, write them to `folder`, and return the CLIPTokenizer.
+def learned_tokenizer(folder: Path):
+    """The CLIPTokenizer in `folder`; where there is none, it is learned first.
+
+    Learning it again can number the words in another order: a text encoder keeps the one it was trained with."""
+    from transformers import CLIPTokenizer
+
+    if not folder.exists():
+        unfinished = folder.with_name(folder.name + ".tmp")
+        _learn(unfinished)
+        os.replace(unfinished, folder)
+    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def _learn(folder: Path) -> None:
+    """Learn byte pairs from the captions and write them to `folder`.
 
     Every word of a caption becomes one token; other words are spelled out, letter by letter."""
     from tokenizers import Tokenizer
     from tokenizers.models import BPE
     from tokenizers.pre_tokenizers import Split
     from tokenizers.trainers import BpeTrainer
-    from transformers import CLIPTokenizer
 
     random = seeded(7)
     lines = captions(sample_factors(4000, random), random)
@@ -43,4 +56,3 @@ def new_tokenizer(folder: Path):
     (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=2) + "\n", encoding="utf-8")
     config = {**special, "tokenizer_class": "CLIPTokenizer", "model_max_length": LENGTH, "do_lower_case": True}
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)

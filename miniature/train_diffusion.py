@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -13,9 +14,9 @@ from torch.nn import functional as F
 from .factors import captions, sample_factors
 from .renderer import render
 from .resumable import exponential_average, save_weights, seeded, train
-from .tokenizer import LENGTH, new_tokenizer
+from .tokenizer import LENGTH, learned_tokenizer
 
-STEPS, BATCH = 4200, 32
+STEPS, BATCH = 4500, 32
 IMAGES = 18_000  # renders whose latents are kept; every step writes them new captions
 CAPTION_DROPOUT = 0.1
 _SEED = 103
@@ -65,7 +66,7 @@ def new_text_encoder(vocabulary: int):
 def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     torch.manual_seed(_SEED)
     model_folder = weights / "diffusion"
-    tokenizer = new_tokenizer(model_folder / "tokenizer")
+    tokenizer = learned_tokenizer(folder / "tokenizer")
     factors, latents = _latents(folder, model_folder / "vae")
     parts = torch.nn.ModuleDict({"unet": new_unet(), "text": new_text_encoder(len(tokenizer))})
     average = torch.nn.ModuleDict({"unet": new_unet(), "text": new_text_encoder(len(tokenizer))})
@@ -104,6 +105,7 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
 
     train(folder, {"models": parts, "average": average, "optimizer": optimizer, "schedule": schedule}, step, steps)
     export(average, model_folder)
+    shutil.copytree(folder / "tokenizer", model_folder / "tokenizer", dirs_exist_ok=True)
 
 
 def _learning_rate(step: int, steps: int) -> float:

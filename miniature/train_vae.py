@@ -1,6 +1,8 @@
 """Stage 2: train the autoencoder of the small Stable Diffusion on renders of all domains.
 
 Absolute differences of pixels and of their edges at three scales keep it sharp; a discriminator on patches finishes it.
+Half of every batch is disturbed renders: an encoder that has only seen portraits finds one in any picture, and a
+generator in training learns to please it with smears.
 """
 
 import json
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 from .factors import sample_factors
 from .renderer import render
 from .resumable import edge_loss, exponential_average, save_weights, seeded, train
+from .train_classifier import blurred
 
 STEPS, BATCH = 7000, 12
 DECODER_FROM = 6 / 7  # share of the steps after which the encoder stays, and with it the latents; the decoder goes on
@@ -52,7 +55,9 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
 
     def step(i):
         random = seeded(_SEED, i)
-        images = render(sample_factors(BATCH, random))
+        portraits = render(sample_factors(BATCH, random))
+        real = BATCH // 2
+        images = torch.cat([portraits[:real], disturbed(portraits[real:], random)])
         if i >= settled:
             for name in ("encoder", "quant_conv"):
                 if i == settled:
@@ -69,11 +74,12 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
         }
         optimizer.zero_grad()
         if i >= ADVERSARIAL_FROM * steps:
-            critic_loss = F.relu(1 - critic(images)).mean() + F.relu(1 + critic(decoded.detach())).mean()
+            # Of the portraits alone: a disturbed picture must not be decoded into a better one.
+            critic_loss = F.relu(1 - critic(images[:real])).mean() + F.relu(1 + critic(decoded[:real].detach())).mean()
             critic_optimizer.zero_grad()
             critic_loss.backward()
             critic_optimizer.step()
-            parts["adversarial"] = -0.02 * critic(decoded).mean()
+            parts["adversarial"] = -0.02 * critic(decoded[:real]).mean()
         sum(parts.values()).backward()
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
@@ -88,6 +94,30 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
         step, steps,
     )  # fmt: skip
     export(average, weights / "diffusion" / "vae")
+
+
+def disturbed(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    """Pictures [B, 3, H, W] beside the portraits, in [-1, 1]: two blended along a soft mask, some blurred, some with
+    other contrast and colours, all stained. `random` draws what is done to each."""
+    size = images.shape[-2:]
+
+    def uniform():
+        return torch.rand(len(images), 1, 1, 1, generator=random)
+
+    def normal(*shape):
+        return torch.randn(len(images), *shape, generator=random)
+
+    def smooth(channels, cells):
+        return F.interpolate(normal(channels, cells, cells), size, mode="bicubic")
+
+    other = images[torch.randperm(len(images), generator=random)]
+    mask = torch.sigmoid(3 * uniform() * smooth(1, 5) + normal(1, 1, 1))
+    images = torch.lerp(other, images, mask)
+    soft = blurred(images, 2 * torch.rand(len(images), generator=random))
+    images = torch.where(uniform() < 0.6, soft, images)
+    changed = (1 - 0.8 * uniform()) * (1 + 0.2 * normal(3, 1, 1)) * images + 0.25 * normal(3, 1, 1)
+    images = torch.where(uniform() < 0.6, changed, images)
+    return (images + 0.2 * uniform() * smooth(3, 8)).clamp(-1, 1)
 
 
 def _learning_rate(done: float) -> float:
