@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from .miniature.settings import MINIATURE_SETTINGS
+from .miniature.settings import DEMOS, MINIATURE_SETTINGS
 
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
 MINIATURE = "miniature"
@@ -54,7 +54,11 @@ def _parser() -> argparse.ArgumentParser:
         "demo", help="adapt the miniature's person generator to another domain, in minutes on any computer"
     )
     demo.add_argument("--output", type=Path, metavar="DIR", help=f"folder for the results (default: {DEMO_FOLDER})")
-    _training_options(demo, prompt=MINIATURE_SETTINGS.prompt)
+    demo.add_argument("--target", choices=DEMOS, default="fox", help="what the persons become (default: fox)")
+    demo.add_argument(
+        "--prompt", help="what the generator shall draw, with the target's settings (default: the target)"
+    )
+    _training_options(demo)
     demo.set_defaults(run=_demo, generator=MINIATURE, model=MINIATURE)
 
     adapt = commands.add_parser("adapt", help="adapt a generator to a prompt")
@@ -66,8 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f'Stable Diffusion in the layout of diffusers, or "{MINIATURE}"',
     )
     adapt.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    adapt.add_argument("--prompt", required=True, help="what the generator shall draw")
     _training_options(adapt)
-    adapt.set_defaults(run=_adapt)
+    adapt.set_defaults(run=_adapt, target=None)
 
     sample = commands.add_parser("sample", help="draw images with a generator")
     sample.add_argument("--generator", required=True, metavar="FILE", help=f'safetensors file, or "{MINIATURE}"')
@@ -84,10 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _training_options(parser: argparse.ArgumentParser, prompt: str | None = None) -> None:
+def _training_options(parser: argparse.ArgumentParser) -> None:
     """The settings of a training; those left out are the miniature's own on the miniature, else the paper's."""
-    default = f' (default: "{prompt}")' if prompt else ""
-    parser.add_argument("--prompt", required=not prompt, default=prompt, help=f"what the generator shall draw{default}")
     parser.add_argument(
         "--negative-prompt", help=f"what it shall stay away from (miniature: {MINIATURE_SETTINGS.negative_prompt})"
     )
@@ -106,6 +109,12 @@ def _training_options(parser: argparse.ArgumentParser, prompt: str | None = None
         "--learning-rate",
         type=float,
         help=f"size of Adam's steps (0.001; miniature {MINIATURE_SETTINGS.training.learning_rate})",
+    )
+    parser.add_argument(
+        "--cooldown",
+        type=float,
+        help="share of the steps, the last ones, over which the learning rate falls to 0 "
+        f"(0; miniature {MINIATURE_SETTINGS.training.cooldown})",
     )
     parser.add_argument("--t-min", type=float, help="lowest timestep, 0 = clean")
     parser.add_argument(
@@ -148,6 +157,7 @@ def _at_least_two(text: str) -> int:
 def _demo(options: argparse.Namespace) -> int:
     if options.output is None:
         options.output = _free_folder(Path(DEMO_FOLDER))
+    options.prompt = options.prompt or DEMOS[options.target].prompt
     print(
         "Adapting the miniature's person generator; a few minutes on two processor cores. Ctrl-C keeps what is trained."
     )
@@ -226,13 +236,13 @@ def _settings(options: argparse.Namespace):
     )
 
     if options.model == MINIATURE:
-        base = MINIATURE_SETTINGS
+        base = DEMOS[options.target] if options.target else MINIATURE_SETTINGS
         training, scale, layers = base.training, base.guidance_scale, base.layers
         directional, reconstruction = base.directional_weight, base.reconstruction_weight
     else:
         training, scale, layers = TrainSettings(), 100.0, AllLayers()
         directional, reconstruction = 1.0, 0.0
-    names = ("steps", "batch_size", "learning_rate", "t_min", "t_max", "seed")
+    names = ("steps", "batch_size", "learning_rate", "cooldown", "t_min", "t_max", "seed")
     asked = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     training = dataclasses.replace(training, **asked, also_train=parse_groups(options.also_train))
     regularizers = [

@@ -8,7 +8,6 @@ work with --only NAME (run only that variant, print nothing).
 
 import argparse
 import hashlib
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +17,11 @@ from comfyui_stylegan_fusion import load_generator, save_generator, train_genera
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.classifier import load_classifier
 from comfyui_stylegan_fusion.miniature.drawing import draw
-from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
+from comfyui_stylegan_fusion.miniature.factors import sample_factors
 from comfyui_stylegan_fusion.miniature.metrics import diversity, frechet_distance
 from comfyui_stylegan_fusion.miniature.renderer import render
 from comfyui_stylegan_fusion.miniature.resumable import seeded
-from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS
+from comfyui_stylegan_fusion.miniature.settings import DEMOS
 from comfyui_stylegan_fusion.sds import DirectionalRegularizer
 from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior, StableDiffusion
 from comfyui_stylegan_fusion.stylegan import render_samples, sample_z
@@ -33,7 +32,7 @@ VARIANTS = ("demo", "no regularizer")
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--targets", nargs="+", default=["fox", "robot"], choices=DOMAINS)
+    parser.add_argument("--targets", nargs="+", default=["fox", "robot"], choices=DEMOS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, default=Path("training-runs/quality"))
     parser.add_argument(
@@ -56,7 +55,7 @@ def main():
 
 def _fingerprint() -> str:
     """Of settings and weights: what other ones made is never taken for theirs."""
-    digest = hashlib.sha256(repr(MINIATURE_SETTINGS).encode())
+    digest = hashlib.sha256(repr(DEMOS).encode())
     for path in sorted(WEIGHTS.rglob("*.safetensors")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
@@ -75,15 +74,13 @@ class Judge:
         """Readings of the generator adapted to `target`, trained when it is not there yet."""
         path = self.folder / f"{target}-{variant.replace(' ', '-')}-{seed}.safetensors"
         if not path.exists():
-            chosen = MINIATURE_SETTINGS
-            prior = DiffusersPrior(
-                self.model, f"a portrait of a {target}", chosen.negative_prompt, chosen.guidance_scale
-            )
+            chosen = DEMOS[target]
+            prior = DiffusersPrior(self.model, chosen.prompt, chosen.negative_prompt, chosen.guidance_scale)
             weight = chosen.directional_weight if variant == "demo" else 0.0
             regularizers = (DirectionalRegularizer(weight),) if weight else ()
             settings = replace(chosen.training, seed=seed)
             result = train_generator(load_generator("miniature"), prior, settings, regularizers, chosen.layers)
-            save_generator(result.generator, path, {"prompt": f"a portrait of a {target}", "seed": str(seed)})
+            save_generator(result.generator, path, {"prompt": chosen.prompt, "seed": str(seed)})
         return self._read(path.stem, lambda: self.samples(path))
 
     def frozen(self):
@@ -100,8 +97,8 @@ class Judge:
         return self._read(f"diffusion-{target}", lambda: self._diffuse(target))
 
     def _diffuse(self, target: str) -> torch.Tensor:
-        scale = MINIATURE_SETTINGS.guidance_scale
-        return draw(DiffusersPrior(self.model, f"a portrait of a {target}", "", scale), SAMPLES, seed=4244, steps=12)
+        prior = DiffusersPrior(self.model, DEMOS[target].prompt, "", DEMOS[target].guidance_scale)
+        return draw(prior, SAMPLES, seed=4244, steps=12)
 
     def _read(self, name, make):
         path = self.folder / f"{name}.readings.pt"
@@ -153,9 +150,9 @@ def print_tables(judge: Judge, targets: list[str], seeds: list[int]) -> None:
                 for name in ("background", "position")
             ]
             print(f"| person to {target}, {variant} | " + " | ".join(cells) + " |")
-    chosen = MINIATURE_SETTINGS
-    print("\nSettings:", json.dumps({"guidance_scale": chosen.guidance_scale, "directional_weight": chosen.directional_weight}),
-          chosen.training, chosen.layers)  # fmt: skip
+    print()
+    for target in targets:
+        print(DEMOS[target])
 
 
 def _cell(values: torch.Tensor, form: str) -> str:

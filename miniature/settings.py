@@ -7,17 +7,33 @@ from ..sds import AllLayers, LayerChoice, TrainSettings
 
 @dataclass(frozen=True)
 class MiniatureSettings:
-    """Everything an adaptation of the miniature needs besides the prompt."""
+    """Everything that adapts the miniature's persons."""
 
-    prompt: str = "a portrait of a fox"
+    prompt: str
+    guidance_scale: float  # 100, right for Stable Diffusion at 512 pixels, saturates the miniature
+    directional_weight: float
+    training: TrainSettings
     negative_prompt: str = "a portrait of a person"  # away from the source: hats and colours stay, which neither names
-    guidance_scale: float = 1.25  # 100, right for Stable Diffusion at 512 pixels, saturates the miniature
-    directional_weight: float = 0.75
     reconstruction_weight: float = 0.0
     layers: LayerChoice = field(default_factory=AllLayers)
-    training: TrainSettings = field(
-        default_factory=lambda: TrainSettings(steps=280, batch_size=4, learning_rate=0.0025, t_min=0.1, t_max=0.85)
-    )
 
 
-MINIATURE_SETTINGS = MiniatureSettings()
+DEMOS = {
+    "fox": MiniatureSettings(
+        "a portrait of a fox",
+        guidance_scale=1.25,
+        directional_weight=2.0,
+        training=TrainSettings(steps=350, batch_size=4, learning_rate=0.006, cooldown=0.6, t_min=0.3, t_max=0.95),
+    ),
+    # The outline lies farther from a person's: a stronger pull, less to hold on to, and timesteps that draw details.
+    "robot": MiniatureSettings(
+        "a portrait of a robot",
+        guidance_scale=1.5,
+        directional_weight=1.0,
+        training=TrainSettings(steps=320, batch_size=4, learning_rate=0.003, cooldown=0.6, t_min=0.05, t_max=0.85),
+    ),
+}
+"""What the demo can make of a person, and what was measured."""
+
+MINIATURE_SETTINGS = DEMOS["fox"]
+"""The settings where nothing else is asked for."""

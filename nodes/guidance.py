@@ -29,7 +29,7 @@ class SDSGuidance(io.ComfyNode):
                     max=1000.0,
                     step=0.05,
                     tooltip="How strongly the prompt pulls. 100 for Stable Diffusion (far above the 7 of sampling), "
-                    "1.25 for the miniature. Too high saturates the colours.",
+                    "1 to 2 for the miniature. Too high saturates the colours.",
                 ),
                 io.Float.Input(
                     "t_min",

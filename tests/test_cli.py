@@ -10,13 +10,23 @@ import torch
 from comfyui_stylegan_fusion import load_generator
 from comfyui_stylegan_fusion.cli import main
 from comfyui_stylegan_fusion.miniature import WEIGHTS
-from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS
+from comfyui_stylegan_fusion.miniature.settings import DEMOS, MINIATURE_SETTINGS
 from comfyui_stylegan_fusion.stylegan import read_metadata
 from PIL import Image
 
 ADAPT = ["adapt", "--generator", "miniature", "--model", "miniature", "--prompt", "a portrait of a robot"]
 COMMAND = [sys.executable, "-c", "import sys; from comfyui_stylegan_fusion.cli import main; sys.exit(main())"]
 FILES = {"generator.safetensors", "before_after.png", "loss.png"}
+
+
+def test_the_demo_takes_its_settings_from_the_target(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--target", "robot", "--steps", "1", "--output", "robot"]) == 0
+    metadata, robot = read_metadata(tmp_path / "robot" / "generator.safetensors"), DEMOS["robot"]
+    settings = json.loads(metadata["settings"])
+    assert metadata["prompt"] == robot.prompt
+    assert settings["regularizers"] == {"directional": robot.directional_weight}
+    assert settings["learning_rate"] == robot.training.learning_rate
 
 
 def names(folder):
