@@ -15,18 +15,14 @@ from comfyui_stylegan_fusion.stylegan import read_metadata
 from PIL import Image
 
 ADAPT = ["adapt", "--generator", "miniature", "--model", "miniature", "--prompt", "a portrait of a robot"]
-COMMAND = [sys.executable, "-c", "import sys; from comfyui_stylegan_fusion.cli import main; sys.exit(main())"]
+# With Ctrl-C as in a terminal: a shell's background jobs ignore it, and so would this process when the tests run in one.
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from comfyui_stylegan_fusion.cli import main; sys.exit(main())",
+]
 FILES = {"generator.safetensors", "before_after.png", "loss.png"}
-
-
-def test_the_demo_takes_its_settings_from_the_target(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert main(["demo", "--target", "robot", "--steps", "1", "--output", "robot"]) == 0
-    metadata, robot = read_metadata(tmp_path / "robot" / "generator.safetensors"), DEMOS["robot"]
-    settings = json.loads(metadata["settings"])
-    assert metadata["prompt"] == robot.prompt
-    assert settings["regularizers"] == {"directional": robot.directional_weight}
-    assert settings["learning_rate"] == robot.training.learning_rate
 
 
 def names(folder):
@@ -93,6 +89,16 @@ def test_the_demo_never_writes_over_an_earlier_one(tmp_path, monkeypatch):
     assert names(tmp_path) == {"stylegan-fusion-demo", "stylegan-fusion-demo-2"}
     assert names(tmp_path / "stylegan-fusion-demo-2") == FILES
     assert read_metadata(tmp_path / "stylegan-fusion-demo" / "generator.safetensors")["prompt"] == "a portrait of a fox"
+
+
+def test_the_demo_takes_its_settings_from_the_target(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--target", "robot", "--steps", "1", "--output", "robot"]) == 0
+    metadata, robot = read_metadata(tmp_path / "robot" / "generator.safetensors"), DEMOS["robot"]
+    settings = json.loads(metadata["settings"])
+    assert metadata["prompt"] == robot.prompt
+    assert settings["regularizers"] == {"directional": robot.directional_weight}
+    assert settings["learning_rate"] == robot.training.learning_rate
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of another process need a console on Windows")
