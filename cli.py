@@ -6,12 +6,12 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from .miniature.settings import DEMOS, MINIATURE_SETTINGS
+from .miniature.settings import DEMOS, MINIATURE_SETTINGS, MiniatureSettings
 
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
 MINIATURE = "miniature"
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--prompt", help="what the generator shall draw, with the target's settings (default: the target)"
     )
-    _training_options(demo)
+    _training_options(demo, DEMOS)
     demo.set_defaults(run=_demo, generator=MINIATURE, model=MINIATURE)
 
     adapt = commands.add_parser("adapt", help="adapt a generator to a prompt")
@@ -71,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     adapt.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
     adapt.add_argument("--prompt", required=True, help="what the generator shall draw")
-    _training_options(adapt)
-    adapt.set_defaults(run=_adapt, target=None)
+    _training_options(adapt, {MINIATURE: MINIATURE_SETTINGS})
+    adapt.set_defaults(run=_adapt, miniature_settings=MINIATURE_SETTINGS)
 
     sample = commands.add_parser("sample", help="draw images with a generator")
     sample.add_argument("--generator", required=True, metavar="FILE", help=f'safetensors file, or "{MINIATURE}"')
@@ -89,41 +89,53 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _training_options(parser: argparse.ArgumentParser) -> None:
-    """The settings of a training; those left out are the miniature's own on the miniature, else the paper's."""
+def _training_options(parser: argparse.ArgumentParser, miniature: Mapping[str, MiniatureSettings]) -> None:
+    """The settings of a training; those left out are the miniature's own on the miniature, else the paper's.
+
+    The help gives both: the paper's, and under its name each of `miniature`."""
+
+    def usual(paper: object, read: Callable[[MiniatureSettings], object]) -> str:
+        return f"({paper}; {', '.join(f'{name} {read(settings)}' for name, settings in miniature.items())})"
+
     parser.add_argument(
-        "--negative-prompt", help=f"what it shall stay away from (miniature: {MINIATURE_SETTINGS.negative_prompt})"
+        "--negative-prompt", help=f"what it shall stay away from {usual('none', lambda s: s.negative_prompt)}"
     )
     parser.add_argument(
         "--guidance-scale",
         type=float,
-        help=f"how strongly the prompt pulls (100; miniature {MINIATURE_SETTINGS.guidance_scale})",
+        help=f"how strongly the prompt pulls {usual(100, lambda s: s.guidance_scale)}",
     )
-    parser.add_argument(
-        "--steps", type=int, help=f"training steps (1000; miniature {MINIATURE_SETTINGS.training.steps})"
-    )
-    parser.add_argument(
-        "--batch-size", type=int, help=f"images a step (1; miniature {MINIATURE_SETTINGS.training.batch_size})"
-    )
+    parser.add_argument("--steps", type=int, help=f"training steps {usual(1000, lambda s: s.training.steps)}")
+    parser.add_argument("--batch-size", type=int, help=f"images a step {usual(1, lambda s: s.training.batch_size)}")
     parser.add_argument(
         "--learning-rate",
         type=float,
-        help=f"size of Adam's steps (0.001; miniature {MINIATURE_SETTINGS.training.learning_rate})",
+        help=f"size of Adam's steps {usual(0.001, lambda s: s.training.learning_rate)}",
     )
     parser.add_argument(
         "--cooldown",
         type=float,
         help="share of the steps, the last ones, over which the learning rate falls to 0 "
-        f"(0; miniature {MINIATURE_SETTINGS.training.cooldown})",
+        + usual(0, lambda s: s.training.cooldown),
     )
-    parser.add_argument("--t-min", type=float, help="lowest timestep, 0 = clean")
     parser.add_argument(
-        "--t-max", type=float, help="highest timestep, 1 = pure noise; 0.3 changes style, more the shape"
+        "--t-min", type=float, help=f"lowest timestep, 0 = clean {usual(0.01, lambda s: s.training.t_min)}"
+    )
+    parser.add_argument(
+        "--t-max",
+        type=float,
+        help="highest timestep, 1 = pure noise; 0.3 changes style, more the shape "
+        + usual(0.5, lambda s: s.training.t_max),
     )
     parser.add_argument(
         "--image-size", type=_positive, metavar="PIXELS", help="image that the model sees (its own size)"
     )
-    parser.add_argument("--directional", type=float, metavar="WEIGHT", help="weight of the directional regularizer")
+    parser.add_argument(
+        "--directional",
+        type=float,
+        metavar="WEIGHT",
+        help=f"weight of the directional regularizer {usual(1.0, lambda s: s.directional_weight)}",
+    )
     parser.add_argument(
         "--reconstruction", type=float, metavar="WEIGHT", help="weight of the reconstruction regularizer"
     )
@@ -157,7 +169,8 @@ def _at_least_two(text: str) -> int:
 def _demo(options: argparse.Namespace) -> int:
     if options.output is None:
         options.output = _free_folder(Path(DEMO_FOLDER))
-    options.prompt = options.prompt or DEMOS[options.target].prompt
+    options.miniature_settings = DEMOS[options.target]
+    options.prompt = options.prompt or options.miniature_settings.prompt
     print(
         "Adapting the miniature's person generator; a few minutes on two processor cores. Ctrl-C keeps what is trained."
     )
@@ -179,7 +192,7 @@ def _adapt(options: argparse.Namespace) -> int:
     from .stylegan import read_metadata, render_samples, sample_z, save_or_rescue
 
     if options.negative_prompt is None:
-        options.negative_prompt = MINIATURE_SETTINGS.negative_prompt if options.model == MINIATURE else ""
+        options.negative_prompt = options.miniature_settings.negative_prompt if options.model == MINIATURE else ""
     settings, regularizers, layers, guidance_scale = _settings(options)
     _require_free(options.output, RESULTS)
     device = _device(options.device)
@@ -236,7 +249,7 @@ def _settings(options: argparse.Namespace):
     )
 
     if options.model == MINIATURE:
-        base = DEMOS[options.target] if options.target else MINIATURE_SETTINGS
+        base = options.miniature_settings
         training, scale, layers = base.training, base.guidance_scale, base.layers
         directional, reconstruction = base.directional_weight, base.reconstruction_weight
     else:

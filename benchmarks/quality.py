@@ -32,7 +32,7 @@ VARIANTS = ("demo", "no regularizer")
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--targets", nargs="+", default=["fox", "robot"], choices=DEMOS)
+    parser.add_argument("--targets", nargs="+", default=list(DEMOS), choices=DEMOS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, default=Path("training-runs/quality"))
     parser.add_argument(

@@ -36,4 +36,4 @@ DEMOS = {
 """What the demo can make of a person, and what was measured."""
 
 MINIATURE_SETTINGS = DEMOS["fox"]
-"""The settings where nothing else is asked for."""
+"""Of the quick start, and of a miniature adapted without a word about settings."""

@@ -1,15 +1,12 @@
 """Stage 1: train the classifier on renders and on damaged copies of them."""
 
-import io
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 from torch.nn import functional as F
 
 from .classifier import Classifier
+from .damage import damaged
 from .factors import DOMAINS, Factors, sample_factors
 from .renderer import render
 from .resumable import save_weights, seeded, train
@@ -57,57 +54,3 @@ def _loss(seen, factors: Factors, background, surface):
         "face": 0.5 * F.mse_loss((seen.face - torch.tensor([1.0, 0, 0])) * torch.tensor([4.0, 1, 1]), face),
     }
     return sum(parts.values()), {name: value.detach() for name, value in parts.items()}
-
-
-def damaged(images: Tensor, factors: Factors, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Images [B, 3, H, W] of which three in four are recoloured, blurred, rescaled, recompressed or noisy, and the
-    background and surface colours [B, 3] as they look after recolouring."""
-
-    def chance(p):
-        return (torch.rand(len(images), generator=random) < p).float()[:, None]
-
-    def normal(scale):
-        return scale * torch.randn(len(images), 3, generator=random)
-
-    recolour = chance(0.4)
-    gain, offset = 1 + recolour * normal(0.12), recolour * normal(0.06)
-    images = images * gain[:, :, None, None] + offset[:, :, None, None]
-
-    def seen(colour):
-        return (((colour * 2 - 1) * gain + offset).clamp(-1, 1) + 1) / 2
-
-    images = torch.lerp(
-        images, blurred(images, 2.0 * torch.rand(len(images), generator=random)), chance(0.5)[:, :, None, None]
-    )
-    small = F.interpolate(images, scale_factor=0.5, mode="area")
-    images = torch.lerp(images, F.interpolate(small, scale_factor=2, mode="bilinear"), chance(0.15)[:, :, None, None])
-    images = images.clamp(-1, 1)
-    for i in torch.nonzero(chance(0.25)[:, 0])[:, 0].tolist():
-        quality = int(torch.randint(15, 90, [1], generator=random))
-        images[i] = recompressed(images[i], quality)
-    noise = (
-        torch.randn(images.shape, generator=random)
-        * (chance(0.4) * 0.2 * torch.rand(len(images), 1, generator=random))[:, :, None, None]
-    )
-    return (images + noise).clamp(-1, 1), seen(factors.background), seen(factors.surface)
-
-
-def blurred(images: Tensor, sigma: Tensor) -> Tensor:
-    """Images [B, C, H, W] under Gaussians of standard deviation sigma [B] pixels."""
-    radius = 6
-    x = torch.arange(-radius, radius + 1)
-    kernel = torch.exp(-0.5 * (x / sigma.clamp(min=0.05)[:, None]).square())
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(images.shape[1], 0)
-    flat = F.pad(images, [radius] * 4, mode="replicate").flatten(0, 1)[None]
-    flat = F.conv2d(flat, kernel[:, None, None, :], groups=len(kernel))
-    flat = F.conv2d(flat, kernel[:, None, :, None], groups=len(kernel))
-    return flat[0].unflatten(0, images.shape[:2])
-
-
-def recompressed(image: Tensor, quality: int) -> Tensor:
-    """One image [3, H, W] in [-1, 1] after JPEG at `quality` (1 to 95)."""
-    pixels = ((image + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-    back = np.asarray(Image.open(buffer)).copy()
-    return torch.from_numpy(back).permute(2, 0, 1).float() / 127.5 - 1

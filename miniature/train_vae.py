@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .damage import disturbed
 from .factors import sample_factors
 from .renderer import render
 from .resumable import edge_loss, exponential_average, save_weights, seeded, train
-from .train_classifier import blurred
 
 STEPS, BATCH = 7000, 12
 DECODER_FROM = 6 / 7  # share of the steps after which the encoder stays, and with it the latents; the decoder goes on
@@ -94,30 +94,6 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
         step, steps,
     )  # fmt: skip
     export(average, weights / "diffusion" / "vae")
-
-
-def disturbed(images: torch.Tensor, random: torch.Generator) -> torch.Tensor:
-    """Pictures [B, 3, H, W] beside the portraits, in [-1, 1]: two blended along a soft mask, some blurred, some with
-    other contrast and colours, all stained. `random` draws what is done to each."""
-    size = images.shape[-2:]
-
-    def uniform():
-        return torch.rand(len(images), 1, 1, 1, generator=random)
-
-    def normal(*shape):
-        return torch.randn(len(images), *shape, generator=random)
-
-    def smooth(channels, cells):
-        return F.interpolate(normal(channels, cells, cells), size, mode="bicubic")
-
-    other = images[torch.randperm(len(images), generator=random)]
-    mask = torch.sigmoid(3 * uniform() * smooth(1, 5) + normal(1, 1, 1))
-    images = torch.lerp(other, images, mask)
-    soft = blurred(images, 2 * torch.rand(len(images), generator=random))
-    images = torch.where(uniform() < 0.6, soft, images)
-    changed = (1 - 0.8 * uniform()) * (1 + 0.2 * normal(3, 1, 1)) * images + 0.25 * normal(3, 1, 1)
-    images = torch.where(uniform() < 0.6, changed, images)
-    return (images + 0.2 * uniform() * smooth(3, 8)).clamp(-1, 1)
 
 
 def _learning_rate(done: float) -> float:

@@ -59,15 +59,19 @@ class TrainState:
             candidates=candidates,
             frozen=copy_generator(generator, prior.device),
             generator=trained,
-            optimizer=torch.optim.Adam(
-                parameters, lr=settings.learning_rate_at(0) * ADAM_FACTOR, betas=(0.0, 0.99**ADAM_FACTOR)
-            ),
+            optimizer=torch.optim.Adam(parameters, betas=(0.0, 0.99**ADAM_FACTOR)),  # the rate: update()
             home=next(generator.parameters()).device,
         )
 
     def parameters(self, layers: Sequence[int]) -> list[nn.Parameter]:
         """The parameters that a step with these layers updates."""
         return trained_parameters(self.generator, layers, self.settings.also_train)
+
+    def update(self) -> None:
+        """Let Adam use the gradients that are there, at this step's learning rate."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate_at(self.step) * ADAM_FACTOR
+        self.optimizer.step()
 
     def samples(self, count: int) -> Tensor:
         """Images [count, 3, R, R] on the CPU by the generator in training, from latents that never change."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .objective import NonFiniteGradient
 from .progress import StepRecord
-from .state import ADAM_FACTOR, TrainState
+from .state import TrainState
 
 # What a step draws, each from a generator of its own: more of one leaves the others as they are.
 _TIMESTEP, _LATENTS, _NOISE = range(3)
@@ -54,9 +54,7 @@ def _update(state: TrainState, t: float) -> tuple[tuple[int, ...], dict[str, flo
     for parameter, gradient in zip(parameters, gradients, strict=False):
         if parameter in chosen:
             parameter.grad = gradient
-    for group in state.optimizer.param_groups:
-        group["lr"] = settings.learning_rate_at(state.step) * ADAM_FACTOR
-    state.optimizer.step()
+    state.update()
     return layers, losses
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from comfy_host import PROJECT, PromptRejected
 from comfyui_stylegan_fusion import load_generator
-from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS
+from comfyui_stylegan_fusion.miniature.settings import DEMOS, MINIATURE_SETTINGS
 from comfyui_stylegan_fusion.stylegan import read_metadata
 from PIL import Image, ImageChops
 
@@ -56,6 +56,13 @@ def test_quickstart_runs_from_the_page_to_the_files(host, quickstart):
     assert all(ImageChops.difference(a, b).getbbox() for a, b in zip(before, after, strict=True))
     assert all(ImageChops.difference(before[0], other).getbbox() for other in before[1:])
     assert plot[0].width > 400
+
+
+def test_the_quick_start_tells_the_settings_of_a_robot():
+    robot, text = DEMOS["robot"], (TEMPLATES / "quickstart.json").read_text(encoding="utf-8")
+    training = robot.training
+    assert f"guidance_scale {robot.guidance_scale}, t_min {training.t_min}, t_max {training.t_max}" in text
+    assert f"weight {robot.directional_weight:g} and learning_rate {training.learning_rate}" in text
 
 
 def test_quickstart_reports_progress_with_previews(quickstart):

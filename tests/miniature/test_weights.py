@@ -5,12 +5,11 @@ import torch
 from comfyui_stylegan_fusion import load_generator
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.classifier import load_classifier
+from comfyui_stylegan_fusion.miniature.damage import blurred, disturbed
 from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
 from comfyui_stylegan_fusion.miniature.metrics import diversity, frechet_distance
 from comfyui_stylegan_fusion.miniature.renderer import render
 from comfyui_stylegan_fusion.miniature.resumable import seeded
-from comfyui_stylegan_fusion.miniature.train_classifier import blurred
-from comfyui_stylegan_fusion.miniature.train_vae import disturbed
 from comfyui_stylegan_fusion.stylegan import sample_z
 
 

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from comfyui_stylegan_fusion.miniature import tokenizer
+from comfyui_stylegan_fusion.miniature.damage import blurred, damaged, recompressed
 from comfyui_stylegan_fusion.miniature.factors import COUNT, DOMAINS, captions, factors_from_uniform, sample_factors
 from comfyui_stylegan_fusion.miniature.metrics import diversity, frechet_distance
 from comfyui_stylegan_fusion.miniature.renderer import render
 from comfyui_stylegan_fusion.miniature.resumable import seeded, train
 from comfyui_stylegan_fusion.miniature.tokenizer import learned_tokenizer
-from comfyui_stylegan_fusion.miniature.train_classifier import blurred, damaged, recompressed
 
 
 def portrait(domain="person", **changes):
@@ -126,8 +127,9 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path):
     torch.testing.assert_close(run(tmp_path / "parts", []), whole, rtol=0, atol=0)
 
 
-def test_a_training_that_goes_on_keeps_its_vocabulary(tmp_path):
+def test_a_training_that_goes_on_keeps_its_vocabulary(tmp_path, monkeypatch):
     """Learning one twice can number the words in another order, and the text encoder would read other words."""
     first = learned_tokenizer(tmp_path / "tokenizer").get_vocab()
-    assert learned_tokenizer(tmp_path / "tokenizer").get_vocab() == first
     assert "portrait</w>" in first
+    monkeypatch.setattr(tokenizer, "_learn", lambda folder: pytest.fail("learned again"))
+    assert learned_tokenizer(tmp_path / "tokenizer").get_vocab() == first
