@@ -207,7 +207,7 @@ def _adapt(options: argparse.Namespace) -> int:
         source=Path(options.generator).name,
         source_metadata=read_metadata(generator_path(options.generator)),
     )
-    layers.candidates(len(generator.synthesis.convs))  # a choice that does not fit is said before anything is loaded
+    layers.candidates(len(generator.synthesis.layers))  # a choice that does not fit is said before anything is loaded
     prior = _prior(options, guidance_scale, device)
     _make(options.output)
     stopped = None

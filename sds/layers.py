@@ -1,6 +1,7 @@
 """Layer selection: which synthesis convolutions a step may change (sec. 3.4 of arXiv 2212.04473).
 
-Layers are counted by their index in W+: index i drives `generator.synthesis.convs[i]`, the 4x4 convolution being 0.
+Layers are counted by their index in W+: index i drives `generator.synthesis.layers[i]`. Layer 0 is the 4x4 convolution
+of StyleGAN2 and the Fourier input of StyleGAN3.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,8 @@
 """Which tensors of a generator are trained.
 
-As the method's official code does in 2D: of a convolution the weight, the style affine's weight and the noise strength;
-never a bias. The mapping is never trained.
+As the method's official code does in 2D for StyleGAN2: of a convolution the weight, the style affine's weight and the
+noise strength; never a bias. For StyleGAN3, whose layers have no noise, the weight and the style affine's weight. The
+mapping is never trained.
 """
 
 import copy
@@ -13,18 +14,20 @@ from ..stylegan import Generator
 
 
 def layer_parameters(generator: Generator, index: int) -> list[nn.Parameter]:
-    """The trained parameters of the synthesis convolution with this index in W+."""
-    return _without_biases(generator.synthesis.convs[index])
+    """The trained parameters of the synthesis layer with this index in W+."""
+    return _without_biases(generator.synthesis.layers[index])
 
 
 def group_parameters(generator: Generator, group: str) -> list[nn.Parameter]:
-    """The trained parameters of a group in `settings.PARAMETER_GROUPS`."""
-    blocks = generator.synthesis.blocks
-    if group == "constant":
-        return [blocks[0].const]
-    if group == "4x4":
-        return layer_parameters(generator, 0)
-    return [parameter for block in blocks for parameter in _without_biases(block.to_rgb)]
+    """The trained parameters of a group in `settings.PARAMETER_GROUPS`. Raises ValueError when the generator has none."""
+    groups = generator.synthesis.groups
+    if group not in groups:
+        raise ValueError(f"This generator has no group {group!r} to train; it has {', '.join(groups)}.")
+    return [
+        parameter
+        for part in groups[group]
+        for parameter in ([part] if isinstance(part, nn.Parameter) else _without_biases(part))
+    ]
 
 
 def copy_generator(generator: Generator, device: torch.device) -> Generator:

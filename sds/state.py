@@ -46,7 +46,7 @@ class TrainState:
     ) -> "TrainState":
         """Raises ValueError when generator, regularizers and layers do not fit together."""
         regularizers = [regularizer for regularizer in regularizers if regularizer.weight > 0]
-        candidates = layers.candidates(len(generator.synthesis.convs))
+        candidates = layers.candidates(len(generator.synthesis.layers))
         _check(generator, regularizers)
         trained = copy_generator(generator, prior.device)
         parameters = trained_parameters(trained, candidates, settings.also_train)

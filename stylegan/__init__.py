@@ -8,15 +8,17 @@ from .checkpoint import (
     save_or_rescue,
     write_atomically,
 )
-from .config import GeneratorConfig
-from .networks import NOISE_MODES, Generator
+from .config import GeneratorConfig, StyleGAN3Config
+from .networks import Generator
 from .sampling import render_samples, sample_z
+from .synthesis import NOISE_MODES
 
 __all__ = [
     "NOISE_MODES",
     "CheckpointError",
     "Generator",
     "GeneratorConfig",
+    "StyleGAN3Config",
     "load_generator",
     "read_metadata",
     "render_samples",

@@ -75,11 +75,12 @@ def modulated_conv2d(
     styles: Tensor,
     demodulate: bool = True,
     upsampling_kernel: Tensor | None = None,
+    padding: int | None = None,
 ) -> Tensor:
     """Convolution of each sample with its own kernel w'_oik = w_oik s_i, demodulated by 1 / ||w'_o|| (sec. 2.2).
 
     x [B, I, H, W], weight [O, I, k, k], styles [B, I] -> [B, O, H, W], or [B, O, 2H, 2W] with the FIR kernel of an
-    upsampling layer. Scaling input and output instead of the kernel gives the same result from one shared convolution.
+    upsampling layer; a `padding` other than k // 2 makes the result larger or smaller. Scaling input and output instead of the kernel gives the same result from one shared convolution.
     """
     if demodulate:
         # Demodulation cancels the size of a sample's styles and of an output's weights. Taken out beforehand, they keep
@@ -93,7 +94,7 @@ def modulated_conv2d(
         scale = (norm + 1e-8).rsqrt()[:, :, None, None]
     x = x * styles[:, :, None, None].to(x.dtype)
     if upsampling_kernel is None:
-        x = F.conv2d(x, weight.to(x.dtype), padding=weight.shape[-1] // 2)
+        x = F.conv2d(x, weight.to(x.dtype), padding=weight.shape[-1] // 2 if padding is None else padding)
     else:
         x = F.conv_transpose2d(x, weight.to(x.dtype).transpose(0, 1), stride=2)
         channels = x.shape[1]

@@ -1,20 +1,20 @@
-"""The StyleGAN2 generator (arXiv 1912.04958, 2006.06676): mapping z -> w, and synthesis w+ -> image with skips."""
+"""The generator: mapping z -> w, and StyleGAN2's synthesis w+ -> image with skips (arXiv 1912.04958, 2006.06676)."""
 
 import itertools
 
 import torch
 from torch import Tensor, nn
 
-from .config import GeneratorConfig
+from .alias_free import AliasFreeSynthesis
+from .config import GeneratorConfig, StyleGAN3Config
 from .layers import FullyConnected, fir_kernel, leaky_relu, modulated_conv2d, normalize_second_moment, upsample
-
-NOISE_MODES = ("const", "random", "none")
+from .synthesis import SynthesisNetwork
 
 
 class Mapping(nn.Module):
     """z [B, z_dim] (and label [B, c_dim]) to ws [B, num_ws, w_dim]; `w_avg` [w_dim] is the centre of truncation."""
 
-    def __init__(self, config: GeneratorConfig, num_ws: int):
+    def __init__(self, config: GeneratorConfig | StyleGAN3Config, num_ws: int):
         super().__init__()
         self.config = config
         self.num_ws = num_ws
@@ -121,44 +121,44 @@ class SynthesisBlock(nn.Module):
         self.to_rgb = ToRGB(config, channels)
 
 
-class Synthesis(nn.Module):
-    """ws [B, num_ws, w_dim] to images [B, img_channels, R, R], about [-1, 1].
-
-    ws[:, i] drives the i-th convolution of `convs`; each block's ToRGB takes the code after its last convolution."""
+class Synthesis(SynthesisNetwork):
+    """The synthesis network of StyleGAN2; each block's ToRGB takes the code after its last convolution's."""
 
     def __init__(self, config: GeneratorConfig):
         super().__init__()
-        self.config = config
+        self.w_dim = config.w_dim
         self.blocks = nn.ModuleList(SynthesisBlock(config, r) for r in config.resolutions)
-        self.num_ws = len(self.convs) + 1
+        self.num_ws = len(self.layers) + 1
         self.register_buffer("fir", fir_kernel(), persistent=False)
 
     def restore_constants(self) -> None:
-        """Fill the buffers that checkpoints do not hold, after a construction on the meta device."""
         self.fir = fir_kernel()
 
     @property
-    def convs(self) -> list[SynthesisConv]:
-        """The convolutions in the order of the W+ codes."""
+    def layers(self) -> list[SynthesisConv]:
         return [conv for block in self.blocks for conv in block.convs]
 
     @property
-    def conv_names(self) -> list[str]:
-        """Names of `convs`: "4x4/conv", "8x8/conv0", "8x8/conv1", ..."""
+    def layer_names(self) -> list[str]:
+        """ "4x4/conv", "8x8/conv0", "8x8/conv1", ..."""
         names = ["4x4/conv"]
-        for resolution in self.config.resolutions[1:]:
-            names += [f"{resolution}x{resolution}/conv0", f"{resolution}x{resolution}/conv1"]
+        for layer in self.layers[1:]:
+            names.append(f"{layer.resolution}x{layer.resolution}/conv{0 if layer.up else 1}")
         return names
+
+    @property
+    def groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:
+        return {
+            "constant": [self.blocks[0].const],
+            "4x4": [self.layers[0]],
+            "to_rgb": [block.to_rgb for block in self.blocks],
+        }
 
     def forward(self, ws: Tensor, noise: str = "const", resolution: int | None = None) -> Tensor:
         """Render ws. Noise inputs: "const" the generator's own, "random" fresh, "none" without.
 
         `resolution` stops at the picture of a smaller block, for progressive training."""
-        if noise not in NOISE_MODES:
-            raise ValueError(f"There is no noise mode {noise!r}; choose from {', '.join(NOISE_MODES)}.")
-        if ws.ndim != 3 or ws.shape[1] != self.num_ws or ws.shape[2] != self.config.w_dim:
-            wanted = f"[B, {self.num_ws}, {self.config.w_dim}]"
-            raise ValueError(f"ws must have shape {wanted} for this generator, not {list(ws.shape)}.")
+        self.require_codes(ws, noise)
         x = self.blocks[0].const.to(ws.dtype).expand(len(ws), -1, -1, -1)
         image, index = None, 0
         for block in self.blocks:
@@ -173,15 +173,17 @@ class Synthesis(nn.Module):
 
 
 class Generator(nn.Module):
-    """A StyleGAN2 generator: `mapping` and `synthesis`, with its sizes as attributes."""
+    """A generator: `mapping` and `synthesis`, StyleGAN2's or StyleGAN3's as its configuration says, with its sizes as
+    attributes."""
 
-    def __init__(self, config: GeneratorConfig):
+    def __init__(self, config: GeneratorConfig | StyleGAN3Config):
         super().__init__()
         self.config = config
         self.z_dim = config.z_dim
         self.w_dim = config.w_dim
+        self.c_dim = config.c_dim
         self.resolution = config.resolution
-        self.synthesis = Synthesis(config)
+        self.synthesis = (AliasFreeSynthesis if isinstance(config, StyleGAN3Config) else Synthesis)(config)
         self.num_ws = self.synthesis.num_ws
         self.mapping = Mapping(config, self.num_ws)
 

@@ -101,7 +101,7 @@ def test_quickstart_saves_a_generator_that_knows_its_history(host, quickstart):
     generator, original = load_generator(path), load_generator("miniature")
     changed = [
         not bool((a.weight == b.weight).all())
-        for a, b in zip(generator.synthesis.convs, original.synthesis.convs, strict=True)
+        for a, b in zip(generator.synthesis.layers, original.synthesis.layers, strict=True)
     ]
     assert any(changed)
     assert f"output/{path.name}" in str(host.object_info()["StyleGANFusionLoadGenerator"]["input"])

@@ -81,7 +81,7 @@ def test_frozen_images_are_only_made_for_regularizers_that_need_them(generator, 
 
 
 def weight_of(generator):
-    return generator.synthesis.convs[3].weight.requires_grad_()
+    return generator.synthesis.layers[3].weight.requires_grad_()
 
 
 def test_generator_gradients_are_those_of_a_surrogate_loss(generator, prior):

@@ -60,7 +60,7 @@ def test_the_samples_move_to_the_priors_mean(generator, prior):
 
 def test_only_weights_of_the_convolutions_from_8x8_up_move(generator, prior):
     result = train_generator(generator, prior, settings())
-    assert moved(generator, result.generator) == trained_names(generator, generator.synthesis.convs[1:])
+    assert moved(generator, result.generator) == trained_names(generator, generator.synthesis.layers[1:])
 
 
 @pytest.mark.parametrize("group", ["constant", "4x4", "to_rgb"])
@@ -71,7 +71,7 @@ def test_groups_are_trained_when_asked_for(generator, prior, group):
     synthesis = generator.synthesis
     expected = {
         "constant": {name for name, p in generator.named_parameters() if p is synthesis.blocks[0].const},
-        "4x4": trained_names(generator, [synthesis.convs[0]]),
+        "4x4": trained_names(generator, [synthesis.layers[0]]),
         "to_rgb": trained_names(generator, [block.to_rgb for block in synthesis.blocks]),
     }
     assert extra == expected[group]
@@ -90,7 +90,7 @@ def test_the_given_generator_stays_as_it_is(generator, prior):
 
 def test_manual_layers_move_alone(generator, prior):
     result = train_generator(generator, prior, settings(), layers=ManualLayers((0, 4)))
-    convs = generator.synthesis.convs
+    convs = generator.synthesis.layers
     assert moved(generator, result.generator) == trained_names(generator, [convs[0], convs[4]])
 
 
@@ -100,7 +100,7 @@ def test_layers_that_are_not_selected_in_a_step_stay(generator, prior):
     for steps in range(2, 7):
         longer = train_generator(generator, prior, settings(steps=steps), layers=TopKLayers(1))
         layers = longer.history.records[-1].layers
-        selected = [generator.synthesis.convs[index] for index in layers]
+        selected = [generator.synthesis.layers[index] for index in layers]
         assert moved(shorter, longer.generator) == trained_names(generator, selected)
         shorter = longer.generator
         selections.add(layers)
@@ -118,7 +118,7 @@ def test_adam_knows_of_a_layer_only_the_steps_that_selected_it(generator, prior)
 
 def test_adam_has_the_rate_and_betas_of_the_official_runs(generator, prior):
     result = train_generator(generator, prior, settings(steps=1, learning_rate=0.002))
-    for before, after in zip(generator.synthesis.convs[1:], result.generator.synthesis.convs[1:], strict=True):
+    for before, after in zip(generator.synthesis.layers[1:], result.generator.synthesis.layers[1:], strict=True):
         # Adam's first step is the learning rate itself wherever the gradient is not tiny.
         change = (after.weight - before.weight).abs().median().item()
         assert change == pytest.approx(0.002 * 4 / 5, rel=0.01)

@@ -160,7 +160,7 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path, generator, name):
 
 def test_weights_that_are_not_finite_never_replace_a_good_file(path, generator):
     before = path.read_bytes()
-    generator.synthesis.convs[2].weight[0, 0, 0, 0] = float("nan")
+    generator.synthesis.layers[2].weight[0, 0, 0, 0] = float("nan")
     with pytest.raises(
         CheckpointError, match=r"'synthesis\.blocks\.1\.convs\.1\.weight' has values that are not finite"
     ):

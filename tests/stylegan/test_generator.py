@@ -14,20 +14,20 @@ def test_number_of_codes_and_convolutions(side, codes):
     with torch.device("meta"):
         generator = Generator(GeneratorConfig(side))
     assert generator.num_ws == codes == 2 * round(math.log2(side)) - 2
-    assert len(generator.synthesis.convs) == len(generator.synthesis.conv_names) == codes - 1
+    assert len(generator.synthesis.layers) == len(generator.synthesis.layer_names) == codes - 1
 
 
 def test_channels_are_those_of_the_published_1024_pixel_generator():
     with torch.device("meta"):
         generator = Generator(GeneratorConfig(1024))
-    assert [conv.weight.shape[0] for conv in generator.synthesis.convs][::2] == [512] * 5 + [256, 128, 64, 32]
+    assert [conv.weight.shape[0] for conv in generator.synthesis.layers][::2] == [512] * 5 + [256, 128, 64, 32]
     assert sum(p.numel() for p in generator.mapping.parameters()) == 8 * (512 * 512 + 512)
 
 
 def test_code_i_drives_convolution_i_and_the_next_code_drives_to_rgb(generator):
     """Found from the outside: the sites whose output a change of one code changes at first hand."""
     synthesis, sites = generator.synthesis, {}
-    for name, module in zip(synthesis.conv_names, synthesis.convs, strict=True):
+    for name, module in zip(synthesis.layer_names, synthesis.layers, strict=True):
         module.affine.register_forward_hook(lambda m, x, y, name=name: sites.__setitem__(name, y))
     for block, side in zip(synthesis.blocks, (4, 8, 16, 32), strict=True):
         block.to_rgb.affine.register_forward_hook(lambda m, x, y, side=side: sites.__setitem__(f"rgb{side}", y))
@@ -125,7 +125,7 @@ def test_noise_modes(generator):
     assert torch.equal(first, generator.synthesis(ws, noise="random"))
     for a, b in [(const, none), (first, const), (first, second)]:
         assert (a - b).abs().max() > 0.01
-    for conv in generator.synthesis.convs:
+    for conv in generator.synthesis.layers:
         conv.noise_strength.zero_()
     assert torch.equal(generator.synthesis(ws), generator.synthesis(ws, noise="none"))
     assert torch.equal(generator.synthesis(ws, noise="random"), generator.synthesis(ws, noise="none"))
@@ -142,7 +142,7 @@ def test_activations_and_colours_stay_within_the_clamp():
     torch.manual_seed(0)
     generator = Generator(GeneratorConfig(32, 12, 16, 0, 2, 512, 16, conv_clamp=0.5)).requires_grad_(False)
     seen = []
-    for conv in generator.synthesis.convs:
+    for conv in generator.synthesis.layers:
         conv.register_forward_hook(lambda m, x, y: seen.append(y.abs().max().item()))
     for block in generator.synthesis.blocks:
         block.to_rgb.register_forward_hook(lambda m, x, y: seen.append(y.abs().max().item()))
@@ -204,7 +204,7 @@ def test_it_compiles_as_one_graph(generator):
 def test_a_new_generator_starts_as_the_paper_says():
     torch.manual_seed(0)
     generator = Generator(GeneratorConfig(32, 64, 64, 0, 8, 1024, 32)).requires_grad_(False)
-    for conv in generator.synthesis.convs:
+    for conv in generator.synthesis.layers:
         assert conv.weight.std().item() == pytest.approx(1, rel=0.05)
         assert (conv.affine.bias == 1).all() and (conv.bias == 0).all() and conv.noise_strength == 0
     w = generator.mapping(sample_z(64, 256, seed=0))[:, 0]

@@ -1,0 +1,226 @@
+"""The synthesis network of StyleGAN3 (Karras et al. 2021, arXiv 2106.12423): Fourier features, then layers that treat
+their feature maps as samples of band-limited signals. Sampling rates and cutoffs count cycles over the picture."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import StyleGAN3Config
+from .filters import low_pass
+from .layers import GAIN, FullyConnected, full_precision, modulated_conv2d
+from .synthesis import SynthesisNetwork
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What a layer's feature maps are samples of."""
+
+    channels: int
+    size: int  # side in samples, margins included
+    rate: int  # sampling rate s
+    cutoff: float  # f_c
+    half_width: float  # f_h, half of the transition band
+
+
+def signals(config: StyleGAN3Config) -> list[Signal]:
+    """The output of each layer from the first to ToRGB, whose input and the Fourier features have the first layer's."""
+    last_cutoff = config.resolution / 2
+    last_stopband = last_cutoff * config.last_stopband_rel
+    progress = np.minimum(np.arange(config.num_layers + 1) / (config.num_layers - config.num_critical), 1)
+    cutoffs = config.first_cutoff * (last_cutoff / config.first_cutoff) ** progress
+    stopbands = config.first_stopband * (last_stopband / config.first_stopband) ** progress
+    rates = np.exp2(np.ceil(np.log2(np.minimum(stopbands * 2, config.resolution))))
+    half_widths = np.maximum(stopbands, rates / 2) - cutoffs
+    sizes = rates + 2 * config.margin_size
+    sizes[-2:] = config.resolution
+    channels = np.rint(np.minimum(config.channel_base / 2 / cutoffs, config.channel_max))
+    channels[-1] = config.img_channels
+    columns = channels.astype(int), sizes.astype(int), rates.astype(int), cutoffs, half_widths
+    return [Signal(*(value.item() for value in row)) for row in zip(*columns, strict=True)]
+
+
+class FourierInput(nn.Module):
+    """w [B, w_dim] to features [B, channels, size, size]: sines, moved and turned as w says, mixed by a matrix."""
+
+    def __init__(self, w_dim: int, signal: Signal):
+        super().__init__()
+        self.signal = signal
+        frequencies = torch.randn(signal.channels, 2)
+        radii = frequencies.norm(dim=1, keepdim=True)
+        frequencies = frequencies / (radii * radii.square().exp().pow(0.25)) * signal.cutoff  # uniform in the disc
+        self.weight = nn.Parameter(torch.randn(signal.channels, signal.channels))
+        self.affine = FullyConnected(w_dim, 4)
+        with torch.no_grad():
+            self.affine.weight.zero_()
+            self.affine.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+        self.register_buffer("transform", torch.eye(3))  # a further inverse transform of the picture, by the user
+        self.register_buffer("freqs", frequencies)
+        self.register_buffer("phases", torch.rand(signal.channels) - 0.5)
+
+    def forward(self, w: Tensor) -> Tensor:
+        with full_precision(w):
+            cos, sin, shift_x, shift_y = self._pose(w)
+            zero, one = torch.zeros_like(cos), torch.ones_like(cos)
+            # The picture is turned first, then moved, then transformed by the user.
+            turn = _matrices([[cos, -sin, zero], [sin, cos, zero], [zero, zero, one]])
+            move = _matrices([[one, zero, -shift_x], [zero, one, -shift_y], [zero, zero, one]])
+            transform = turn @ move @ self.transform.float()
+            freqs = self.freqs.float() @ transform[:, :2, :2]
+            phases = self.phases.float() + (self.freqs.float() @ transform[:, :2, 2:]).squeeze(2)
+            features = torch.sin(2 * math.pi * self._angles(freqs, phases)) * self._amplitudes(freqs)
+            weight = self.weight.float() / math.sqrt(self.signal.channels)
+            return torch.einsum("oi,bihw->bohw", weight, features)
+
+    def _pose(self, w: Tensor) -> tuple[Tensor, ...]:
+        pose = self.affine(w)
+        return (pose / pose[:, :2].norm(dim=1, keepdim=True)).unbind(1)
+
+    def _angles(self, freqs: Tensor, phases: Tensor) -> Tensor:
+        """In turns, [B, channels, size, size], of waves with freqs [B, channels, 2] and phases [B, channels]."""
+        size = self.signal.size
+        axis = (torch.arange(size, device=freqs.device) + 0.5 - size / 2) / self.signal.rate
+        x, y = freqs[:, :, :1] * axis, freqs[:, :, 1:] * axis
+        return x[:, :, None, :] + y[:, :, :, None] + phases[:, :, None, None]
+
+    def _amplitudes(self, freqs: Tensor) -> Tensor:
+        """Below 1 for frequencies that the user's transform moved out of the band."""
+        cutoff, rate = self.signal.cutoff, self.signal.rate
+        return (1 - (freqs.norm(dim=2) - cutoff) / (rate / 2 - cutoff)).clamp(0, 1)[:, :, None, None]
+
+
+def _matrices(rows: list[list[Tensor]]) -> Tensor:
+    """[B, 3, 3] of entries [B]."""
+    return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
+
+
+class AliasFreeConv(nn.Module):
+    """Modulated convolution, bias and leaky ReLU at a raised sampling rate; the last layer, ToRGB, is linear.
+
+    x [B, I, source.size, source.size] to [B, O, target.size, target.size]."""
+
+    def __init__(self, config: StyleGAN3Config, source: Signal, target: Signal, critical: bool, to_rgb: bool):
+        super().__init__()
+        self.to_rgb = to_rgb
+        self.clamp = config.conv_clamp
+        self.size = target.size
+        self.affine = FullyConnected(config.w_dim, source.channels, bias_init=1.0)
+        kernel = 1 if to_rgb else config.conv_kernel
+        self.weight = nn.Parameter(torch.randn(target.channels, source.channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(target.channels))
+        self.register_buffer("magnitude_ema", torch.ones([]))  # mean square of the inputs, as the training saw it
+
+        rate = max(source.rate, target.rate) * (1 if to_rgb else config.lrelu_upsampling)
+        self.up, self.down = rate // source.rate, rate // target.rate
+        taps = 0 if to_rgb else config.filter_size
+        radial = config.use_radial_filters and not critical
+        up_taps = taps * self.up if self.up > 1 and taps else 1
+        down_taps = taps * self.down if self.down > 1 and taps else 1
+        up_filter = low_pass(up_taps, source.cutoff, 2 * source.half_width, rate)
+        down_filter = low_pass(down_taps, target.cutoff, 2 * target.half_width, rate, radial)
+        self.register_buffer("up_filter", up_filter, persistent=False)
+        self.register_buffer("down_filter", down_filter, persistent=False)
+
+        # What the output lacks, or has too much, of the upsampled picture; shared between both sides.
+        total = (target.size - 1) * self.down + 1 - (source.size + kernel - 1) * self.up
+        total += up_taps + down_taps - 2
+        low = (total + self.up) // 2
+        self.padding = low, total - low
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        styles = self.affine(w)
+        if self.to_rgb:
+            styles = styles / math.sqrt(self.weight.shape[1])
+        x = x * self.magnitude_ema.rsqrt().to(x.dtype)
+        padding = self.weight.shape[-1] - 1
+        x = modulated_conv2d(x, self.weight, styles, demodulate=not self.to_rgb, padding=padding)
+        x = x + self.bias.to(x.dtype)[:, None, None]
+        x = upsample_filtered(x, self.up_filter, self.up, self.padding)
+        if not self.to_rgb:
+            x = F.leaky_relu(x, 0.2) * GAIN
+        if self.clamp is not None:
+            x = x.clamp(-self.clamp, self.clamp)
+        return downsample_filtered(x, self.down_filter, self.down)
+
+
+def upsample_filtered(x: Tensor, taps: Tensor | None, factor: int, padding: tuple[int, int]) -> Tensor:
+    """x [B, C, H, H] with factor - 1 zeros after each sample, `padding` zeros before and after (less than 0: cut off),
+    then filtered with gain factor^2 where the filter fits: [B, C, N, N], N = factor H + sum(padding) - len(taps) + 1."""
+    low, high = padding
+    if taps is None:
+        return F.pad(x, [low, high, low, high])
+    channels, count = x.shape[1], len(taps)
+    size = factor * x.shape[-1] + low + high - count + 1
+    weight = (taps * factor).to(x.dtype)
+    with full_precision(x):
+        x = F.conv_transpose2d(x, weight.expand(channels, 1, 1, count), stride=(1, factor), groups=channels)
+        x = _window(x, 3, count - 1 - low, size)
+        x = F.conv_transpose2d(x, weight[:, None].expand(channels, 1, count, 1), stride=(factor, 1), groups=channels)
+        return _window(x, 2, count - 1 - low, size)
+
+
+def _window(x: Tensor, dim: int, start: int, size: int) -> Tensor:
+    """x[start : start + size] along `dim`, with zeros where there is no x."""
+    if start >= 0 and start + size <= x.shape[dim]:
+        return x.narrow(dim, start, size)
+    pads = [-start, start + size - x.shape[dim]]
+    return F.pad(x, pads if dim == x.ndim - 1 else [0, 0, *pads])
+
+
+def downsample_filtered(x: Tensor, taps: Tensor | None, factor: int) -> Tensor:
+    """Every factor-th sample in both directions of x [B, C, H, H], filtered where the filter fits.
+
+    `taps` [n] filters both axes in turn, [n, n] is a kernel in two dimensions."""
+    if taps is None:
+        return x[..., ::factor, ::factor]
+    channels, taps = x.shape[1], taps.to(x.dtype)
+    with full_precision(x):
+        if taps.ndim == 2:
+            return F.conv2d(x, taps.expand(channels, 1, *taps.shape), stride=factor, groups=channels)
+        x = F.conv2d(x, taps.expand(channels, 1, 1, len(taps)), stride=(1, factor), groups=channels)
+        return F.conv2d(x, taps[:, None].expand(channels, 1, len(taps), 1), stride=(factor, 1), groups=channels)
+
+
+class AliasFreeSynthesis(SynthesisNetwork):
+    """The synthesis network of StyleGAN3: layer 0 is the Fourier input, the last code drives the only ToRGB."""
+
+    def __init__(self, config: StyleGAN3Config):
+        super().__init__()
+        self.num_ws = config.num_layers + 2
+        self.w_dim = config.w_dim
+        self.output_scale = config.output_scale
+        outputs = signals(config)
+        self.input = FourierInput(config.w_dim, outputs[0])
+        sources = [outputs[0], *outputs[:-1]]
+        first_critical = config.num_layers - config.num_critical
+        convs = [
+            AliasFreeConv(config, source, target, critical=i >= first_critical, to_rgb=i == config.num_layers)
+            for i, (source, target) in enumerate(zip(sources, outputs, strict=True))
+        ]
+        self.convs = nn.ModuleList(convs[:-1])
+        self.to_rgb = convs[-1]
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        return [self.input, *self.convs]
+
+    @property
+    def layer_names(self) -> list[str]:
+        """ "input", "36x36/conv1", "36x36/conv2", ..."""
+        return ["input", *(f"{conv.size}x{conv.size}/conv{i}" for i, conv in enumerate(self.convs, start=1))]
+
+    @property
+    def groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:
+        # The Fourier features take the place of StyleGAN2's constant.
+        return {"constant": [self.input], "to_rgb": [self.to_rgb]}
+
+    def forward(self, ws: Tensor, noise: str = "const") -> Tensor:
+        """Render ws. There are no noise inputs: every `noise` gives the same picture."""
+        self.require_codes(ws, noise)
+        x = self.input(ws[:, 0]).to(ws.dtype)
+        for conv, w in zip([*self.convs, self.to_rgb], ws[:, 1:].unbind(1), strict=True):
+            x = conv(x, w)
+        return x.float() * self.output_scale
