@@ -1,7 +1,9 @@
 """The generator: StyleGAN2 networks, latents, and reading and writing checkpoints. Knows torch only."""
 
 from .checkpoint import (
+    Checkpoint,
     CheckpointError,
+    load_checkpoint,
     load_generator,
     read_metadata,
     save_generator,
@@ -15,10 +17,12 @@ from .synthesis import NOISE_MODES
 
 __all__ = [
     "NOISE_MODES",
+    "Checkpoint",
     "CheckpointError",
     "Generator",
     "GeneratorConfig",
     "StyleGAN3Config",
+    "load_checkpoint",
     "load_generator",
     "read_metadata",
     "render_samples",

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from .config import StyleGAN3Config
 from .filters import low_pass
-from .layers import GAIN, FullyConnected, full_precision, modulated_conv2d
+from .layers import GAIN, FullyConnected, full_precision, modulated_conv2d, normal
 from .synthesis import SynthesisNetwork
 
 
@@ -49,17 +49,21 @@ class FourierInput(nn.Module):
     def __init__(self, w_dim: int, signal: Signal):
         super().__init__()
         self.signal = signal
-        frequencies = torch.randn(signal.channels, 2)
-        radii = frequencies.norm(dim=1, keepdim=True)
-        frequencies = frequencies / (radii * radii.square().exp().pow(0.25)) * signal.cutoff  # uniform in the disc
-        self.weight = nn.Parameter(torch.randn(signal.channels, signal.channels))
+        self.weight = nn.Parameter(normal(signal.channels, signal.channels))
         self.affine = FullyConnected(w_dim, 4)
-        with torch.no_grad():
-            self.affine.weight.zero_()
-            self.affine.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+        self.affine.weight.data = torch.zeros(4, w_dim)
+        self.affine.bias.data = torch.tensor([1.0, 0.0, 0.0, 0.0])
         self.register_buffer("transform", torch.eye(3))  # a further inverse transform of the picture, by the user
-        self.register_buffer("freqs", frequencies)
-        self.register_buffer("phases", torch.rand(signal.channels) - 0.5)
+        self.register_buffer("freqs", normal(signal.channels, 2))
+        self.register_buffer("phases", torch.empty(signal.channels))
+        if not self.freqs.is_meta:
+            self._draw_waves()
+
+    def _draw_waves(self) -> None:
+        radii = self.freqs.norm(dim=1, keepdim=True)
+        self.freqs /= radii * radii.square().exp().pow(0.25)  # uniform in the disc of radius 1
+        self.freqs *= self.signal.cutoff
+        self.phases.uniform_(-0.5, 0.5)
 
     def forward(self, w: Tensor) -> Tensor:
         with full_precision(w):
@@ -109,7 +113,7 @@ class AliasFreeConv(nn.Module):
         self.size = target.size
         self.affine = FullyConnected(config.w_dim, source.channels, bias_init=1.0)
         kernel = 1 if to_rgb else config.conv_kernel
-        self.weight = nn.Parameter(torch.randn(target.channels, source.channels, kernel, kernel))
+        self.weight = nn.Parameter(normal(target.channels, source.channels, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(target.channels))
         self.register_buffer("magnitude_ema", torch.ones([]))  # mean square of the inputs, as the training saw it
 

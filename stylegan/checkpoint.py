@@ -1,24 +1,21 @@
-"""Reading and writing generators: safetensors with the whole configuration as metadata, so that a path is enough."""
+"""Reading and writing generators. Written are safetensors with the whole configuration as metadata, so that a path is
+enough; read is every format in `formats`."""
 
-import dataclasses
-import json
 import os
 import secrets
-import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
+from torch import Tensor
 
-from .config import GeneratorConfig
+from .formats import FileError, Source, read_source
+from .formats.safetensors_files import OWN, describe, is_safetensors, read_header
 from .networks import Generator
-
-FORMAT = "stylegan-fusion/1"
-"""Value of the metadata entry "format" of the files that this version writes."""
 
 
 class CheckpointError(Exception):
@@ -35,9 +32,14 @@ def save_generator(generator: Generator, path: str | Path, metadata: dict[str, s
     for key, value in (metadata or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise ValueError(f"The metadata entry {key!r} is not text; a checkpoint keeps only text: convert it first.")
-    config = json.dumps(dataclasses.asdict(generator.config))
-    weights = generator.state_dict().items()
+    write_file(path, save(finite_weights(generator, path), {**(metadata or {}), **describe(generator.config)}))
+
+
+def finite_weights(generator: Generator, path: Path) -> dict[str, Tensor]:
+    """What is to be written to `path`, on the CPU. Raises CheckpointError when a weight is not finite."""
+    generator.mapping.centre()
     # A compiled module carries "_orig_mod." in its names.
+    weights = generator.state_dict().items()
     tensors = {name.replace("_orig_mod.", ""): value.detach().cpu().contiguous() for name, value in weights}
     for name, value in tensors.items():
         if not torch.isfinite(value).all():
@@ -45,7 +47,11 @@ def save_generator(generator: Generator, path: str | Path, metadata: dict[str, s
                 f"{path} was not written: the generator's weight {name!r} has values that are not finite numbers. "
                 "Go back to an earlier generator."
             )
-    data = save(tensors, {**(metadata or {}), "format": FORMAT, "config": config})
+    return tensors
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """write_atomically, with its folders made. Raises CheckpointError when the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)
@@ -84,39 +90,46 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-@torch.inference_mode(False)  # a host may load within inference mode, whose tensors could never be trained
-def load_generator(path: str | Path) -> Generator:
-    """The generator in the file, in float32 on the CPU, in eval mode and without gradients.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds."""
 
-    Raises CheckpointError when the file is missing, damaged, or not one of ours."""
+    generator: Generator  # in float32 on the CPU, in eval mode and without gradients
+    format: str  # what kind of file it is, in words
+    metadata: dict[str, str] = field(default_factory=dict)  # what the file says of itself; empty for others' formats
+
+
+@torch.inference_mode(False)  # a host may load within inference mode, whose tensors could never be trained
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """The generator in a file of any format in `formats`, recognized by its content. No pickle is executed.
+
+    Raises CheckpointError when the file is missing, damaged, refused, or none of them."""
     path = Path(path)
     with _reading(path):
-        data = path.read_bytes()
-    config = _config(path, _header(path, data).get("__metadata__") or {})
-    try:
-        tensors = load(data)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged or incomplete ({error}); copy or download it again.") from None
+        source = read_source(path)
     with torch.device("meta"):
-        generator = Generator(config)
-    weights = {name: value.float() for name, value in tensors.items()}
+        generator = Generator(source.config)
+    weights = _complete(generator, source)
     _check(path, generator, weights)
-    generator.load_state_dict(weights, assign=True)
+    generator.load_state_dict({name: _own(value) for name, value in weights.items()}, assign=True)
     generator.synthesis.restore_constants()
-    return generator.eval().requires_grad_(False)
+    generator.eval().requires_grad_(False)
+    generator.mapping.has_w_avg = "mapping.w_avg" in source.weights
+    return Checkpoint(generator, source.format, dict(source.metadata))
+
+
+def load_generator(path: str | Path) -> Generator:
+    """The generator of `load_checkpoint`."""
+    return load_checkpoint(path).generator
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The text entries of a safetensors file, without reading its weights. Raises CheckpointError as load_generator."""
+    """The text entries of a safetensors file, without reading its weights. Raises CheckpointError as load_checkpoint."""
     path = Path(path)
     with _reading(path), path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        data = start + file.read(min(length, _MAX_HEADER))
-    return _header(path, data).get("__metadata__") or {}
-
-
-_MAX_HEADER = 100_000_000  # bytes; the limit of safetensors itself
+        if not is_safetensors(file.read(9)):
+            raise CheckpointError(f"{path} is not a safetensors file; choose a generator saved by StyleGAN Fusion.")
+        return read_header(file, os.fstat(file.fileno()).st_size).get("__metadata__") or {}
 
 
 @contextmanager
@@ -128,41 +141,34 @@ def _reading(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise CheckpointError(f"{path} could not be read ({reason}); check that it is a readable file.") from error
+    except FileError as error:
+        raise CheckpointError(f"{path} {error}") from error
+    except (RecursionError, MemoryError) as error:  # from what a hostile file can nest or claim
+        raise CheckpointError(f"{path} makes no sense as a checkpoint; copy or download it again.") from error
 
 
-def _header(path: Path, data: bytes) -> dict:
-    length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
-    if not 2 <= length <= _MAX_HEADER or data[8:9] != b"{":
-        raise CheckpointError(f"{path} is not a safetensors file; choose a generator saved by StyleGAN Fusion.")
-    if len(data) < 8 + length:
-        raise CheckpointError(f"{path} is damaged or incomplete (it ends in its header); copy or download it again.")
-    try:
-        header = json.loads(data[8 : 8 + length])
-        if not all(isinstance(value, str) for value in header.get("__metadata__", {}).values()):
-            raise ValueError("the metadata is not text")
-    except (ValueError, AttributeError, RecursionError):
-        raise CheckpointError(f"{path} is damaged (its header cannot be read); copy or download it again.") from None
-    return header
+def _complete(generator: Generator, source: Source) -> dict[str, Tensor]:
+    """The source's weights, with what other programs' files may lack."""
+    weights = dict(source.weights)
+    if source.format != OWN:
+        random = torch.Generator().manual_seed(0)
+        for name, value in generator.state_dict().items():
+            if name.endswith("noise_const") and name not in weights:  # drawn anew for each picture there
+                weights[name] = torch.randn(value.shape, generator=random)
+        weights.setdefault("mapping.w_avg", torch.zeros(generator.w_dim))
+    return weights
 
 
-def _config(path: Path, metadata: dict[str, str]) -> GeneratorConfig:
-    written = metadata.get("format", "")
-    if not written.startswith("stylegan-fusion/"):
-        raise CheckpointError(
-            f"{path} holds weights of something else, not a StyleGAN Fusion generator; choose a file that Save "
-            "Generator wrote."
-        )
-    if written != FORMAT:
-        raise CheckpointError(
-            f"{path} was written by another version of StyleGAN Fusion ({written}; this one reads {FORMAT}); update it."
-        )
-    try:
-        return GeneratorConfig(**json.loads(metadata["config"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} has no usable configuration ({error}); save the generator again.") from None
+def _own(value: Tensor) -> Tensor:
+    """In float32 and its own memory: a view would keep the file open, or all of a larger tensor alive."""
+    value = value.detach()
+    owns = value.is_contiguous() and value.untyped_storage().nbytes() == value.numel() * value.element_size()
+    if value.dtype == torch.float32 and owns and value.untyped_storage().filename is None:
+        return value
+    return value.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
 
 
-def _check(path: Path, generator: Generator, tensors: dict[str, torch.Tensor]) -> None:
+def _check(path: Path, generator: Generator, tensors: dict[str, Tensor]) -> None:
     expected = generator.state_dict()
     for name in sorted(expected.keys() ^ tensors.keys()):
         state = "lacks" if name in expected else "has an unknown"
@@ -173,7 +179,7 @@ def _check(path: Path, generator: Generator, tensors: dict[str, torch.Tensor]) -
                 f"{path}: the weight {name!r} has shape {list(value.shape)}, but its configuration "
                 f"needs {list(expected[name].shape)}. Save it again."
             )
-        if not torch.isfinite(value).all():
+        if not value.is_floating_point() or not torch.isfinite(value).all():
             raise CheckpointError(
                 f"{path}: the weight {name!r} has values that are not finite numbers; go back to an earlier checkpoint."
             )

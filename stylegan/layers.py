@@ -24,11 +24,16 @@ def normalize_second_moment(x: Tensor) -> Tensor:
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
 
 
+def normal(*shape: int, std: float = 1.0) -> Tensor:
+    """Numbers from N(0, std^2); on the meta device, where torch would first load a second's worth of code, none."""
+    numbers = torch.empty(shape)
+    return numbers if numbers.is_meta else numbers.normal_(std=std)
+
+
 def fir_kernel() -> Tensor:
     """The binomial low-pass filter [1, 3, 3, 1] as a 4x4 kernel that sums to one."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    kernel = torch.outer(taps, taps)
-    return kernel / kernel.sum()
+    taps = (1, 3, 3, 1)
+    return torch.tensor([[a * b / 64 for a in taps] for b in taps])
 
 
 def upsample(images: Tensor, kernel: Tensor) -> Tensor:
@@ -57,7 +62,7 @@ class FullyConnected(nn.Module):
         lr_multiplier: float = 1.0,
     ):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.weight = nn.Parameter(normal(out_features, in_features, std=1 / lr_multiplier))
         self.bias = nn.Parameter(torch.full([out_features], bias_init / lr_multiplier))
         self.weight_gain = lr_multiplier / math.sqrt(in_features)
         self.bias_gain = lr_multiplier

@@ -7,8 +7,23 @@ from torch import Tensor, nn
 
 from .alias_free import AliasFreeSynthesis
 from .config import GeneratorConfig, StyleGAN3Config
-from .layers import FullyConnected, fir_kernel, leaky_relu, modulated_conv2d, normalize_second_moment, upsample
+from .layers import FullyConnected, fir_kernel, leaky_relu, modulated_conv2d, normal, normalize_second_moment, upsample
 from .synthesis import SynthesisNetwork
+
+
+def class_labels(
+    c_dim: int, count: int, device: torch.device | str = "cpu", class_index: int | None = None
+) -> Tensor | None:
+    """One-hot labels [count, c_dim]: of one class, or of all classes in turn; None for generators without classes.
+
+    Raises ValueError when there is no such class."""
+    if class_index is not None and not 0 <= class_index < c_dim:
+        has = f"classes 0 to {c_dim - 1}" if c_dim else "no classes"
+        raise ValueError(f"There is no class {class_index}: this generator has {has}.")
+    if c_dim == 0:
+        return None
+    rows = torch.arange(count) % c_dim if class_index is None else torch.full([count], class_index)
+    return torch.eye(c_dim)[rows].to(device)
 
 
 class Mapping(nn.Module):
@@ -26,6 +41,20 @@ class Mapping(nn.Module):
             FullyConnected(a, b, activate=True, lr_multiplier=0.01) for a, b in itertools.pairwise(widths)
         )
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
+        self.has_w_avg = True
+
+    def centre(self) -> Tensor:
+        """w_avg, estimated at its first use where the generator's file had none."""
+        if not self.has_w_avg:
+            self.w_avg.copy_(self._mean_w())
+            self.has_w_avg = True
+        return self.w_avg
+
+    @torch.no_grad()
+    def _mean_w(self, count: int = 4096) -> Tensor:
+        """The mean over `count` latents, always the same ones, of the classes in turn."""
+        z = torch.randn(count, self.config.z_dim, generator=torch.Generator().manual_seed(0)).to(self.w_avg.device)
+        return self(z, label=class_labels(self.config.c_dim, count, z.device))[:, 0].mean(dim=0)
 
     def forward(
         self,
@@ -53,7 +82,7 @@ class Mapping(nn.Module):
         ws = x[:, None].repeat(1, self.num_ws, 1)
         if truncation_psi == 1.0:
             return ws
-        truncated = torch.lerp(self.w_avg.to(ws.dtype), ws, truncation_psi)
+        truncated = torch.lerp(self.centre().to(ws.dtype), ws, truncation_psi)
         if truncation_cutoff is None:
             return truncated
         return torch.cat([truncated[:, :truncation_cutoff], ws[:, truncation_cutoff:]], dim=1)
@@ -69,10 +98,10 @@ class SynthesisConv(nn.Module):
         self.up = up
         self.clamp = config.conv_clamp
         self.affine = FullyConnected(config.w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.weight = nn.Parameter(normal(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros([]))
-        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.register_buffer("noise_const", normal(resolution, resolution))
 
     def forward(self, x: Tensor, w: Tensor, kernel: Tensor, noise: str) -> Tensor:
         x = modulated_conv2d(x, self.weight, self.affine(w), upsampling_kernel=kernel if self.up else None)
@@ -91,7 +120,7 @@ class ToRGB(nn.Module):
         super().__init__()
         self.clamp = config.conv_clamp
         self.affine = FullyConnected(config.w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(config.img_channels, in_channels, 1, 1))
+        self.weight = nn.Parameter(normal(config.img_channels, in_channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(config.img_channels))
         self.weight_gain = in_channels**-0.5
 
@@ -108,7 +137,7 @@ class SynthesisBlock(nn.Module):
         super().__init__()
         channels = config.channels(resolution)
         if resolution == 4:
-            self.const = nn.Parameter(torch.randn(channels, 4, 4))
+            self.const = nn.Parameter(normal(channels, 4, 4))
             self.convs = nn.ModuleList([SynthesisConv(config, channels, 4, up=False)])
         else:
             previous = config.channels(resolution // 2)

@@ -28,7 +28,7 @@ class SynthesisNetwork(nn.Module, ABC):
     def groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:
         """What is frozen unless it is asked for, by name."""
 
-    def restore_constants(self) -> None:  # noqa: B027  most kinds have none
+    def restore_constants(self) -> None:
         """Fill the buffers that checkpoints do not hold, after a construction on the meta device."""
 
     def require_codes(self, ws: Tensor, noise: str) -> None:

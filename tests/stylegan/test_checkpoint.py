@@ -4,7 +4,6 @@ import json
 import os
 import stat
 
-import comfyui_stylegan_fusion.stylegan.checkpoint as checkpoint
 import pytest
 import torch
 from comfyui_stylegan_fusion.stylegan import (
@@ -15,7 +14,7 @@ from comfyui_stylegan_fusion.stylegan import (
     save_generator,
     write_atomically,
 )
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 
 Z = sample_z(12, 2, seed=1)
 
@@ -82,7 +81,7 @@ def test_a_compiled_or_channels_last_generator_is_saved_as_a_plain_one(path, gen
     generator.to(memory_format=torch.channels_last)
     generator.synthesis = torch.compile(generator.synthesis, backend="eager")
     save_generator(torch.compile(generator, backend="eager"), path, {"prompt": "a fox"})
-    assert load_file(path).keys() == checkpoint.load(expected).keys()
+    assert load_file(path).keys() == load(expected).keys()
     load_generator(path)
 
 
@@ -183,7 +182,7 @@ def test_a_folder_is_not_a_file(tmp_path, read):
 @pytest.mark.parametrize("kept", [0, 5, 8, 9, 200, -1, -5000])
 def test_a_truncated_file_is_named_wherever_it_ends(path, kept):
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(CheckpointError, match=r"generator\.safetensors is (damaged|not a safetensors file)"):
+    with pytest.raises(CheckpointError, match=r"generator\.safetensors is (damaged|no generator)"):
         load_generator(path)
 
 
@@ -206,7 +205,7 @@ def test_a_truncated_file_is_named_wherever_it_ends(path, kept):
 def test_a_file_that_is_no_safetensors_is_named(tmp_path, data, read):
     path = tmp_path / "g.safetensors"
     path.write_bytes(data)
-    with pytest.raises(CheckpointError, match=r"g\.safetensors (is damaged|is not a safetensors file)"):
+    with pytest.raises(CheckpointError, match=r"g\.safetensors is (damaged|not a safetensors file|no generator|a zip archive)"):
         read(path)
 
 

@@ -1,0 +1,105 @@
+"""Our own files: safetensors with the whole configuration as metadata, so that a path is enough.
+
+A file is the length of its header in 8 bytes, the header as JSON, and the tensors' numbers one after the other.
+"""
+
+import dataclasses
+import json
+import math
+import struct
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from ..config import GeneratorConfig, StyleGAN3Config
+from .errors import Damaged, Unsupported
+from .source import Source
+
+FORMAT = "stylegan-fusion/1"
+"""Value of the metadata entry "format" of the files that this version writes."""
+
+OWN = "StyleGAN Fusion (safetensors)"
+
+MAX_HEADER = 4_000_000  # bytes; that of the largest diffusion models is a tenth
+
+_KINDS = {kind.architecture: kind for kind in (GeneratorConfig, StyleGAN3Config)}
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+def describe(config: GeneratorConfig | StyleGAN3Config) -> dict[str, str]:
+    """The metadata that makes a path enough."""
+    settings = {"architecture": config.architecture, **dataclasses.asdict(config)}
+    return {"format": FORMAT, "config": json.dumps(settings)}
+
+
+def is_safetensors(start: bytes) -> bool:
+    """Whether a file that begins with these bytes, nine at least, may be one."""
+    return start[8:9] == b"{" and start[7:8] == b"\0"
+
+
+def read_header(file: BinaryIO, size: int) -> dict[str, Any]:
+    """Raises FileError."""
+    file.seek(0)
+    start = file.read(8)
+    length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+    if not 2 <= length <= MAX_HEADER:
+        raise Damaged("its header is larger than any" if length else "it is empty")
+    if size < 8 + length:
+        raise Damaged("it ends in its header")
+    try:
+        header = json.loads(file.read(length))
+        if not all(isinstance(value, str) for value in header.get("__metadata__", {}).values()):
+            raise ValueError("the metadata is not text")
+    except (ValueError, AttributeError, RecursionError):
+        raise Damaged("its header cannot be read") from None
+    return header
+
+
+def read(file: BinaryIO, size: int) -> Source:
+    """Raises FileError."""
+    header = read_header(file, size)
+    metadata = header.pop("__metadata__", {})
+    config = _config(metadata)
+    return Source(OWN, config, _tensors(file, size, header), metadata)
+
+
+def _config(metadata: dict[str, str]) -> GeneratorConfig | StyleGAN3Config:
+    written = metadata.get("format", "")
+    if not written.startswith("stylegan-fusion/"):
+        raise Unsupported("holds weights of something else, not of a generator")
+    if written != FORMAT:
+        raise Unsupported(
+            f"was written by another version of StyleGAN Fusion ({written}; this one reads {FORMAT})", "update it"
+        )
+    try:
+        sizes = json.loads(metadata["config"])
+        kind = _KINDS[sizes.pop("architecture", GeneratorConfig.architecture)]  # the first files named none
+        return kind(**sizes)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise Unsupported(f"has no usable configuration ({str(error)[:200]})", "save the generator again") from None
+
+
+def _tensors(file: BinaryIO, size: int, header: dict[str, Any]) -> dict[str, Tensor]:
+    begin, position = file.tell(), 0
+    tensors = {}
+    for name, dtype, shape, start, end in sorted(
+        (_entry(*item) for item in header.items()), key=lambda entry: entry[3]
+    ):
+        if start != position or end - start != math.prod(shape) * dtype.itemsize or begin + end > size:
+            raise Damaged(f"the header is wrong about {name!r}")
+        data = torch.empty(end - start, dtype=torch.uint8)
+        file.readinto(data.numpy())
+        tensors[name] = data.view(dtype).reshape(shape)
+        position = end
+    if begin + position != size:
+        raise Damaged("its header and its size disagree")
+    return tensors
+
+
+def _entry(name: str, described: Any) -> tuple[str, torch.dtype, list[int], int, int]:
+    match described:
+        case {"dtype": str(kind), "shape": list(shape), "data_offsets": [int(start), int(end)]} if kind in _DTYPES:
+            if 0 <= start <= end and len(shape) <= 8 and all(type(n) is int and 0 <= n < 2**40 for n in shape):
+                return name, _DTYPES[kind], shape, start, end
+    raise Damaged(f"the header is wrong about {name[:80]!r}")

@@ -1,0 +1,76 @@
+"""What every format is converted to, and what several need for that."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from ..config import GeneratorConfig, StyleGAN3Config
+from .errors import Damaged, Unsupported
+from .inert_pickle import Record
+
+
+@dataclass(frozen=True)
+class Source:
+    """A generator out of a file: its sizes, its weights by our names, and what the file says of itself."""
+
+    format: str
+    config: GeneratorConfig | StyleGAN3Config
+    weights: dict[str, Tensor]
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def entries(value: Any) -> Mapping[str, Any]:
+    """The entries of a dictionary, or of an object of a class derived from one."""
+    if isinstance(value, Record):
+        value = value.entries or {}
+    if type(value) is not dict:
+        raise Damaged("something else is where a dictionary should be")
+    return value
+
+
+def scalar(name: str, value: Any) -> int | float | bool | None:
+    """A setting that has to be a number, yes or no, or nothing: other things are not even looked at."""
+    if type(value) not in (int, float, bool, type(None)) or (type(value) is int and abs(value) > 2**40):
+        raise Damaged(f"its setting {name!r} is no number")
+    return value
+
+
+def require_setting(settings: Mapping[str, Any], name: str, wanted: Any) -> None:
+    """Raises FileError when a setting is there and another one."""
+    value = settings.get(name, wanted)
+    values, wants = (value, wanted) if type(value) is type(wanted) is list else ([value], [wanted])
+    if len(values) != len(wants) or any(
+        type(v) not in (int, float, bool, str) or v != w for v, w in zip(values, wants, strict=True)
+    ):
+        raise Unsupported(f"was made with another {name!r} than {wanted!r}, which StyleGAN Fusion does not support")
+
+
+def channel_limits(channels: Mapping[int, int]) -> tuple[int, int]:
+    """channel_base and channel_max of a generator with these channels at each resolution. Raises FileError when
+    min(base // resolution, max) gives them for no base and max."""
+    largest = max(channels.values())
+    base = max((r * count for r, count in channels.items() if count < largest), default=0)
+    base = max(base, *(r * largest for r, count in channels.items() if count == largest))
+    if any(min(base // r, largest) != count for r, count in channels.items()):
+        listed = ", ".join(f"{count} at {r}" for r, count in sorted(channels.items()))
+        raise Unsupported(f"has an unusual number of channels ({listed}), which StyleGAN Fusion has no layers for")
+    return base, largest
+
+
+def make_config(kind: type, **sizes: Any):
+    """The configuration. Raises FileError naming the size that is out of range."""
+    try:
+        return kind(**sizes)
+    except (TypeError, ValueError) as error:
+        raise Unsupported(f"has sizes that StyleGAN Fusion does not support: {error}") from None
+
+
+def layer_names(config: GeneratorConfig) -> list[tuple[int, int, str]]:
+    """(resolution, number within its block, our name) of the convolutions of a StyleGAN2 generator."""
+    names = []
+    for block, resolution in enumerate(config.resolutions):
+        for conv in range(1 if block == 0 else 2):
+            names.append((resolution, conv, f"synthesis.blocks.{block}.convs.{conv}"))
+    return names

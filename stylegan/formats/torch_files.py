@@ -1,0 +1,202 @@
+"""Files of torch.save: first checked as data, then loaded by torch.load with weights_only.
+
+torch's own restricted unpickler executes nothing, but it allocates what a file claims: so sizes are checked before.
+"""
+
+import io
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from .errors import Damaged, Unsupported
+from .inert_pickle import Global, Pickle, Record, Stored, read_pickle
+from .names import ITEM_SIZES, TENSORS, require_harmless
+
+ZIP_START = b"PK\x03\x04"
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of files before torch 1.6
+LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+LEGACY_PICKLES = 5  # magic number, version, system, the object, its storages' keys
+
+_FLOATS = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+}
+
+MAX_DIRECTORY = 4_000_000  # bytes of a zip file's directory; a training with thousands of tensors needs some hundred KB
+
+
+def load_torch_file(file: BinaryIO, path: str | os.PathLike, wanted: Callable[[Any], Any]) -> Any:
+    """The object in the open file at `path`, which torch.save wrote, on the CPU. Raises FileError.
+
+    `wanted` picks, from the object as data, the dictionary of tensors that matters: when that is the smaller part of
+    the file, only what is used later is read, and the tensors are views of the file, to be copied before use."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    is_zip = file.read(4) == ZIP_START
+    if is_zip:
+        content, sizes = _check_zip(file, size)
+    else:
+        content, sizes, _ = _check_legacy(file, size)
+    require_harmless(content.globals)
+    part = sum(sizes[stored.id[2]] for stored in _storages(wanted(content.root)))
+    use_map = is_zip and part < size / 2
+    file.seek(0)
+    names = [str(name) for name in content.globals]
+    ignored = [(_Ignored, name) for name in names if name not in TENSORS]
+    if not hasattr(torch.serialization, "safe_globals") or _version() < (2, 6):
+        raise Unsupported(
+            f"cannot be read with torch {torch.__version__}, which is not safe before 2.6", "update torch"
+        )
+    try:
+        with torch.serialization.safe_globals(ignored):
+            return torch.load(path if use_map else file, map_location="cpu", weights_only=True, mmap=use_map)
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError) as error:
+        raise Damaged(_first_line(error)) from error
+    except pickle.UnpicklingError as error:
+        raise Unsupported(f"cannot be read ({_first_line(error)})") from error
+
+
+def storage_numbers(data: bytearray) -> Tensor:
+    """The numbers [N] of a storage that torch.save wrote into a byte string, as a view of it. Raises FileError."""
+    content, _, starts = _check_legacy(io.BytesIO(data), len(data))
+    require_harmless(content.globals)
+    if not isinstance(content.root, Stored):
+        raise Damaged("a weight is no storage of numbers")
+    _, kind, key, _, count, *_ = content.root.id
+    if kind.name not in _FLOATS:
+        raise Unsupported("holds weights of an unknown type of number")
+    if count == 0:
+        return torch.empty(0)
+    return torch.frombuffer(data, dtype=_FLOATS[kind.name], count=count, offset=starts[key])
+
+
+class _Ignored:
+    """Stands for what a training put beside the weights."""
+
+    def __new__(cls, *_):
+        return super().__new__(cls)
+
+    def __init__(self, *_):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+def _version() -> tuple[int, int]:
+    major, minor = torch.__version__.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]
+
+
+def _check_zip(file: BinaryIO, size: int) -> tuple[Pickle, dict[str, int]]:
+    """The pickle and the size in bytes of each storage."""
+    _check_directory(file, size)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = {info.filename: info for info in archive.infolist()}
+            if len(members) != len(archive.infolist()):
+                raise Damaged("two of its parts have the same name")
+            for info in members.values():
+                if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+                    raise Unsupported(
+                        "is a compressed archive, not a torch file", "unpack it and choose what is inside"
+                    )
+            if sum(info.file_size for info in members.values()) > size:
+                raise Damaged("its parts are larger than the file")
+            roots = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
+            if len(roots) != 1:
+                raise Unsupported("is a zip archive, but not a torch file", "unpack it and choose what is inside")
+            data = archive.read(roots[0])
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error, RuntimeError, OSError) as error:
+        raise Damaged(_first_line(error)) from error
+    content = read_pickle(io.BytesIO(data), 0, len(data))
+    folder = roots[0].removesuffix("data.pkl")
+    sizes = {}
+    for stored in content.stored:
+        key, bytes_claimed = _storage(stored)
+        info = members.get(f"{folder}data/{key}")
+        if info is None or info.file_size != bytes_claimed:
+            raise Damaged(f"its part {key!r} is missing or has another size")
+        sizes[key] = bytes_claimed
+    return content, sizes
+
+
+def _check_directory(file: BinaryIO, size: int) -> None:
+    """Before the library reads it whole: the directory at the end of a zip file must not be huge."""
+    length = min(size, 65_600)
+    file.seek(size - length)
+    tail = file.read(length)
+    end = tail.rfind(b"PK\x05\x06")
+    if end < 0 or len(tail) < end + 22:
+        raise Damaged("its directory is missing")
+    (directory,) = struct.unpack_from("<I", tail, end + 12)
+    large = tail.rfind(b"PK\x06\x06", 0, end)
+    if large >= 0 and len(tail) >= large + 56:
+        (directory,) = struct.unpack_from("<Q", tail, large + 40)
+    if directory > min(size, MAX_DIRECTORY):
+        raise Damaged("its directory is larger than any")
+
+
+def _check_legacy(file: BinaryIO, size: int) -> tuple[Pickle, dict[str, int], dict[str, int]]:
+    """The pickle, and the size in bytes and the position of each storage."""
+    position, pickles = 0, []
+    for _ in range(LEGACY_PICKLES):
+        pickles.append(read_pickle(file, position, size))
+        position = pickles[-1].end
+    magic, _, _, content, keys = pickles
+    if magic.root != LEGACY_MAGIC or type(keys.root) is not list:
+        raise Unsupported("is not a torch file")
+    for other in (magic, *pickles[1:3], keys):
+        require_harmless(other.globals)
+    sizes, counts, starts = {}, {}, {}
+    for stored in content.stored:
+        key, claimed = _storage(stored)
+        sizes[key], counts[key] = claimed, stored.id[4]
+    known = [key for key in keys.root if type(key) is str and key in sizes]
+    if len(known) != len(keys.root) or len(set(known)) != len(known) or len(known) != len(sizes):
+        raise Damaged("its list of parts is wrong")
+    for key in keys.root:
+        file.seek(position)
+        if file.read(8) != struct.pack("<q", counts[key]):
+            raise Damaged(f"its part {key!r} is missing or has another size")
+        starts[key] = position + 8
+        position += 8 + sizes[key]
+    if position > size:
+        raise Damaged("it ends within its weights")
+    return content, sizes, starts
+
+
+def _storage(stored: Stored) -> tuple[str, int]:
+    """Key and size in bytes of a storage."""
+    match stored.id:
+        case ("storage", Global("torch", kind), str(key), str(), int(count), *_) if kind in ITEM_SIZES and count >= 0:
+            if count > 2**40:
+                raise Damaged("one of its parts is larger than any")
+            if len(stored.id) == 6 and stored.id[5] is not None:
+                raise Unsupported("holds views of storages, as torch wrote them long ago", "save it with a newer torch")
+            return key, count * ITEM_SIZES[kind]
+    raise Damaged("a storage's description makes no sense")
+
+
+def _storages(state: Any) -> list[Stored]:
+    """The storages behind a dictionary's tensors."""
+    entries = state.entries if isinstance(state, Record) else state
+    if type(entries) is not dict:
+        return []
+    return [
+        value.args[0]
+        for value in entries.values()
+        if isinstance(value, Record) and type(value.args) is tuple and value.args and isinstance(value.args[0], Stored)
+    ]
