@@ -1,6 +1,7 @@
 """The command line: adapt a generator to a prompt, draw samples with one, or see a demo of it all."""
 
 import argparse
+import dataclasses
 import math
 import signal
 import sys
@@ -12,9 +13,11 @@ from io import BytesIO
 from pathlib import Path
 
 from .miniature.settings import DEMOS, MINIATURE_SETTINGS, MiniatureSettings
+from .sds.layers import TRAINED_BY_DEFAULT
 
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
 MINIATURE = "miniature"
+KNOWN_FORMATS = "a safetensors file of this program, a .pt in rosinality's layout, or a .pkl of NVlabs' StyleGAN2 or 3"
 DEMO_FOLDER = "stylegan-fusion-demo"
 RESULTS = ("generator.safetensors", "before_after.png", "loss.png")
 
@@ -61,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     _training_options(demo, DEMOS)
     demo.set_defaults(run=_demo, generator=MINIATURE, model=MINIATURE)
 
-    adapt = commands.add_parser("adapt", help="adapt a generator to a prompt")
-    adapt.add_argument("--generator", required=True, metavar="FILE", help=f'safetensors file, or "{MINIATURE}"')
+    adapt = commands.add_parser("adapt", help="adapt a generator to a prompt", epilog=TRAINED_BY_DEFAULT)
+    adapt.add_argument("--generator", required=True, metavar="FILE", help=f'{KNOWN_FORMATS}, or "{MINIATURE}"')
     adapt.add_argument(
         "--model",
         required=True,
@@ -75,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     adapt.set_defaults(run=_adapt, miniature_settings=MINIATURE_SETTINGS)
 
     sample = commands.add_parser("sample", help="draw images with a generator")
-    sample.add_argument("--generator", required=True, metavar="FILE", help=f'safetensors file, or "{MINIATURE}"')
+    sample.add_argument("--generator", required=True, metavar="FILE", help=f'{KNOWN_FORMATS}, or "{MINIATURE}"')
     sample.add_argument(
         "--output", required=True, type=Path, metavar="DIR", help="folder for the images and their grid"
     )
@@ -84,8 +87,31 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--truncation-psi", type=float, default=1.0, help="below 1: nearer to the average (default: 1)")
     sample.add_argument("--truncation-cutoff", type=_positive, help="truncate this many layers only, the coarse ones")
     sample.add_argument("--noise", choices=("const", "random", "none"), default="const", help="noise inputs")
+    sample.add_argument("--class-index", type=int, metavar="N", help="class of a generator with classes (default: all)")
     sample.add_argument("--device", help="cpu, cuda, mps (default: the fastest there is)")
     sample.set_defaults(run=_sample)
+
+    convert = commands.add_parser(
+        "convert",
+        help="write a generator of any known format as safetensors, or as a .pt for other programs",
+        description=f"Reads {KNOWN_FORMATS}, whatever its name, and executes nothing that is in it.",
+    )
+    convert.add_argument("file", metavar="FILE", help="the generator to read")
+    convert.add_argument(
+        "--output",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="where to write: FILE.safetensors, or FILE.pt in rosinality's layout",
+    )
+    convert.add_argument("--license-note", metavar="TEXT", help="licence, for the metadata (default: the source's)")
+    convert.add_argument(
+        "--crop",
+        default="auto",
+        metavar="WxH",
+        help="middle of the pictures that counts, 512x384 for LSUN cars (default: auto, between black bars; or none)",
+    )
+    convert.set_defaults(run=_convert)
     return parser
 
 
@@ -145,7 +171,13 @@ def _training_options(parser: argparse.ArgumentParser, miniature: Mapping[str, M
     parser.add_argument(
         "--selection-steps", type=int, help="search steps of a top-k choice; 1 costs nothing (default: 1)"
     )
-    parser.add_argument("--also-train", default="", metavar="GROUPS", help="of constant,4x4,to_rgb: otherwise frozen")
+    parser.add_argument(
+        "--also-train",
+        default="",
+        metavar="GROUPS",
+        help="of constant,4x4,to_rgb: otherwise frozen (StyleGAN3 has no 4x4; its constant is the Fourier input)",
+    )
+    parser.add_argument("--class-index", type=int, metavar="N", help="class of a generator with classes (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same generator (default: 0)")
     parser.add_argument("--samples", type=_at_least_two, default=8, help="images before and after (default: 8)")
     parser.add_argument("--device", help="cpu, cuda, mps (default: the fastest there is)")
@@ -186,17 +218,17 @@ def _free_folder(folder: Path) -> Path:
 
 
 def _adapt(options: argparse.Namespace) -> int:
-    from .miniature import generator_path, load_generator
     from .sds import TrainingStopped, train_generator, training_metadata
     from .sds.figures import before_after, loss_plot
-    from .stylegan import read_metadata, render_samples, sample_z, save_or_rescue
+    from .stylegan import render_samples, sample_z, save_or_rescue
 
     if options.negative_prompt is None:
         options.negative_prompt = options.miniature_settings.negative_prompt if options.model == MINIATURE else ""
     settings, regularizers, layers, guidance_scale = _settings(options)
     _require_free(options.output, RESULTS)
     device = _device(options.device)
-    generator = load_generator(options.generator)
+    generator, source_metadata, crop = _generator(options.generator, device)
+    settings = dataclasses.replace(settings, crop=crop)
     metadata = training_metadata(
         settings,
         regularizers,
@@ -205,7 +237,7 @@ def _adapt(options: argparse.Namespace) -> int:
         negative_prompt=options.negative_prompt,
         guidance_scale=guidance_scale,
         source=Path(options.generator).name,
-        source_metadata=read_metadata(generator_path(options.generator)),
+        source_metadata=source_metadata,
     )
     layers.candidates(len(generator.synthesis.layers))  # a choice that does not fit is said before anything is loaded
     prior = _prior(options, guidance_scale, device)
@@ -213,7 +245,7 @@ def _adapt(options: argparse.Namespace) -> int:
     stopped = None
     try:
         with _progress_bar(settings.steps) as report:
-            result = train_generator(generator.to(device), prior, settings, regularizers, layers, report)
+            result = train_generator(generator, prior, settings, regularizers, layers, report)
     except TrainingStopped as error:
         stopped, result = error, error.result
         metadata["steps_done"] = str(result.steps_done)
@@ -223,7 +255,10 @@ def _adapt(options: argparse.Namespace) -> int:
         if written != target:
             raise UsageError(f"{target} could not be written; the generator is kept in {written} instead.")
         z = sample_z(generator.z_dim, options.samples, options.seed)
-        pictures = before_after(render_samples(generator, z), render_samples(result.generator, z))
+        before, after = (
+            render_samples(drawing, z, class_index=settings.class_index) for drawing in (generator, result.generator)
+        )
+        pictures = before_after(before, after) if crop is None else before_after(crop.apply(before), crop.apply(after))
         _write_png(pictures, options.output / "before_after.png")
         _write_png(loss_plot(result.history), options.output / "loss.png")
     print(f"Wrote {', '.join(RESULTS)} to {options.output.resolve()}")
@@ -235,10 +270,19 @@ def _adapt(options: argparse.Namespace) -> int:
     raise UsageError(f"{stopped} What was trained for {result.steps_done} steps is kept.") from stopped
 
 
+def _generator(file: str, device):
+    """The generator in a file, on the device; its metadata; and what counts of its pictures."""
+    from .miniature import generator_path
+    from .stylegan import crop_of, load_checkpoint, provenance
+
+    checkpoint = load_checkpoint(generator_path(file))
+    generator = checkpoint.generator.to(device)
+    metadata = provenance(checkpoint, Path(file).name)
+    return generator, metadata, crop_of(metadata)
+
+
 def _settings(options: argparse.Namespace):
     """TrainSettings, regularizers, layer choice and guidance scale: what was asked for, over the defaults."""
-    import dataclasses
-
     from .sds import (
         AllLayers,
         DirectionalRegularizer,
@@ -255,7 +299,7 @@ def _settings(options: argparse.Namespace):
     else:
         training, scale, layers = TrainSettings(), 100.0, AllLayers()
         directional, reconstruction = 1.0, 0.0
-    names = ("steps", "batch_size", "learning_rate", "cooldown", "t_min", "t_max", "seed")
+    names = ("steps", "batch_size", "learning_rate", "cooldown", "t_min", "t_max", "seed", "class_index")
     asked = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     training = dataclasses.replace(training, **asked, also_train=parse_groups(options.also_train))
     regularizers = [
@@ -299,7 +343,6 @@ def _prior(options: argparse.Namespace, guidance_scale: float, device):
 
 
 def _sample(options: argparse.Namespace) -> int:
-    from .miniature import load_generator
     from .sds.figures import sample_grid, to_pictures
     from .stylegan import render_samples, sample_z
 
@@ -308,14 +351,40 @@ def _sample(options: argparse.Namespace) -> int:
     names = [f"{index:05}.png" for index in range(options.count)]
     _require_free(options.output, [*names, "grid.png"])
     device = _device(options.device)
-    generator = load_generator(options.generator).to(device)
+    generator, _, crop = _generator(options.generator, device)
     z = sample_z(generator.z_dim, options.count, options.seed)
-    images = render_samples(generator, z, options.truncation_psi, options.truncation_cutoff, options.noise)
+    how = options.truncation_psi, options.truncation_cutoff, options.noise, options.class_index
+    images = render_samples(generator, z, *how)
+    images = images if crop is None else crop.apply(images)
     _make(options.output)
     for name, picture in zip(names, to_pictures(images), strict=True):
         _write_png(picture, options.output / name)
     _write_png(sample_grid(images[:64]), options.output / "grid.png")
     print(f"Wrote {len(images)} images and grid.png to {options.output.resolve()}")
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from .miniature import generator_path
+    from .stylegan import SUFFIXES, load_checkpoint, provenance, with_crop, write_generator
+
+    if options.output.suffix not in SUFFIXES:
+        raise UsageError(f"{options.output} ends in neither {' nor '.join(SUFFIXES)}; the ending says what to write.")
+    with_crop({}, options.crop)
+    _require_free(options.output.parent, [options.output.name])
+    checkpoint = load_checkpoint(generator_path(options.file))
+    metadata = with_crop(provenance(checkpoint, Path(options.file).name), options.crop)
+    if options.license_note:
+        metadata["license"] = options.license_note
+    write_generator(checkpoint.generator, options.output, metadata)
+    config = checkpoint.generator.config
+    kind = {"stylegan2": "StyleGAN2", "stylegan3": "StyleGAN3"}[config.architecture]
+    print(
+        f"Read {options.file}: {checkpoint.format}, {kind} of {config.resolution} x {config.resolution} pixels", end=""
+    )
+    print(f", {config.c_dim} classes" if config.c_dim else "", end="")
+    print(f", of which {metadata['crop']} count" if "crop" in metadata else "")
+    print(f"Wrote {options.output.resolve()}")
     return 0
 
 

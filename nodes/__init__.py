@@ -3,7 +3,7 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from . import files
-from .generators import LoadGenerator, SampleGenerator, SaveGenerator
+from .generators import ConvertCheckpoint, LoadGenerator, SampleGenerator, SaveGenerator
 from .guidance import Directional, LayerSelect, Reconstruction, SDSGuidance
 from .miniature import LoadMiniature
 from .training import TrainGenerator
@@ -21,5 +21,6 @@ class StyleGANFusionExtension(ComfyExtension):
             TrainGenerator,
             SampleGenerator,
             SaveGenerator,
+            ConvertCheckpoint,
             LoadMiniature,
         ]

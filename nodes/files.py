@@ -8,6 +8,9 @@ import folder_paths
 
 SUBFOLDER = "stylegan"
 
+ENDINGS = (".safetensors", ".pt", ".pth", ".pkl", ".ckpt")
+"""Of the files that are offered; what is in them is recognized by their content."""
+
 
 def register_folders() -> None:
     """Make models/stylegan known to the host (other packs use the folder too)."""
@@ -22,7 +25,7 @@ def output_folder() -> Path:
 
 
 def generator_names() -> list[str]:
-    """Names of the generator files: paths within models/stylegan, and within output/stylegan behind "output/"."""
+    """Names of the files that may be generators: paths within models/stylegan, and within output/stylegan behind "output/"."""
     brought = [name for root in _roots() for name in _names(root)]
     made = [f"output/{name}" for name in _names(output_folder())]
     return sorted(dict.fromkeys(brought)) + made
@@ -43,14 +46,21 @@ def generator_path(name: str) -> Path:
     )
 
 
-def new_path(prefix: str) -> Path:
+def state_of(name: str) -> str:
+    """Differs whenever the file of a name from `generator_names` is another one. Raises ValueError as `generator_path`."""
+    path = generator_path(name)
+    status = path.stat()
+    return f"{path} {status.st_mtime_ns} {status.st_size} {status.st_ino}"
+
+
+def new_path(prefix: str, suffix: str = ".safetensors") -> Path:
     """A path in output/stylegan that is not taken: prefix_00001.safetensors, counting up."""
     folder = output_folder()
     stem = within(folder, prefix.strip() or "generator")
     if stem == folder or prefix.strip().endswith(("/", "\\")):
         raise ValueError(f"The file name {prefix!r} names a folder; give it a name such as fox or animals/fox.")
     number = 1
-    while (path := stem.with_name(f"{stem.name}_{number:05}.safetensors")).exists():
+    while (path := stem.with_name(f"{stem.name}_{number:05}{suffix}")).exists():
         number += 1
     return path
 
@@ -70,4 +80,8 @@ def _roots() -> list[Path]:
 def _names(root: Path) -> list[str]:
     if not root.is_dir():
         return []
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*.safetensors"))
+    return sorted(
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.suffix.lower() in ENDINGS and path.is_file() and not path.name.startswith(".")
+    )

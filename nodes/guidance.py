@@ -2,7 +2,14 @@
 
 from comfy_api.v0_0_2 import io
 
-from ..sds import AllLayers, DirectionalRegularizer, ManualLayers, ReconstructionRegularizer, TopKLayers
+from ..sds import (
+    TRAINED_BY_DEFAULT,
+    AllLayers,
+    DirectionalRegularizer,
+    ManualLayers,
+    ReconstructionRegularizer,
+    TopKLayers,
+)
 from .prompt_text import prompt_behind
 from .types import CATEGORY, Guidance, GuidanceType, LayersType, RegularizerType
 
@@ -131,20 +138,22 @@ class LayerSelect(io.ComfyNode):
             node_id="StyleGANFusionLayerSelect",
             display_name="Layer Select",
             category=CATEGORY,
-            description="Chooses which layers of the generator may change. Fewer layers keep more and need more steps.",
+            description="Chooses which layers of the generator may change. Fewer layers keep more and need more steps. "
+            + TRAINED_BY_DEFAULT,
             inputs=[
                 io.Combo.Input(
                     "mode",
                     options=["top k", "list", "all"],
                     default="top k",
-                    tooltip="top k: in each step the layers that matter most. list: the same ones always. all: no selection.",
+                    tooltip="top k: in each step the layers that matter most. list: the same ones always. all: the default, the first layer frozen.",
                 ),
                 io.Int.Input(
                     "k",
                     default=3,
                     min=1,
                     max=17,
-                    tooltip="For top k: how many layers a step changes. A 1024-pixel generator has 17, a 64-pixel one 9.",
+                    tooltip="For top k: how many layers a step changes. A 1024-pixel StyleGAN2 has 17, a 64-pixel one 9, a "
+                    "StyleGAN3 15.",
                 ),
                 io.Int.Input(
                     "selection_steps",
@@ -156,7 +165,8 @@ class LayerSelect(io.ComfyNode):
                 io.String.Input(
                     "layers",
                     default="1, 2, 3",
-                    tooltip="For list: numbers of the layers with commas. 0 is the 4-pixel one, then two for each size.",
+                    tooltip="For list: numbers of the layers with commas. StyleGAN2: 0 is the 4-pixel one, then two for each "
+                    "size. StyleGAN3: 0 is the Fourier input, then 1 to 14.",
                 ),
             ],
             outputs=[LayersType.Output(display_name="selected layers")],

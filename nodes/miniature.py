@@ -3,8 +3,8 @@
 import torch
 from comfy_api.v0_0_2 import io
 
-from ..miniature import GENERATOR, load_generator
-from ..stylegan import read_metadata
+from ..miniature import GENERATOR
+from ..stylegan import load_checkpoint
 from .compatibility import incompatible
 from .types import CATEGORY, GeneratorType, NamedGenerator
 
@@ -37,5 +37,5 @@ class LoadMiniature(io.ComfyNode):
         except (ImportError, AttributeError) as error:
             raise incompatible(error) from error
         with torch.inference_mode(False):
-            generator = NamedGenerator(load_generator("miniature"), "miniature", read_metadata(GENERATOR))
-        return io.NodeOutput(model, clip, vae, generator)
+            checkpoint = load_checkpoint(GENERATOR)
+        return io.NodeOutput(model, clip, vae, NamedGenerator(checkpoint.generator, "miniature", checkpoint.metadata))

@@ -8,6 +8,7 @@ from comfy_api.v0_0_2 import io
 
 from ..sds import (
     PARAMETER_GROUPS,
+    TRAINED_BY_DEFAULT,
     AllLayers,
     Progress,
     TrainingStopped,
@@ -18,10 +19,10 @@ from ..sds import (
     training_metadata,
 )
 from ..sds.figures import loss_plot, sample_grid
-from ..stylegan import sample_z, save_or_rescue
+from ..stylegan import crop_of, sample_z, save_or_rescue
 from . import files
 from .adapter import ComfyPrior, is_interruption, progress_bar, raise_if_interrupted, show_text
-from .generators import render_on, to_image
+from .generators import class_input, class_number, render_on, to_image
 from .types import CATEGORY, GeneratorType, Guidance, GuidanceType, LayersType, NamedGenerator, RegularizerType
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class TrainGenerator(io.ComfyNode):
             display_name="Train Generator",
             category=CATEGORY,
             description="Adapts a generator to the prompt of the guidance. The generator that comes in stays as it is. "
-            "Cancel keeps what was trained, in output/stylegan.",
+            f"Cancel keeps what was trained, in output/stylegan. {TRAINED_BY_DEFAULT}",
             inputs=[
                 GeneratorType.Input("generator", tooltip="The generator to start from."),
                 GuidanceType.Input("guidance", tooltip="From SDS Guidance."),
@@ -76,7 +77,8 @@ class TrainGenerator(io.ComfyNode):
                 io.String.Input(
                     "also_train",
                     default="",
-                    tooltip=f"Groups that are otherwise frozen, with commas: {', '.join(PARAMETER_GROUPS)}.",
+                    tooltip=f"Groups that are otherwise frozen, with commas: {', '.join(PARAMETER_GROUPS)}. StyleGAN3 has "
+                    "no 4x4; its constant is the Fourier input.",
                 ),
                 io.Float.Input(
                     "cooldown",
@@ -88,9 +90,10 @@ class TrainGenerator(io.ComfyNode):
                     tooltip="Share of the steps, the last ones, over which the learning rate falls to 0. 0 keeps it "
                     "constant, as in the paper; 0.6 with a higher learning rate gave cleaner images on the miniature.",
                 ),
+                class_input(),
                 RegularizerType.Input("regularizer", optional=True, tooltip="Keeps the images close to the originals."),
                 LayersType.Input(
-                    "layers", optional=True, tooltip="From Layer Select. Without it all layers from 8x8 up train."
+                    "layers", optional=True, tooltip="From Layer Select. Without it all layers but the first one train."
                 ),
             ],
             outputs=[
@@ -114,6 +117,7 @@ class TrainGenerator(io.ComfyNode):
         samples,
         also_train,
         cooldown=0.0,
+        class_index=-1,
         regularizer=(),
         layers=None,
     ) -> io.NodeOutput:
@@ -126,6 +130,8 @@ class TrainGenerator(io.ComfyNode):
             seed=seed,
             also_train=parse_groups(also_train),
             cooldown=cooldown,
+            class_index=class_number(class_index),
+            crop=crop_of(generator.metadata),
         )
         prior = _prior(guidance)
         layers = layers or AllLayers()
@@ -141,7 +147,7 @@ class TrainGenerator(io.ComfyNode):
         )
         z = sample_z(generator.generator.z_dim, samples, seed)
         with torch.inference_mode(False):
-            report = _Report(steps, cls.hidden.unique_id)
+            report = _Report(settings, cls.hidden.unique_id)
             try:
                 result = train_generator(generator.generator, prior, settings, regularizer, layers, report)
             except TrainingStopped as stopped:
@@ -150,24 +156,27 @@ class TrainGenerator(io.ComfyNode):
                     raise stopped.__cause__ from None
                 raise RuntimeError(f"{stopped} {where}") from stopped.__cause__
             try:
-                before = render_on(prior.device, generator.generator, z)
-                after = render_on(prior.device, result.generator, z)
+                before, after = (
+                    render_on(prior.device, drawing, z, 1.0, None, "const", settings.class_index)
+                    for drawing in (generator.generator, result.generator)
+                )
                 plot = _as_image(loss_plot(result.history))
             except BaseException as error:
                 raise RuntimeError(f"The pictures could not be drawn: {error} {_keep(result, metadata)}") from error
         if result.history.skipped:
             logger.warning("%d of %d steps were skipped: their gradient was not finite.", result.history.skipped, steps)
         adapted = NamedGenerator(result.generator, generator.name, metadata)
-        return io.NodeOutput(adapted, to_image(before), to_image(after), plot)
+        return io.NodeOutput(adapted, to_image(before, settings.crop), to_image(after, settings.crop), plot)
 
 
 class _Report:
     """Shows progress in the host: the bar with previews, and the time left on the node. Ends the run on cancel."""
 
-    def __init__(self, steps: int, node_id: str):
-        self.bar = progress_bar(steps)
+    def __init__(self, settings: TrainSettings, node_id: str):
+        self.bar = progress_bar(settings.steps)
         self.node_id = node_id
-        self.preview_every = max(1, steps // PREVIEWS)
+        self.crop = settings.crop
+        self.preview_every = max(1, settings.steps // PREVIEWS)
         self.began = self.shown = None
 
     def __call__(self, progress: Progress) -> None:
@@ -175,7 +184,9 @@ class _Report:
         now = time.monotonic()
         preview = None
         if progress.step % self.preview_every == 0 or progress.step == progress.steps:
-            preview = ("JPEG", sample_grid(progress.samples(PREVIEW_SAMPLES), cell=256), None)
+            samples = progress.samples(PREVIEW_SAMPLES)
+            samples = samples if self.crop is None else self.crop.apply(samples)
+            preview = ("JPEG", sample_grid(samples, cell=256), None)
         self.bar.update_absolute(progress.step, progress.steps, preview)
         if self.began is None:  # the first step also loads and warms up: it does not tell how long the others take
             self.began = (progress.step, now)

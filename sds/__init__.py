@@ -1,6 +1,6 @@
 """The method: score distillation from a text-to-image prior into a generator (arXiv 2212.04473)."""
 
-from .layers import AllLayers, LayerChoice, ManualLayers, TopKLayers
+from .layers import TRAINED_BY_DEFAULT, AllLayers, LayerChoice, ManualLayers, TopKLayers
 from .metadata import training_metadata
 from .prior import Prior, timestep_index
 from .progress import (
@@ -18,6 +18,7 @@ from .training import diversity, train_generator
 
 __all__ = [
     "PARAMETER_GROUPS",
+    "TRAINED_BY_DEFAULT",
     "AllLayers",
     "DirectionalRegularizer",
     "History",

@@ -13,25 +13,25 @@ _INK, _RULE = "#222222", "#dddddd"
 
 
 def to_pictures(images: Tensor) -> list[Image.Image]:
-    """Images [B, 3, R, R] in about [-1, 1] as Pillow pictures."""
+    """Images [B, 3, H, W] in about [-1, 1] as Pillow pictures."""
     pixels = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
     return [Image.fromarray(rows.numpy()) for rows in pixels]
 
 
 def sample_grid(images: Tensor, columns: int | None = None, cell: int = 256) -> Image.Image:
-    """Images [B, 3, R, R] in rows; each is at most `cell` pixels wide, small ones are enlarged by a whole number."""
+    """Images [B, 3, H, W] in rows; each is at most `cell` pixels wide, small ones are enlarged by a whole number."""
     pictures = [_fitted(picture, cell) for picture in to_pictures(images)]
     columns = columns or math.ceil(math.sqrt(len(pictures)))
-    side = pictures[0].width
+    width, height = pictures[0].size
     rows = math.ceil(len(pictures) / columns)
-    grid = Image.new("RGB", (columns * side, rows * side), "white")
+    grid = Image.new("RGB", (columns * width, rows * height), "white")
     for i, picture in enumerate(pictures):
-        grid.paste(picture, (i % columns * side, i // columns * side))
+        grid.paste(picture, (i % columns * width, i // columns * height))
     return grid
 
 
 def before_after(before: Tensor, after: Tensor, cell: int = 128) -> Image.Image:
-    """Two labelled rows: the frozen generator's images [B, 3, R, R] above the adapted one's of the same latents."""
+    """Two labelled rows: the frozen generator's images [B, 3, H, W] above the adapted one's of the same latents."""
     rows = [sample_grid(images, columns=len(images), cell=cell) for images in (before, after)]
     label = 28
     picture = Image.new("RGB", (rows[0].width, 2 * (label + rows[0].height)), "white")
@@ -101,7 +101,7 @@ def _running_mean(values: Sequence[float]) -> list[float]:
 
 def _fitted(picture: Image.Image, cell: int) -> Image.Image:
     if picture.width > cell:
-        return picture.resize((cell, cell), Image.Resampling.LANCZOS)
+        return picture.resize((cell, round(cell * picture.height / picture.width)), Image.Resampling.LANCZOS)
     factor = max(1, cell // picture.width)
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 

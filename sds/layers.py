@@ -10,6 +10,13 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor
 
+TRAINED_BY_DEFAULT = (
+    "Trained by default are, of StyleGAN2, the convolutions from 8x8 up (weight, style weight, noise strength), and of "
+    "StyleGAN3 the convolutions 1 to 14 (weight, style weight); frozen are the mapping, the first layer (constant and "
+    "4x4 convolution, or Fourier input), ToRGB and every bias."
+)
+"""What `AllLayers` means for each kind of generator, for help texts."""
+
 CODE_LEARNING_RATE = 0.01
 """Step size of the SGD on the W+ code."""
 
@@ -36,7 +43,7 @@ class LayerChoice(Protocol):
 
 @dataclass(frozen=True)
 class AllLayers:
-    """Every synthesis convolution from 8x8 up, in every step."""
+    """Every synthesis layer but the first one, in every step."""
 
     needs_code_gradient: ClassVar[bool] = False
 

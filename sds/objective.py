@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..stylegan import Generator
+from ..stylegan import Crop, Generator
 from . import terms
 from .prior import Prior
 from .regularizers import Regularizer, Scores
@@ -25,6 +25,7 @@ class Objective:
     regularizers: Sequence[Regularizer]
     gradient_clamp: float | None
     image_clamp_quantile: float | None
+    crop: Crop | None = None
 
     @property
     def needs_frozen_latent(self) -> bool:
@@ -40,7 +41,7 @@ class Objective:
         if not self.needs_frozen_latent:
             return None
         with torch.no_grad():
-            return self.prior.encode(prior_images(frozen.synthesis(ws, noise="const"), self.prior.image_size))
+            return self.prior.encode(self._seen(frozen.synthesis(ws, noise="const")))
 
     def latent_gradient(self, z: Tensor, z0: Tensor | None, t: float, eps: Tensor) -> tuple[Tensor, dict[str, float]]:
         """g = clamp(g_sds) + sum over regularizers of clamp(lambda w_t g_reg), [B, c, h, w], for each sample by itself;
@@ -77,7 +78,7 @@ class Objective:
         """Gradients of the batch's mean objective with respect to `inputs` (parameters, ws), and the terms' losses.
 
         ws [B, num_ws, w_dim]; draw_noise(shape) gives eps for latents of that shape. Raises NonFiniteGradient."""
-        images = prior_images(generator.synthesis(ws, noise="const"), self.prior.image_size)
+        images = self._seen(generator.synthesis(ws, noise="const"))
         encoder_input = images.detach().requires_grad_()
         z = self.prior.encode(encoder_input)
         g, losses = self.latent_gradient(z.detach(), z0, t, draw_noise(z.shape))
@@ -90,14 +91,24 @@ class Objective:
             _require_finite(gradient, "the gradient of the generator's weights")
         return list(gradients), losses
 
+    def _seen(self, images: Tensor) -> Tensor:
+        return prior_images(images if self.crop is None else self.crop.apply(images), self.prior.image_size)
+
     def _clamp(self, gradient: Tensor) -> Tensor:
         return gradient if self.gradient_clamp is None else gradient.clamp(-self.gradient_clamp, self.gradient_clamp)
 
 
 def prior_images(images: Tensor, size: int) -> Tensor:
-    """Images [B, 3, R, R], resized bilinearly to [B, 3, size, size] and clamped to [-1, 1]."""
-    if images.shape[-2:] != (size, size):
-        images = F.interpolate(images, (size, size), mode="bilinear", align_corners=False)
+    """Images [B, 3, H, W], resized bilinearly and clamped to [-1, 1]: squares to [B, 3, size, size], the longer side of
+    others to `size` and the shorter one in proportion, to a multiple of 64 as the latents of the priors need it."""
+    height, width = images.shape[-2:]
+    if height == width:
+        wanted = size, size
+    else:
+        shorter = max(64, round(size * min(height, width) / max(height, width) / 64) * 64)
+        wanted = (shorter, size) if height < width else (size, shorter)
+    if images.shape[-2:] != wanted:
+        images = F.interpolate(images, wanted, mode="bilinear", align_corners=False)
     return images.clamp(-1, 1)
 
 

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from ..stylegan import Crop
+
 PARAMETER_GROUPS = ("constant", "4x4", "to_rgb")
 """Groups that are frozen by default and can be trained too, by name."""
 
@@ -26,6 +28,8 @@ class TrainSettings:
     gradient_clamp: float | None = 1.0  # each term's latent gradient is clamped to [-this, this]; None: not at all
     image_clamp_quantile: float | None = 0.95  # each sample's image gradient is clamped at this quantile; None: off
     also_train: tuple[str, ...] = ()  # of PARAMETER_GROUPS, in addition to the chosen layers
+    class_index: int | None = None  # of a generator with classes: the one to draw; None: a random one for each sample
+    crop: Crop | None = None  # what the prior looks at of each image; None: all
     diversity_every: int = 50  # steps between two measurements of diversity
     diversity_samples: int = 16  # samples they compare
     max_skipped_in_a_row: int = 10  # steps in a row with a non-finite gradient that end the run

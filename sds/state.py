@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..stylegan import Generator, render_samples, sample_z
+from ..stylegan import Generator, class_labels, render_samples, sample_z
 from .layers import LayerChoice
 from .objective import Objective
 from .parameters import copy_generator, group_parameters, layer_parameters
@@ -47,14 +47,16 @@ class TrainState:
         """Raises ValueError when generator, regularizers and layers do not fit together."""
         regularizers = [regularizer for regularizer in regularizers if regularizer.weight > 0]
         candidates = layers.candidates(len(generator.synthesis.layers))
-        _check(generator, regularizers)
+        _check(generator, regularizers, settings)
         trained = copy_generator(generator, prior.device)
         parameters = trained_parameters(trained, candidates, settings.also_train)
         for parameter in parameters:
             parameter.requires_grad_(True)
         return cls(
             settings=settings,
-            objective=Objective(prior, regularizers, settings.gradient_clamp, settings.image_clamp_quantile),
+            objective=Objective(
+                prior, regularizers, settings.gradient_clamp, settings.image_clamp_quantile, settings.crop
+            ),
             layers=layers,
             candidates=candidates,
             frozen=copy_generator(generator, prior.device),
@@ -75,7 +77,8 @@ class TrainState:
 
     def samples(self, count: int) -> Tensor:
         """Images [count, 3, R, R] on the CPU by the generator in training, from latents that never change."""
-        return render_samples(self.generator, sample_z(self.generator.z_dim, count, self.settings.seed))
+        z = sample_z(self.generator.z_dim, count, self.settings.seed)
+        return render_samples(self.generator, z, class_index=self.settings.class_index)
 
     def result(self) -> TrainResult:
         generator = copy_generator(self.generator, self.home)
@@ -89,15 +92,11 @@ def trained_parameters(generator: Generator, layers: Sequence[int], groups: Sequ
     return list(dict.fromkeys(parameters))
 
 
-def _check(generator: Generator, regularizers: Sequence[Regularizer]) -> None:
+def _check(generator: Generator, regularizers: Sequence[Regularizer], settings: TrainSettings) -> None:
     channels = generator.config.img_channels
     if channels != 3:
         raise ValueError(f"The generator makes images of {channels} channels; give one that makes RGB images.")
-    if generator.config.c_dim:
-        raise ValueError(
-            f"The generator takes class labels of width {generator.config.c_dim}, and training draws none; "
-            "give an unconditional one."
-        )
+    class_labels(generator.c_dim, 1, class_index=settings.class_index)
     names = [regularizer.name for regularizer in regularizers]
     twice = [name for name in names if names.count(name) > 1]
     if twice:

@@ -6,12 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..stylegan import class_labels
 from .objective import NonFiniteGradient
 from .progress import StepRecord
 from .state import TrainState
 
 # What a step draws, each from a generator of its own: more of one leaves the others as they are.
-_TIMESTEP, _LATENTS, _NOISE = range(3)
+_TIMESTEP, _LATENTS, _NOISE, _CLASSES = range(4)
 
 
 def train_step(state: TrainState) -> StepRecord:
@@ -34,7 +35,8 @@ def _update(state: TrainState, t: float) -> tuple[tuple[int, ...], dict[str, flo
     device = objective.prior.device
     with torch.no_grad():
         style = draw_latents(settings.seed, state.step, settings.batch_size, generator.z_dim)
-        ws = state.frozen.mapping(style.to(device))
+        label = draw_labels(settings.seed, state.step, settings.batch_size, generator.c_dim, settings.class_index)
+        ws = state.frozen.mapping(style.to(device), label=None if label is None else label.to(device))
     z0 = objective.frozen_latents(state.frozen, ws)
     draw_noise = noise_source(settings.seed, state.step, device)
 
@@ -67,6 +69,13 @@ def draw_timestep(seed: int, step: int, t_min: float, t_max: float) -> float:
 def draw_latents(seed: int, step: int, count: int, z_dim: int) -> Tensor:
     """The generator's latents [count, z_dim] of a step, on the CPU."""
     return torch.randn(count, z_dim, generator=_random(seed, step, _LATENTS))
+
+
+def draw_labels(seed: int, step: int, count: int, c_dim: int, class_index: int | None) -> Tensor | None:
+    """One-hot labels [count, c_dim] of a step, on the CPU, of random classes unless one is given; None without any."""
+    if c_dim == 0 or class_index is not None:
+        return class_labels(c_dim, count, class_index=class_index)
+    return torch.eye(c_dim)[torch.randint(c_dim, (count,), generator=_random(seed, step, _CLASSES))]
 
 
 def noise_source(seed: int, step: int, device: torch.device) -> Callable[[torch.Size], Tensor]:

@@ -1,4 +1,4 @@
-"""The generator: StyleGAN2 networks, latents, and reading and writing checkpoints. Knows torch only."""
+"""The generator: StyleGAN2 and StyleGAN3 networks, latents, and reading and writing checkpoints. Knows torch only."""
 
 from .checkpoint import (
     Checkpoint,
@@ -11,23 +11,33 @@ from .checkpoint import (
     write_atomically,
 )
 from .config import GeneratorConfig, StyleGAN3Config
-from .networks import Generator
+from .convert import SUFFIXES, crop_of, provenance, with_crop, write_generator
+from .crop import Crop, find_crop
+from .networks import Generator, class_labels
 from .sampling import render_samples, sample_z
 from .synthesis import NOISE_MODES
 
 __all__ = [
     "NOISE_MODES",
+    "SUFFIXES",
     "Checkpoint",
     "CheckpointError",
+    "Crop",
     "Generator",
     "GeneratorConfig",
     "StyleGAN3Config",
+    "class_labels",
+    "crop_of",
+    "find_crop",
     "load_checkpoint",
     "load_generator",
+    "provenance",
     "read_metadata",
     "render_samples",
     "sample_z",
     "save_generator",
     "save_or_rescue",
+    "with_crop",
     "write_atomically",
+    "write_generator",
 ]

@@ -53,7 +53,10 @@ class FourierInput(nn.Module):
         self.affine = FullyConnected(w_dim, 4)
         self.affine.weight.data = torch.zeros(4, w_dim)
         self.affine.bias.data = torch.tensor([1.0, 0.0, 0.0, 0.0])
-        self.register_buffer("transform", torch.eye(3))  # a further inverse transform of the picture, by the user
+        identity = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+        self.register_buffer(
+            "transform", torch.tensor(identity)
+        )  # a further inverse transform of the picture, by the user
         self.register_buffer("freqs", normal(signal.channels, 2))
         self.register_buffer("phases", torch.empty(signal.channels))
         if not self.freqs.is_meta:

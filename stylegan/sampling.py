@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .networks import Generator
+from .networks import Generator, class_labels
 
 CHUNK = 4  # images rendered together: at 1024 pixels each takes hundreds of megabytes
 
@@ -24,10 +24,17 @@ def render_samples(
     truncation_psi: float = 1.0,
     truncation_cutoff: int | None = None,
     noise: str = "const",
+    class_index: int | None = None,
 ) -> Tensor:
-    """Images [N, 3, R, R] on the CPU, about [-1, 1], of latents z [N, z_dim], a few at a time where the generator is."""
+    """Images [N, 3, R, R] on the CPU, about [-1, 1], of latents z [N, z_dim], a few at a time where the generator is.
+
+    Generators with classes draw class `class_index`, or, when it is None, one class after the other.
+    Raises ValueError when there is no such class."""
     device = next(generator.parameters()).device
-    pieces = [
-        generator(part.to(device), truncation_psi, truncation_cutoff, noise=noise).cpu() for part in z.split(CHUNK)
-    ]
+    labels = class_labels(generator.c_dim, len(z), device, class_index)
+    pieces = []
+    for start in range(0, len(z), CHUNK):
+        rows = slice(start, start + CHUNK)
+        label = None if labels is None else labels[rows]
+        pieces.append(generator(z[rows].to(device), truncation_psi, truncation_cutoff, label, noise).cpu())
     return torch.cat(pieces)

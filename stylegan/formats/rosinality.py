@@ -141,13 +141,16 @@ def _check_filters(tensors: Mapping[str, Tensor]) -> None:
 
 
 def _multiplier(config: GeneratorConfig) -> int:
+    if config.z_dim != config.w_dim:
+        raise no_place(f"latents of different widths, {config.z_dim} and {config.w_dim}")
+    if config.c_dim or config.img_channels != 3:
+        raise no_place("class labels" if config.c_dim else f"pictures of {config.img_channels} channels")
     for multiplier in (1, 2):
-        if config.z_dim == config.w_dim and config.c_dim == 0 and config.img_channels == 3:
-            expected = {r: 512 if r <= 32 else 16384 * multiplier // r for r in config.resolutions}
-            if all(config.channels(r) == count for r, count in expected.items()):
-                return multiplier
-    raise Unsupported(
-        "cannot be written in rosinality's layout: it is for unconditional RGB generators with z_dim = w_dim and "
-        "512 channels up to 32 pixels, then 16384 or 32768 divided by the resolution",
-        "keep it as safetensors",
-    )
+        expected = {r: 512 if r <= 32 else 16384 * multiplier // r for r in config.resolutions}
+        if all(config.channels(r) == count for r, count in expected.items()):
+            return multiplier
+    raise no_place(f"{config.channels(4)} channels at 4 pixels and {config.channels(config.resolution)} in the end")
+
+
+def no_place(what: str) -> Unsupported:
+    return Unsupported(f"was not written: rosinality's layout has no place for {what}", "keep it as safetensors")

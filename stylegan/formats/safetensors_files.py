@@ -61,7 +61,8 @@ def read(file: BinaryIO, size: int) -> Source:
     header = read_header(file, size)
     metadata = header.pop("__metadata__", {})
     config = _config(metadata)
-    return Source(OWN, config, _tensors(file, size, header), metadata)
+    described = {key: value for key, value in metadata.items() if key not in ("format", "config")}
+    return Source(OWN, config, _tensors(file, size, header), described)
 
 
 def _config(metadata: dict[str, str]) -> GeneratorConfig | StyleGAN3Config:

@@ -15,6 +15,7 @@ NODES = {
     "StyleGANFusionTrainGenerator": "Train Generator",
     "StyleGANFusionSampleGenerator": "Sample Generator",
     "StyleGANFusionSaveGenerator": "Save Generator",
+    "StyleGANFusionConvertCheckpoint": "Convert Checkpoint",
     "StyleGANFusionLoadMiniature": "Load Miniature",
 }
 

@@ -305,8 +305,10 @@ def test_what_does_not_fit_the_generator_is_named(generator, prior):
         train_generator(generator, prior, settings(), [DirectionalRegularizer(), DirectionalRegularizer(2.0)])
     small = {"resolution": 32, "z_dim": 16, "w_dim": 16, "channel_max": 16}
     labelled = Generator(GeneratorConfig(**small, c_dim=10))
-    with pytest.raises(ValueError, match="takes class labels of width 10"):
-        train_generator(labelled, prior, settings())
+    with pytest.raises(ValueError, match="no class 10: this generator has classes 0 to 9"):
+        train_generator(labelled, prior, settings(class_index=10))
+    with pytest.raises(ValueError, match="no class 0: this generator has no classes"):
+        train_generator(generator, prior, settings(class_index=0))
     gray = Generator(GeneratorConfig(**small, img_channels=1))
     with pytest.raises(ValueError, match="images of 1 channels; give one that makes RGB"):
         train_generator(gray, prior, settings())

@@ -205,7 +205,9 @@ def test_a_truncated_file_is_named_wherever_it_ends(path, kept):
 def test_a_file_that_is_no_safetensors_is_named(tmp_path, data, read):
     path = tmp_path / "g.safetensors"
     path.write_bytes(data)
-    with pytest.raises(CheckpointError, match=r"g\.safetensors is (damaged|not a safetensors file|no generator|a zip archive)"):
+    with pytest.raises(
+        CheckpointError, match=r"g\.safetensors is (damaged|not a safetensors file|no generator|a zip archive)"
+    ):
         read(path)
 
 
