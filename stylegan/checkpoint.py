@@ -111,7 +111,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         generator = Generator(source.config)
     weights = _complete(generator, source)
     _check(path, generator, weights)
-    generator.load_state_dict({name: _own(value) for name, value in weights.items()}, assign=True)
+    generator.load_state_dict({name: _own(value, source.views) for name, value in weights.items()}, assign=True)
     generator.synthesis.restore_constants()
     generator.eval().requires_grad_(False)
     generator.mapping.has_w_avg = "mapping.w_avg" in source.weights
@@ -159,13 +159,11 @@ def _complete(generator: Generator, source: Source) -> dict[str, Tensor]:
     return weights
 
 
-def _own(value: Tensor) -> Tensor:
+def _own(value: Tensor, is_view: bool) -> Tensor:
     """In float32 and its own memory: a view would keep the file open, or all of a larger tensor alive."""
     value = value.detach()
-    owns = value.is_contiguous() and value.untyped_storage().nbytes() == value.numel() * value.element_size()
-    if value.dtype == torch.float32 and owns and value.untyped_storage().filename is None:
-        return value
-    return value.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    whole = value.is_contiguous() and value.untyped_storage().nbytes() == value.numel() * value.element_size()
+    return value.to(torch.float32, memory_format=torch.contiguous_format, copy=is_view or not whole)
 
 
 def _check(path: Path, generator: Generator, tensors: dict[str, Tensor]) -> None:

@@ -3,6 +3,7 @@
 Everything is read as data: no pickle is ever executed.
 """
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -31,10 +32,10 @@ def read_source(path: Path) -> Source:
 
 
 def _read_torch(file: BinaryIO, path: Path) -> Source:
-    root = torch_files.load_torch_file(file, path, rosinality.generator_state)
+    root, views = torch_files.load_torch_file(file, path, rosinality.generator_state)
     if not rosinality.is_rosinality(rosinality.generator_state(root)):
         raise Unsupported("is a torch file without a StyleGAN2 generator in rosinality's layout")
-    return rosinality.read(root)
+    return dataclasses.replace(rosinality.read(root), views=views)
 
 
 def _read_pickle(file: BinaryIO, size: int) -> Source:

@@ -19,6 +19,7 @@ class Source:
     config: GeneratorConfig | StyleGAN3Config
     weights: dict[str, Tensor]
     metadata: dict[str, str] = field(default_factory=dict)
+    views: bool = False  # whether the weights are views of the file
 
 
 def entries(value: Any) -> Mapping[str, Any]:

@@ -33,11 +33,12 @@ _FLOATS = {
 MAX_DIRECTORY = 4_000_000  # bytes of a zip file's directory; a training with thousands of tensors needs some hundred KB
 
 
-def load_torch_file(file: BinaryIO, path: str | os.PathLike, wanted: Callable[[Any], Any]) -> Any:
-    """The object in the open file at `path`, which torch.save wrote, on the CPU. Raises FileError.
+def load_torch_file(file: BinaryIO, path: str | os.PathLike, wanted: Callable[[Any], Any]) -> tuple[Any, bool]:
+    """The object in the open file at `path`, which torch.save wrote, on the CPU, and whether its tensors are views of
+    the file, to be copied before use. Raises FileError.
 
-    `wanted` picks, from the object as data, the dictionary of tensors that matters: when that is the smaller part of
-    the file, only what is used later is read, and the tensors are views of the file, to be copied before use."""
+    They are when what `wanted` picks, from the object as data, is the smaller part of the file: then only what is used
+    later is read at all."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     is_zip = file.read(4) == ZIP_START
@@ -57,7 +58,8 @@ def load_torch_file(file: BinaryIO, path: str | os.PathLike, wanted: Callable[[A
         )
     try:
         with torch.serialization.safe_globals(ignored):
-            return torch.load(path if use_map else file, map_location="cpu", weights_only=True, mmap=use_map)
+            content = torch.load(path if use_map else file, map_location="cpu", weights_only=True, mmap=use_map)
+            return content, use_map
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError) as error:
         raise Damaged(_first_line(error)) from error
     except pickle.UnpicklingError as error:
