@@ -42,7 +42,7 @@ def finite_weights(generator: Generator, path: Path) -> dict[str, Tensor]:
     weights = generator.state_dict().items()
     tensors = {name.replace("_orig_mod.", ""): value.detach().cpu().contiguous() for name, value in weights}
     for name, value in tensors.items():
-        if not torch.isfinite(value).all():
+        if not _is_finite(value):
             raise CheckpointError(
                 f"{path} was not written: the generator's weight {name!r} has values that are not finite numbers. "
                 "Go back to an earlier generator."
@@ -166,6 +166,11 @@ def _own(value: Tensor, is_view: bool) -> Tensor:
     return value.to(torch.float32, memory_format=torch.contiguous_format, copy=is_view or not whole)
 
 
+def _is_finite(value: Tensor) -> bool:
+    # Whatever is not finite makes the sum so, and adding is several times faster than looking at each number.
+    return bool(value.sum(dtype=torch.float32).isfinite()) or bool(torch.isfinite(value).all())
+
+
 def _check(path: Path, generator: Generator, tensors: dict[str, Tensor]) -> None:
     expected = generator.state_dict()
     for name in sorted(expected.keys() ^ tensors.keys()):
@@ -177,7 +182,7 @@ def _check(path: Path, generator: Generator, tensors: dict[str, Tensor]) -> None
                 f"{path}: the weight {name!r} has shape {list(value.shape)}, but its configuration "
                 f"needs {list(expected[name].shape)}. Save it again."
             )
-        if not value.is_floating_point() or not torch.isfinite(value).all():
+        if not value.is_floating_point() or not _is_finite(value):
             raise CheckpointError(
                 f"{path}: the weight {name!r} has values that are not finite numbers; go back to an earlier checkpoint."
             )

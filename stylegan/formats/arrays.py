@@ -1,5 +1,7 @@
 """Tensors and arrays out of pickles that were read as data."""
 
+import contextlib
+import io
 import math
 from typing import Any
 
@@ -34,7 +36,7 @@ def tensor(value: Any) -> Tensor:
                     *_,
                 ),
             ):
-                return _strided(storage_numbers(_bytes(data)), offset, _shape(size), _shape(stride))
+                return _strided(storage_numbers(_chunk(data)), offset, _shape(size), _shape(stride))
             case name, _ if name.startswith("numpy."):
                 return _from_numpy(value)
     raise Damaged("something else is where a weight should be")
@@ -82,7 +84,7 @@ def _array(data: Any, dtype: Any, shape: tuple[int, ...], order: str) -> Tensor:
             args=("f2" | "f4" | "f8" as kind, *_),
             state=(_, "<" | ">" as byte_order, *_),
         ):
-            numbers = np.frombuffer(_bytes(data), byte_order + kind)
+            numbers = np.frombuffer(_chunk(data).read(), byte_order + kind)
         case _:
             raise Unsupported("holds weights of an unknown type of number")
     if numbers.size != math.prod(shape):
@@ -99,15 +101,14 @@ def _shape(value: Any) -> tuple[int, ...]:
     return value
 
 
-def _bytes(value: Any) -> bytearray:
+def _chunk(value: Any) -> Chunk:
+    """Bytes, wherever the pickle has them."""
     if isinstance(value, Chunk):
-        return value.read()
-    if type(value) is bytes:
-        return bytearray(value)
+        return value
     match value:  # how Python 2 and protocol 2 write bytes
         case Record(maker=Global("_codecs", "encode"), args=(str(text), "latin1" | "latin-1")):
-            try:
-                return bytearray(text.encode("latin1"))
-            except UnicodeEncodeError:
-                pass
+            with contextlib.suppress(UnicodeEncodeError):
+                value = text.encode("latin1")
+    if type(value) is bytes:
+        return Chunk(io.BytesIO(value), 0, len(value))
     raise Damaged("a weight has no bytes")

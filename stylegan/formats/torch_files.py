@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .errors import Damaged, Unsupported
-from .inert_pickle import Global, Pickle, Record, Stored, read_pickle
+from .inert_pickle import Chunk, Global, Pickle, Record, Stored, read_pickle
 from .names import ITEM_SIZES, TENSORS, require_harmless
 
 ZIP_START = b"PK\x03\x04"
@@ -45,7 +45,7 @@ def load_torch_file(file: BinaryIO, path: str | os.PathLike, wanted: Callable[[A
     if is_zip:
         content, sizes = _check_zip(file, size)
     else:
-        content, sizes, _ = _check_legacy(file, size)
+        content, sizes, _ = _check_legacy(file, 0, size)
     require_harmless(content.globals)
     part = sum(sizes[stored.id[2]] for stored in _storages(wanted(content.root)))
     use_map = is_zip and part < size / 2
@@ -66,18 +66,18 @@ def load_torch_file(file: BinaryIO, path: str | os.PathLike, wanted: Callable[[A
         raise Unsupported(f"cannot be read ({_first_line(error)})") from error
 
 
-def storage_numbers(data: bytearray) -> Tensor:
-    """The numbers [N] of a storage that torch.save wrote into a byte string, as a view of it. Raises FileError."""
-    content, _, starts = _check_legacy(io.BytesIO(data), len(data))
+def storage_numbers(data: Chunk) -> Tensor:
+    """The numbers [N] of a storage that torch.save wrote into these bytes. Raises FileError."""
+    content, sizes, starts = _check_legacy(data.file, data.start, data.start + data.length)
     require_harmless(content.globals)
     if not isinstance(content.root, Stored):
         raise Damaged("a weight is no storage of numbers")
-    _, kind, key, _, count, *_ = content.root.id
+    _, kind, key, *_ = content.root.id
     if kind.name not in _FLOATS:
         raise Unsupported("holds weights of an unknown type of number")
-    if count == 0:
+    if sizes[key] == 0:
         return torch.empty(0)
-    return torch.frombuffer(data, dtype=_FLOATS[kind.name], count=count, offset=starts[key])
+    return torch.frombuffer(Chunk(data.file, starts[key], sizes[key]).read(), dtype=_FLOATS[kind.name])
 
 
 class _Ignored:
@@ -151,11 +151,11 @@ def _check_directory(file: BinaryIO, size: int) -> None:
         raise Damaged("its directory is larger than any")
 
 
-def _check_legacy(file: BinaryIO, size: int) -> tuple[Pickle, dict[str, int], dict[str, int]]:
-    """The pickle, and the size in bytes and the position of each storage."""
-    position, pickles = 0, []
+def _check_legacy(file: BinaryIO, start: int, end: int) -> tuple[Pickle, dict[str, int], dict[str, int]]:
+    """Of what is between `start` and `end`: the pickle, and the size in bytes and the position of each storage."""
+    position, pickles = start, []
     for _ in range(LEGACY_PICKLES):
-        pickles.append(read_pickle(file, position, size))
+        pickles.append(read_pickle(file, position, end))
         position = pickles[-1].end
     magic, _, _, content, keys = pickles
     if magic.root != LEGACY_MAGIC or type(keys.root) is not list:
@@ -175,7 +175,7 @@ def _check_legacy(file: BinaryIO, size: int) -> tuple[Pickle, dict[str, int], di
             raise Damaged(f"its part {key!r} is missing or has another size")
         starts[key] = position + 8
         position += 8 + sizes[key]
-    if position > size:
+    if position > end:
         raise Damaged("it ends within its weights")
     return content, sizes, starts
 
