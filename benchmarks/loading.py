@@ -1,14 +1,18 @@
 """How long a generator takes to load, against just reading its file: `python benchmarks/loading.py`.
 
-Written are random generators of the published sizes, in every format, from 64 to 1024 pixels. Beside each the peer reads
-the same file in the same run: torch.load for torch files, safetensors for ours (into memory: what it returns is a view
-of the file), the bytes for pickles. Files are in the system's cache; the fastest of several rounds, in turn, counts."""
+Written are random generators of the published sizes, in every format. Beside each a peer reads the same file in the same
+run: torch.load for torch files, safetensors for ours (with a copy of each tensor: what it returns is a view of the file),
+the bytes for pickles. Each time is that of a process of its own which has loaded a tiny file before, as programs load a
+generator once, and memory that was used before is faster; files are in the system's cache; medians count."""
 
 import argparse
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,7 +21,7 @@ from comfyui_stylegan_fusion.stylegan import (
     GeneratorConfig,
     StyleGAN3Config,
     load_generator,
-    write_generator,
+    save_generator,
 )
 from safetensors.torch import load_file
 
@@ -25,65 +29,82 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "stylegan"))
 from foreign_files import save_nvlabs, save_rosinality, save_rosinality_training, save_tensorflow
 
 
-def read_safetensors(path: Path) -> None:
-    for value in load_file(path).values():
-        value.clone()
+def read_safetensors(path: Path) -> object:
+    return {name: value.clone() for name, value in load_file(path).items()}
 
 
-def read_torch(path: Path) -> None:
-    torch.load(path, weights_only=True)
-
-
-def read_whole_training(path: Path) -> None:
+def read_torch(path: Path) -> object:
     with torch.serialization.safe_globals([argparse.Namespace]):
-        torch.load(path, weights_only=True)
+        return torch.load(path, weights_only=True)
 
 
-FORMATS: dict[str, tuple[Callable, Callable]] = {
-    "safetensors of StyleGAN Fusion": (lambda g, path: write_generator(g, path, {}), read_safetensors),
-    "rosinality .pt": (save_rosinality, read_torch),
-    "rosinality .pt without latent_avg": (lambda g, path: save_rosinality(g, path, latent_avg=None), read_torch),
-    "rosinality .pt before torch 1.6": (lambda g, path: save_rosinality(g, path, legacy=True), read_torch),
-    "rosinality .pt, whole training": (save_rosinality_training, read_whole_training),
-    "NVlabs StyleGAN2 .pkl": (save_nvlabs, Path.read_bytes),
-    "NVlabs StyleGAN2 .pkl (TensorFlow)": (save_tensorflow, Path.read_bytes),
-    "NVlabs StyleGAN3 .pkl": (save_nvlabs, Path.read_bytes),
-}
+@dataclass(frozen=True)
+class Format:
+    name: str
+    write: Callable[[Generator, Path], object]
+    read: Callable[[Path], object]  # the peer
+    config: type = GeneratorConfig
+    clamp: float | None = None
+
+
+FORMATS = (
+    Format("safetensors of StyleGAN Fusion", save_generator, read_safetensors),
+    Format("rosinality .pt", save_rosinality, read_torch),
+    Format("rosinality .pt without latent_avg", lambda g, path: save_rosinality(g, path, latent_avg=None), read_torch),
+    Format("rosinality .pt before torch 1.6", lambda g, path: save_rosinality(g, path, legacy=True), read_torch),
+    Format("rosinality .pt, whole training", save_rosinality_training, read_torch),
+    Format("NVlabs StyleGAN2 .pkl", save_nvlabs, Path.read_bytes, clamp=256.0),
+    Format("NVlabs StyleGAN2 .pkl (TensorFlow)", save_tensorflow, Path.read_bytes),
+    Format("NVlabs StyleGAN3 .pkl", save_nvlabs, Path.read_bytes, StyleGAN3Config, clamp=256.0),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="rounds of each measurement (default: 7)")
+    parser.add_argument("--rounds", type=int, default=7, help="processes for each figure (default: 7)")
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[64, 256, 1024], help="in pixels (default: 64 256 1024)"
     )
+    parser.add_argument("--time", nargs=4, metavar=("FORMAT", "ACTION", "TINY", "FILE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.time:
+        number, action, tiny, path = options.time
+        print(seconds(load_generator if action == "load" else FORMATS[int(number)].read, Path(tiny), Path(path)))
+        return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n")
     print("| format | pixels | file | reading | loading | ratio | seconds per 100 MB |\n|---|---|---|---|---|---|---|")
-    for name, (write, read) in FORMATS.items():
+    for number, kind in enumerate(FORMATS):
         for side in options.sizes:
-            measure(name, side, write, read, options.rounds)
+            measure(number, kind, side, options.rounds)
 
 
-def measure(name: str, side: int, write: Callable, read: Callable, rounds: int) -> None:
+def seconds(action: Callable[[Path], object], tiny: Path, path: Path) -> float:
+    for _ in range(2):
+        action(tiny)
+    begin = time.perf_counter()
+    kept = action(path)
+    end = time.perf_counter()
+    del kept
+    return end - begin
+
+
+def measure(number: int, kind: Format, side: int, rounds: int) -> None:
     torch.manual_seed(0)
-    clamp = 256.0 if name.startswith("NVlabs") and "TensorFlow" not in name else None
-    config = StyleGAN3Config(side) if "StyleGAN3" in name else GeneratorConfig(side, conv_clamp=clamp)
     with tempfile.TemporaryDirectory() as folder:
-        suffix = ".pt" if "rosinality" in name else ".pkl" if "NVlabs" in name else ".safetensors"
-        path = Path(folder) / f"generator{suffix}"
-        write(Generator(config).eval().requires_grad_(False), path)
-        times = {read: [], load_generator: []}
+        tiny, path = Path(folder) / "tiny", Path(folder) / "generator"
+        small = kind.config(32, 16, 16, 0, 2, 512, 16, conv_clamp=kind.clamp)
+        for config, target in ((small, tiny), (kind.config(side, conv_clamp=kind.clamp), path)):
+            kind.write(Generator(config).eval().requires_grad_(False), target)
+        times = {"read": [], "load": []}
         for _ in range(rounds):
-            for action, seconds in times.items():
-                begin = time.perf_counter()
-                action(path)
-                seconds.append(time.perf_counter() - begin)
-        reading, loading = (min(seconds) for seconds in times.values())
+            for action, values in times.items():
+                command = [sys.executable, __file__, "--time", str(number), action, str(tiny), str(path)]
+                values.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+        reading, loading = (statistics.median(values) for values in times.values())
         size = path.stat().st_size / 1e6
     ratio, rate = loading / reading, loading / size * 100
     print(
-        f"| {name} | {side} | {size:.0f} MB | {reading:.3f} s | {loading:.3f} s | {ratio:.2f} | {rate:.3f} |",
+        f"| {kind.name} | {side} | {size:.0f} MB | {reading:.3f} s | {loading:.3f} s | {ratio:.2f} | {rate:.3f} |",
         flush=True,
     )
 

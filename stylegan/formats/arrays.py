@@ -3,9 +3,9 @@
 import contextlib
 import io
 import math
+import sys
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from .errors import Damaged, Unsupported
 from .inert_pickle import Chunk, Global, Record
 from .torch_files import storage_numbers
 
-_NUMPY_CORES = ("numpy.core", "numpy._core")
+_FLOATS = {"f2": torch.float16, "f4": torch.float32, "f8": torch.float64}
 
 
 def tensor(value: Any) -> Tensor:
@@ -79,18 +79,20 @@ def _from_numpy(value: Record) -> Tensor:
 
 def _array(data: Any, dtype: Any, shape: tuple[int, ...], order: str) -> Tensor:
     match dtype:
-        case Record(
-            maker=Global("numpy", "dtype"),
-            args=("f2" | "f4" | "f8" as kind, *_),
-            state=(_, "<" | ">" as byte_order, *_),
+        case Record(maker=Global("numpy", "dtype"), args=(str(kind), *_), state=(_, "<" | ">" as byte_order, *_)) if (
+            kind in _FLOATS
         ):
-            numbers = np.frombuffer(_chunk(data).read(), byte_order + kind)
+            chunk = _chunk(data)
         case _:
             raise Unsupported("holds weights of an unknown type of number")
-    if numbers.size != math.prod(shape):
+    if chunk.length != math.prod(shape) * _FLOATS[kind].itemsize:
         raise Damaged("a weight's shape does not fit its numbers")
-    native = numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
-    return torch.from_numpy(native.reshape(shape, order=order))
+    numbers = chunk.numbers(_FLOATS[kind])
+    if (byte_order == "<") != (sys.byteorder == "little"):
+        numbers = torch.from_numpy(numbers.numpy().byteswap())
+    if order == "F":  # the first index runs fastest
+        return numbers.reshape(shape[::-1]).permute(*range(len(shape))[::-1])
+    return numbers.reshape(shape)
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -8,6 +8,9 @@ import struct
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import torch
+from torch import Tensor
+
 from .errors import Damaged, Unsupported
 
 MAX_OPCODES = 1_000_000  # each takes some hundred bytes at most; the largest known file has about a tenth
@@ -52,11 +55,12 @@ class Chunk:
     start: int
     length: int
 
-    def read(self) -> bytearray:
-        data = bytearray(self.length)
+    def numbers(self, dtype: torch.dtype) -> Tensor:
+        """The bytes as numbers [N], in memory of their own."""
+        data = torch.empty(self.length, dtype=torch.uint8)
         self.file.seek(self.start)
-        self.file.readinto(data)
-        return data
+        self.file.readinto(data.numpy())
+        return data.view(dtype)
 
 
 @dataclass(frozen=True)
@@ -90,10 +94,13 @@ class _Reader:
         self.text = 0
 
     def run(self) -> Pickle:
-        opcodes = _OPCODES
+        opcodes, fetch = _OPCODES, self.file.read
         try:
             for _ in range(MAX_OPCODES):
-                code = self.read(1)
+                code = fetch(1)
+                self.position += 1
+                if self.position > self.end:
+                    raise Damaged("it ends within its pickle")
                 if code == b".":
                     return Pickle(self.pop(), frozenset(self.globals.values()), tuple(self.stored), self.position)
                 if code not in opcodes:

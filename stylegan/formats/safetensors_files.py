@@ -6,6 +6,7 @@ A file is the length of its header in 8 bytes, the header as JSON, and the tenso
 import dataclasses
 import json
 import math
+import mmap
 import struct
 from typing import Any, BinaryIO
 
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from ..config import GeneratorConfig, StyleGAN3Config
 from .errors import Damaged, Unsupported
-from .source import Source
+from .inert_pickle import Chunk
+from .source import MAPPED, Source
 
 FORMAT = "stylegan-fusion/1"
 """Value of the metadata entry "format" of the files that this version writes."""
@@ -62,7 +64,8 @@ def read(file: BinaryIO, size: int) -> Source:
     metadata = header.pop("__metadata__", {})
     config = _config(metadata)
     described = {key: value for key, value in metadata.items() if key not in ("format", "config")}
-    return Source(OWN, config, _tensors(file, size, header), described)
+    view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if size < MAPPED else None
+    return Source(OWN, config, _tensors(file, size, header, view), described, views=view is not None)
 
 
 def _config(metadata: dict[str, str]) -> GeneratorConfig | StyleGAN3Config:
@@ -81,7 +84,8 @@ def _config(metadata: dict[str, str]) -> GeneratorConfig | StyleGAN3Config:
         raise Unsupported(f"has no usable configuration ({str(error)[:200]})", "save the generator again") from None
 
 
-def _tensors(file: BinaryIO, size: int, header: dict[str, Any]) -> dict[str, Tensor]:
+def _tensors(file: BinaryIO, size: int, header: dict[str, Any], view: mmap.mmap | None) -> dict[str, Tensor]:
+    """Views of the file, or, without one, copies."""
     begin, position = file.tell(), 0
     tensors = {}
     for name, dtype, shape, start, end in sorted(
@@ -89,9 +93,11 @@ def _tensors(file: BinaryIO, size: int, header: dict[str, Any]) -> dict[str, Ten
     ):
         if start != position or end - start != math.prod(shape) * dtype.itemsize or begin + end > size:
             raise Damaged(f"the header is wrong about {name!r}")
-        data = torch.empty(end - start, dtype=torch.uint8)
-        file.readinto(data.numpy())
-        tensors[name] = data.view(dtype).reshape(shape)
+        if view is not None and start < end:
+            numbers = torch.frombuffer(view, dtype=dtype, count=math.prod(shape), offset=begin + start)
+        else:
+            numbers = Chunk(file, begin + start, end - start).numbers(dtype)
+        tensors[name] = numbers.reshape(shape)
         position = end
     if begin + position != size:
         raise Damaged("its header and its size disagree")

@@ -75,9 +75,7 @@ def storage_numbers(data: Chunk) -> Tensor:
     _, kind, key, *_ = content.root.id
     if kind.name not in _FLOATS:
         raise Unsupported("holds weights of an unknown type of number")
-    if sizes[key] == 0:
-        return torch.empty(0)
-    return torch.frombuffer(Chunk(data.file, starts[key], sizes[key]).read(), dtype=_FLOATS[kind.name])
+    return Chunk(data.file, starts[key], sizes[key]).numbers(_FLOATS[kind.name])
 
 
 class _Ignored:
