@@ -25,7 +25,7 @@ from comfyui_stylegan_fusion.stylegan import (
 )
 from safetensors.torch import load_file
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "stylegan"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from foreign_files import save_nvlabs, save_rosinality, save_rosinality_training, save_tensorflow
 
 

@@ -100,12 +100,12 @@ class Objective:
 
 def prior_images(images: Tensor, size: int) -> Tensor:
     """Images [B, 3, H, W], resized bilinearly and clamped to [-1, 1]: squares to [B, 3, size, size], the longer side of
-    others to `size` and the shorter one in proportion, to a multiple of 64 as the latents of the priors need it."""
+    others to `size` and the shorter one in proportion, to whole eighths of it, which diffusion models can halve."""
     height, width = images.shape[-2:]
     if height == width:
         wanted = size, size
     else:
-        shorter = max(64, round(size * min(height, width) / max(height, width) / 64) * 64)
+        shorter = max(1, round(8 * min(height, width) / max(height, width))) * (size // 8)
         wanted = (shorter, size) if height < width else (size, shorter)
     if images.shape[-2:] != wanted:
         images = F.interpolate(images, wanted, mode="bilinear", align_corners=False)

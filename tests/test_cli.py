@@ -11,7 +11,8 @@ from comfyui_stylegan_fusion import load_generator
 from comfyui_stylegan_fusion.cli import main
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.settings import DEMOS, MINIATURE_SETTINGS
-from comfyui_stylegan_fusion.stylegan import read_metadata
+from comfyui_stylegan_fusion.stylegan import GeneratorConfig, read_metadata
+from foreign_files import STYLEGAN3_T, build, save_nvlabs, small
 from PIL import Image
 
 ADAPT = ["adapt", "--generator", "miniature", "--model", "miniature", "--prompt", "a portrait of a robot"]
@@ -207,3 +208,74 @@ def test_a_run_that_diverges_keeps_the_last_good_weights(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "not finite" in error and "Lower the learning rate or the guidance scale" in error
     assert names(tmp_path / "out") == FILES
+
+
+def test_convert_writes_ours_and_rosinalitys(tmp_path, capsys):
+    save_nvlabs(build(GeneratorConfig(32, 16, 16, 0, 2, 32768, 512)), tmp_path / "cats.pkl")
+    ours, theirs = tmp_path / "new" / "cats.safetensors", tmp_path / "cats.pt"
+    assert main(["convert", str(tmp_path / "cats.pkl"), "--output", str(ours), "--license-note", "CC BY 4.0"]) == 0
+    said = capsys.readouterr().out
+    assert "NVlabs StyleGAN2 (PyTorch pickle), StyleGAN2 of 32 x 32 pixels" in said and str(ours) in said
+    assert main(["convert", str(ours), "--output", str(theirs)]) == 0
+    assert same_weights(tmp_path / "cats.pkl", ours) and same_weights(ours, theirs)
+    metadata = read_metadata(ours)
+    assert metadata["source"] == "cats.pkl" and metadata["license"] == "CC BY 4.0"
+    assert torch.load(theirs, weights_only=True)["metadata"]["license"] == "CC BY 4.0"
+
+
+@pytest.mark.parametrize(
+    "file, output, extra, sentence",
+    [
+        ("cats.pkl", "cats.pkl", [], "ends in neither .safetensors nor .pt"),
+        ("cats.pkl", "taken.pt", [], "already holds taken.pt"),
+        ("cats.pkl", "new.safetensors", ["--crop", "wide"], "'wide' is no crop"),
+        ("cats.pkl", "new.pt", [], "no place for latents of different widths"),
+        ("taken.pt", "new.safetensors", [], "taken.pt is no generator that StyleGAN Fusion knows"),
+        ("absent.pkl", "new.safetensors", [], "There is no file"),
+    ],
+)
+def test_what_cannot_be_converted_gets_one_sentence(tmp_path, capsys, file, output, extra, sentence):
+    save_nvlabs(small(), tmp_path / "cats.pkl")
+    (tmp_path / "taken.pt").write_bytes(b"precious")
+    before = names(tmp_path)
+    assert main(["convert", str(tmp_path / file), "--output", str(tmp_path / output), *extra]) == 1
+    error = capsys.readouterr().err
+    assert sentence in error and "Traceback" not in error
+    assert names(tmp_path) == before and (tmp_path / "taken.pt").read_bytes() == b"precious"
+
+
+def test_a_generator_of_another_format_is_sampled_with_its_crop_and_class(tmp_path, capsys):
+    save_nvlabs(small(c_dim=3), tmp_path / "classes.pkl")
+    wide = tmp_path / "wide.safetensors"
+    assert main(["convert", str(tmp_path / "classes.pkl"), "--output", str(wide), "--crop", "32x24"]) == 0
+    assert "3 classes, of which 32x24 count" in capsys.readouterr().out
+    sample = ["sample", "--generator", str(wide), "--count", "2"]
+    assert main([*sample, "--class-index", "1", "--output", str(tmp_path / "one")]) == 0
+    assert main([*sample, "--output", str(tmp_path / "all")]) == 0
+    first, second = ((tmp_path / folder / "00000.png").read_bytes() for folder in ("one", "all"))
+    assert first != second
+    with Image.open(tmp_path / "one" / "00000.png") as picture:
+        assert picture.size == (32, 24)
+    assert main([*sample, "--class-index", "3", "--output", str(tmp_path / "none")]) == 1
+    assert "There is no class 3: this generator has classes 0 to 2." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "make, extra", [(lambda: build(STYLEGAN3_T), []), (lambda: small(c_dim=3), ["--class-index", "1"])]
+)
+def test_other_kinds_of_generators_are_adapted(tmp_path, make, extra):
+    save_nvlabs(make(), tmp_path / "network.pkl")
+    out = tmp_path / "out"
+    arguments = ["adapt", "--generator", str(tmp_path / "network.pkl"), "--model", "miniature", "--prompt", "a fox"]
+    assert main([*arguments, "--steps", "1", "--output", str(out), *extra]) == 0
+    metadata = read_metadata(out / "generator.safetensors")
+    assert metadata["source"] == "network.pkl" and "non-commercial" in metadata["license"]
+    assert load_generator(out / "generator.safetensors").config == make().config
+    assert json.loads(metadata["settings"])["class_index"] == (1 if extra else None)
+
+
+def test_the_help_says_what_each_kind_of_generator_trains_by_default(capsys):
+    with pytest.raises(SystemExit):
+        main(["adapt", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "of StyleGAN2, the convolutions from 8x8 up" in said and "of StyleGAN3 the convolutions 1 to 14" in said

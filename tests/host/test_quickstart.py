@@ -142,4 +142,4 @@ def test_templates_are_readable_and_listed(host, page, tmp_path, name):
 def test_the_template_for_real_checkpoints_names_what_is_missing(host, page):
     with pytest.raises(PromptRejected) as rejected:
         host.submit(page.api_form(TEMPLATES / "sd15_ffhq.json"))
-    assert "ffhq-1024.safetensors" in str(rejected.value) and "models/stylegan" in str(rejected.value)
+    assert "stylegan2-ffhq-1024x1024.pkl" in str(rejected.value) and "models/stylegan" in str(rejected.value)

@@ -125,6 +125,14 @@ def test_batch_size_leaves_the_size_of_the_gradient_alone(generator, prior):
     torch.testing.assert_close(one[0], four[0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "height, width, expected",
+    [(384, 512, (384, 512)), (512, 384, (512, 384)), (192, 256, (384, 512)), (10, 512, (64, 512))],
+)
+def test_prior_images_that_are_not_square_keep_their_shape(height, width, expected):
+    assert prior_images(torch.zeros(1, 3, height, width), 512).shape[-2:] == expected
+
+
 def test_prior_images_are_resized_bilinearly_and_clamped():
     images = torch.zeros(1, 3, 4, 4)
     images[..., 0] = 8.0
