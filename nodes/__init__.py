@@ -3,7 +3,8 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from . import files
-from .generators import ConvertCheckpoint, LoadGenerator, SampleGenerator, SaveGenerator
+from .conversion import ConvertCheckpoint
+from .generators import LoadGenerator, SampleGenerator, SaveGenerator
 from .guidance import Directional, LayerSelect, Reconstruction, SDSGuidance
 from .miniature import LoadMiniature
 from .training import TrainGenerator

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import folder_paths
+from comfy_api.v0_0_2 import ui
 
 SUBFOLDER = "stylegan"
 
@@ -85,3 +86,8 @@ def _names(root: Path) -> list[str]:
         for path in root.rglob("*")
         if path.suffix.lower() in ENDINGS and path.is_file() and not path.name.startswith(".")
     )
+
+
+def saved_text(path: Path) -> ui.PreviewText:
+    """What a node shows that wrote this file."""
+    return ui.PreviewText(f"Saved as {path.relative_to(output_folder().parent).as_posix()}")

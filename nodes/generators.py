@@ -1,91 +1,14 @@
-"""Nodes that load, save, convert and sample generators."""
-
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from weakref import WeakValueDictionary
+"""Nodes that load, save and sample generators."""
 
 import torch
-from comfy_api.v0_0_2 import io, ui
+from comfy_api.v0_0_2 import io
 
-from ..stylegan import (
-    NOISE_MODES,
-    SUFFIXES,
-    Crop,
-    Generator,
-    crop_of,
-    load_checkpoint,
-    provenance,
-    render_samples,
-    sample_z,
-    save_generator,
-    with_crop,
-    write_generator,
-)
+from ..stylegan import NOISE_MODES, crop_of, sample_z, save_generator
 from . import files
 from .adapter import torch_device
-from .types import CATEGORY, GeneratorType, NamedGenerator
-
-logger = logging.getLogger(__name__)
-
-
-def to_image(images: torch.Tensor, crop: Crop | None = None) -> torch.Tensor:
-    """What counts of images [B, 3, R, R] in [-1, 1], as the host's IMAGE [B, H, W, 3] in [0, 1]."""
-    images = images if crop is None else crop.apply(images)
-    return (images.clamp(-1, 1) + 1).div(2).movedim(1, -1).float().cpu()
-
-
-def render_on(device, generator: Generator, z: torch.Tensor, *options) -> torch.Tensor:
-    """`render_samples` on `device`; the generator goes back to where it was."""
-    with at(device, generator):
-        return render_samples(generator, z, *options)
-
-
-@contextmanager
-def at(device, generator: Generator) -> Iterator[None]:
-    home = next(generator.parameters()).device
-    generator.to(device)
-    try:
-        yield
-    finally:
-        generator.to(home)
-
-
-_in_memory: WeakValueDictionary[str, NamedGenerator] = WeakValueDictionary()
-
-
-def load_named(file: str) -> NamedGenerator:
-    """The generator of a name from `generator_names`: one copy for all nodes, as long as one of them holds it and the
-    file stays as it is. Raises CheckpointError, and ValueError as `files.generator_path`."""
-    state = files.state_of(file)
-    named = _in_memory.get(state)
-    if named is None:
-        with torch.inference_mode(False):
-            checkpoint = load_checkpoint(files.generator_path(file))
-            generator = checkpoint.generator
-            with at(torch_device(), generator):
-                metadata = provenance(checkpoint, file)
-        named = _in_memory[state] = NamedGenerator(generator, file, metadata)
-        side = generator.resolution
-        logger.info("StyleGAN Fusion read %s: %s, %d x %d pixels", file, checkpoint.format, side, side)
-    return named
-
-
-def class_number(class_index: int) -> int | None:
-    """The nodes' number of a class, -1 for none in particular."""
-    return None if class_index < 0 else class_index
-
-
-def class_input() -> io.Int.Input:
-    return io.Int.Input(
-        "class_index",
-        optional=True,  # came later: graphs saved before it stay valid
-        default=-1,
-        min=-1,
-        max=65535,
-        tooltip="For generators with classes (CIFAR-10 has 0 to 9): the one to draw. -1 takes all classes. Others ignore -1.",
-    )
+from .drawing import class_input, class_number, render_on, to_image
+from .loaded import load_named
+from .types import CATEGORY, GeneratorType
 
 
 class LoadGenerator(io.ComfyNode):
@@ -128,76 +51,6 @@ class LoadGenerator(io.ComfyNode):
         return io.NodeOutput(load_named(file))
 
 
-class ConvertCheckpoint(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="StyleGANFusionConvertCheckpoint",
-            display_name="Convert Checkpoint",
-            category=CATEGORY,
-            description="Writes a generator of any known format to output/stylegan as safetensors, or as a .pt in "
-            "rosinality's layout for other programs.",
-            inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=files.generator_names(),
-                    tooltip="A file in models/stylegan or, behind output/, in output/stylegan. Press R for new files.",
-                ),
-                io.Combo.Input(
-                    "ending",
-                    options=list(SUFFIXES),
-                    default=SUFFIXES[0],
-                    tooltip=".safetensors for this pack. .pt for programs that read rosinality's StyleGAN2 (StyleGAN-NADA, "
-                    "pixel2style2pixel and others), for unconditional StyleGAN2 only.",
-                ),
-                io.String.Input(
-                    "filename_prefix",
-                    default="converted",
-                    tooltip="Name of the file in output/stylegan; a number is added. A / makes a sub-folder.",
-                ),
-                io.String.Input(
-                    "license_note",
-                    default="",
-                    tooltip="Stands in the file's metadata, and in those of generators adapted from it. Empty keeps what "
-                    "the source says.",
-                ),
-                io.String.Input(
-                    "crop",
-                    default="auto",
-                    tooltip="The part of the pictures that counts, in the middle, as 512x384 for LSUN cars. auto looks "
-                    "for black bars, none takes the square.",
-                ),
-            ],
-            outputs=[GeneratorType.Output(display_name="generator", tooltip="The generator as it was written.")],
-            is_output_node=True,
-        )
-
-    @classmethod
-    def validate_inputs(cls, file, ending, filename_prefix, crop):
-        try:
-            files.generator_path(file)
-            files.new_path(filename_prefix, ending)
-            with_crop({}, crop)
-        except ValueError as error:
-            return str(error)
-        return True
-
-    @classmethod
-    def fingerprint_inputs(cls, file, **_):
-        return files.state_of(file)
-
-    @classmethod
-    def execute(cls, file, ending, filename_prefix, license_note, crop) -> io.NodeOutput:
-        source = load_named(file)
-        metadata = with_crop(source.metadata, crop)
-        if license_note.strip():
-            metadata["license"] = license_note.strip()
-        path = files.new_path(filename_prefix, ending)
-        write_generator(source.generator, path, metadata)
-        written = NamedGenerator(source.generator, source.name, metadata)
-        return io.NodeOutput(written, ui=saved_text(path))
-
-
 class SaveGenerator(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -231,11 +84,7 @@ class SaveGenerator(io.ComfyNode):
     def execute(cls, generator, filename_prefix) -> io.NodeOutput:
         path = files.new_path(filename_prefix)
         save_generator(generator.generator, path, generator.metadata)
-        return io.NodeOutput(ui=saved_text(path))
-
-
-def saved_text(path: Path) -> ui.PreviewText:
-    return ui.PreviewText(f"Saved as {path.relative_to(files.output_folder().parent).as_posix()}")
+        return io.NodeOutput(ui=files.saved_text(path))
 
 
 class SampleGenerator(io.ComfyNode):

@@ -22,7 +22,7 @@ from ..sds.figures import loss_plot, sample_grid
 from ..stylegan import crop_of, sample_z, save_or_rescue
 from . import files
 from .adapter import ComfyPrior, is_interruption, progress_bar, raise_if_interrupted, show_text
-from .generators import class_input, class_number, render_on, to_image
+from .drawing import class_input, class_number, render_on, to_image
 from .types import CATEGORY, GeneratorType, Guidance, GuidanceType, LayersType, NamedGenerator, RegularizerType
 
 logger = logging.getLogger(__name__)

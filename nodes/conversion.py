@@ -1,0 +1,78 @@
+"""The node that converts checkpoints."""
+
+from comfy_api.v0_0_2 import io
+
+from ..stylegan import SUFFIXES, with_crop, write_generator
+from . import files
+from .loaded import load_named
+from .types import CATEGORY, GeneratorType, NamedGenerator
+
+
+class ConvertCheckpoint(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionConvertCheckpoint",
+            display_name="Convert Checkpoint",
+            category=CATEGORY,
+            description="Writes a generator of any known format to output/stylegan as safetensors, or as a .pt in "
+            "rosinality's layout for other programs.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=files.generator_names(),
+                    tooltip="A file in models/stylegan or, behind output/, in output/stylegan. Press R for new files.",
+                ),
+                io.Combo.Input(
+                    "ending",
+                    options=list(SUFFIXES),
+                    default=SUFFIXES[0],
+                    tooltip=".safetensors for this pack. .pt for programs that read rosinality's StyleGAN2 (StyleGAN-NADA, "
+                    "pixel2style2pixel and others), for unconditional StyleGAN2 only.",
+                ),
+                io.String.Input(
+                    "filename_prefix",
+                    default="converted",
+                    tooltip="Name of the file in output/stylegan; a number is added. A / makes a sub-folder.",
+                ),
+                io.String.Input(
+                    "license_note",
+                    default="",
+                    tooltip="Stands in the file's metadata, and in those of generators adapted from it. Empty keeps what "
+                    "the source says.",
+                ),
+                io.String.Input(
+                    "crop",
+                    default="auto",
+                    tooltip="The part of the pictures that counts, in the middle, as 512x384 for LSUN cars. auto looks "
+                    "for black bars, none takes the square.",
+                ),
+            ],
+            outputs=[GeneratorType.Output(display_name="generator", tooltip="The generator as it was written.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, file, ending, filename_prefix, crop):
+        try:
+            files.generator_path(file)
+            files.new_path(filename_prefix, ending)
+            with_crop({}, crop)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, file, **_):
+        return files.state_of(file)
+
+    @classmethod
+    def execute(cls, file, ending, filename_prefix, license_note, crop) -> io.NodeOutput:
+        source = load_named(file)
+        metadata = with_crop(source.metadata, crop)
+        if license_note.strip():
+            metadata["license"] = license_note.strip()
+        path = files.new_path(filename_prefix, ending)
+        write_generator(source.generator, path, metadata)
+        written = NamedGenerator(source.generator, source.name, metadata)
+        return io.NodeOutput(written, ui=files.saved_text(path))
