@@ -18,7 +18,6 @@ class LoadGenerator(io.ComfyNode):
             node_id="StyleGANFusionLoadGenerator",
             display_name="Load StyleGAN2",
             category=CATEGORY,
-            search_aliases=["stylegan3", "stylegan", "pkl"],
             description="Loads a StyleGAN2 or StyleGAN3 generator from models/stylegan, or one that you adapted from "
             "output/stylegan: safetensors of this pack, .pt in rosinality's layout, .pkl of NVlabs' programs. Nothing in "
             "a file is ever executed.",

@@ -46,13 +46,16 @@ class Crop:
 def find_crop(generator: Generator) -> Crop | None:
     """What is between the black bars, equal and on two opposite sides, that the generator draws in every picture; None
     when it draws none. StyleGAN2's LSUN cars, 512 x 384 in a square of 512, are the best-known ones."""
-    images = render_samples(generator, sample_z(generator.z_dim, _SAMPLES, seed=0), truncation_psi=0.7, noise="none")
-    bright = images.clamp(-1, 1).amax(dim=(0, 1)) > _BLACK
-    unit = generator.resolution // min(_GRID, generator.resolution)
-    high, wide = _between_bars(bright.any(dim=1), unit), _between_bars(bright.any(dim=0), unit)
-    full = generator.resolution
-    # Bars on all four sides are a picture on a black ground.
-    return None if (high < full) == (wide < full) else Crop(wide, high)
+    side = generator.resolution
+    bright = torch.zeros(side, side, dtype=torch.bool)
+    for z in sample_z(generator.z_dim, _SAMPLES, seed=0).split(1):  # one at a time: mostly the first one tells
+        images = render_samples(generator, z, truncation_psi=0.7, noise="none")
+        bright |= images.clamp(-1, 1).amax(dim=(0, 1)) > _BLACK
+        unit = side // min(_GRID, side)
+        high, wide = _between_bars(bright.any(dim=1), unit), _between_bars(bright.any(dim=0), unit)
+        if (high < side) == (wide < side):  # none, or a picture on a black ground
+            return None
+    return Crop(wide, high)
 
 
 def _between_bars(bright: Tensor, unit: int) -> int:

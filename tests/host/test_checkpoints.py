@@ -16,6 +16,7 @@ from foreign_files import (
     save_tensorflow,
     small,
 )
+from graphs import training
 from PIL import Image
 
 
@@ -195,3 +196,28 @@ def test_a_crop_in_the_metadata_is_applied(host, folder):
     assert [picture.size for picture in pictures(host, run)] == [(32, 24)] * 2
     with pytest.raises(PromptRejected, match="is no crop; write width and height"):
         host.submit(converting("cars.pkl", crop="wide"))
+
+
+@pytest.mark.parametrize(
+    "name, make, metadata, options",
+    [
+        ("train3.safetensors", lambda: build(STYLEGAN3_T), {}, {}),
+        ("trainclasses.safetensors", lambda: small(c_dim=3), {}, {"train.class_index": 1}),
+        ("traincars.safetensors", small, {"crop": "32x24"}, {"train.also_train": "to_rgb"}),
+    ],
+)
+def test_other_kinds_of_generators_are_trained(host, folder, name, make, metadata, options):
+    save_generator(make(), folder / name, {"license": "CC0", **metadata})
+    graph = training(steps=2, **{"train.generator": ["load", 0], "save.filename_prefix": name.split(".")[0], **options})
+    graph["load"] = {"class_type": "StyleGANFusionLoadGenerator", "inputs": {"file": name}}
+    run = host.run(graph)
+    assert run.succeeded, run.error
+    (path,) = (host.output / "stylegan").glob(f"{name.split('.')[0]}_*.safetensors")
+    checkpoint, before = load_checkpoint(path), make().state_dict()
+    changed = [n for n, value in checkpoint.generator.state_dict().items() if not torch.equal(value, before[n])]
+    assert changed and all(n.startswith("synthesis") and not n.endswith("bias") for n in changed)
+    assert checkpoint.metadata["source"] == name and checkpoint.metadata["license"] == "CC0"
+    assert checkpoint.metadata.get("crop") == metadata.get("crop")
+    size = (32, 24) if metadata else (32, 32)
+    assert {picture.size for node in ("before", "after") for picture in pictures(host, run, node)} == {size}
+    assert run.previews
