@@ -65,10 +65,11 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Pickle:
-    """What a pickle says: its object, every name and every storage in it, and where it ends in the file."""
+    """What a pickle says: its object, every name, call and storage in it, and where it ends in the file."""
 
     root: Any
     globals: frozenset[Global]
+    calls: tuple[Record, ...]
     stored: tuple[Stored, ...]
     end: int
 
@@ -90,6 +91,7 @@ class _Reader:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.globals: dict[tuple[str, str], Global] = {}
+        self.calls: list[Record] = []
         self.stored: list[Stored] = []
         self.text = 0
 
@@ -102,7 +104,8 @@ class _Reader:
                 if self.position > self.end:
                     raise Damaged("it ends within its pickle")
                 if code == b".":
-                    return Pickle(self.pop(), frozenset(self.globals.values()), tuple(self.stored), self.position)
+                    names = frozenset(self.globals.values())
+                    return Pickle(self.pop(), names, tuple(self.calls), tuple(self.stored), self.position)
                 if code not in opcodes:
                     raise Damaged(f"byte {self.position - 1} is not an instruction of its pickle")
                 opcodes[code](self)
@@ -189,7 +192,9 @@ class _Reader:
 
     def push_record(self) -> None:
         args = self.pop()
-        self.push(Record(self.pop(), args))
+        record = Record(self.pop(), args)
+        self.calls.append(record)
+        self.push(record)
 
     def push_record_with_keywords(self) -> None:
         self.pop()  # no checkpoint's classes have any

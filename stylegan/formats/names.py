@@ -74,6 +74,11 @@ PROGRAMS = frozenset(
 
 HARMLESS = TENSORS | _TRAINING | PROGRAMS
 
+IGNORED = frozenset(
+    name for name in _TRAINING if not name.startswith(("builtins.", "__builtin__.", "_codecs.", "copy", "torch."))
+)
+"""What torch may be told to ignore: nothing of Python itself or of torch, which its reader may know and make."""
+
 
 def _is_harmless(name: Global) -> bool:
     # Discriminators and losses of some trainings are made of torch's own layers.

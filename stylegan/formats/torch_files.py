@@ -3,11 +3,9 @@
 torch's own restricted unpickler executes nothing, but it allocates what a file claims: so sizes are checked before.
 """
 
-import io
 import os
 import pickle
 import struct
-import zipfile
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -16,7 +14,8 @@ from torch import Tensor
 
 from .errors import Damaged, Unsupported
 from .inert_pickle import Chunk, Global, Pickle, Record, Stored, read_pickle
-from .names import ITEM_SIZES, TENSORS, require_harmless
+from .names import IGNORED, ITEM_SIZES, TENSORS, require_harmless
+from .zip_directory import read_directory
 
 ZIP_START = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of files before torch 1.6
@@ -29,8 +28,6 @@ _FLOATS = {
     "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16,
 }
-
-MAX_DIRECTORY = 4_000_000  # bytes of a zip file's directory; a training with thousands of tensors needs some hundred KB
 
 
 def load_torch_file(file: BinaryIO, path: str | os.PathLike, wanted: Callable[[Any], Any]) -> tuple[Any, bool]:
@@ -47,6 +44,7 @@ def load_torch_file(file: BinaryIO, path: str | os.PathLike, wanted: Callable[[A
     else:
         content, sizes, _ = _check_legacy(file, 0, size)
     require_harmless(content.globals)
+    _check_calls(content)
     part = sum(sizes[stored.id[2]] for stored in _storages(wanted(content.root)))
     use_map = is_zip and part < size / 2
     file.seek(0)
@@ -102,51 +100,22 @@ def _first_line(error: BaseException) -> str:
 
 def _check_zip(file: BinaryIO, size: int) -> tuple[Pickle, dict[str, int]]:
     """The pickle and the size in bytes of each storage."""
-    _check_directory(file, size)
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = {info.filename: info for info in archive.infolist()}
-            if len(members) != len(archive.infolist()):
-                raise Damaged("two of its parts have the same name")
-            for info in members.values():
-                if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-                    raise Unsupported(
-                        "is a compressed archive, not a torch file", "unpack it and choose what is inside"
-                    )
-            if sum(info.file_size for info in members.values()) > size:
-                raise Damaged("its parts are larger than the file")
-            roots = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
-            if len(roots) != 1:
-                raise Unsupported("is a zip archive, but not a torch file", "unpack it and choose what is inside")
-            data = archive.read(roots[0])
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error, RuntimeError, OSError) as error:
-        raise Damaged(_first_line(error)) from error
-    content = read_pickle(io.BytesIO(data), 0, len(data))
+    members = read_directory(file, size)
+    roots = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
+    if len(roots) != 1:
+        raise Unsupported("is a zip archive, but not a torch file", "unpack it and choose what is inside")
+    start, length = members[roots[0]]
+    content = read_pickle(file, start, start + length)
     folder = roots[0].removesuffix("data.pkl")
+    if not all(name.startswith(folder) for name in members):
+        raise Damaged("its parts lie in several folders")
     sizes = {}
     for stored in content.stored:
-        key, bytes_claimed = _storage(stored)
-        info = members.get(f"{folder}data/{key}")
-        if info is None or info.file_size != bytes_claimed:
+        key, claimed = _storage(stored)
+        if members.get(f"{folder}data/{key}", (0, -1))[1] != claimed:
             raise Damaged(f"its part {key!r} is missing or has another size")
-        sizes[key] = bytes_claimed
+        sizes[key] = claimed
     return content, sizes
-
-
-def _check_directory(file: BinaryIO, size: int) -> None:
-    """Before the library reads it whole: the directory at the end of a zip file must not be huge."""
-    length = min(size, 65_600)
-    file.seek(size - length)
-    tail = file.read(length)
-    end = tail.rfind(b"PK\x05\x06")
-    if end < 0 or len(tail) < end + 22:
-        raise Damaged("its directory is missing")
-    (directory,) = struct.unpack_from("<I", tail, end + 12)
-    large = tail.rfind(b"PK\x06\x06", 0, end)
-    if large >= 0 and len(tail) >= large + 56:
-        (directory,) = struct.unpack_from("<Q", tail, large + 40)
-    if directory > min(size, MAX_DIRECTORY):
-        raise Damaged("its directory is larger than any")
 
 
 def _check_legacy(file: BinaryIO, start: int, end: int) -> tuple[Pickle, dict[str, int], dict[str, int]]:
@@ -176,6 +145,46 @@ def _check_legacy(file: BinaryIO, start: int, end: int) -> tuple[Pickle, dict[st
     if position > end:
         raise Damaged("it ends within its weights")
     return content, sizes, starts
+
+
+def _check_calls(content: Pickle) -> None:
+    """That torch, which makes the objects, is asked for nothing but tensors within their storages, and dictionaries."""
+    for record in content.calls:
+        name = str(record.maker) if isinstance(record.maker, Global) else ""
+        match name, record.args:
+            case "collections.OrderedDict", () | ([*_],):
+                continue
+            case "torch.Size", (tuple(size),) if record.state is None and _are_sizes(size):
+                continue
+            case "torch._utils._rebuild_parameter", (Record() as tensor, bool(), *_) if record.state is None:
+                if str(tensor.maker).startswith("torch._utils._rebuild_tensor"):
+                    continue
+            case "torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2", (
+                Stored() as stored,
+                int(offset),
+                tuple(size),
+                tuple(stride),
+                *_,
+            ) if record.state is None and _is_within(stored, offset, size, stride):
+                continue
+            case "_codecs.encode", (str(), "latin1") | (str(), "latin-1"):
+                continue
+            case "torch.device", (str(),) | (str(), int()):
+                continue
+            case _ if name in IGNORED:
+                continue
+        raise Damaged(f"what it says of {name or 'an object'} makes no sense")
+
+
+def _are_sizes(values: tuple) -> bool:
+    return len(values) <= 8 and all(type(n) is int and 0 <= n < 2**40 for n in values)
+
+
+def _is_within(stored: Stored, offset: int, size: tuple, stride: tuple) -> bool:
+    if not (_are_sizes((offset,)) and _are_sizes(size) and _are_sizes(stride) and len(size) == len(stride)):
+        return False
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    return 0 in size or last < stored.id[4]
 
 
 def _storage(stored: Stored) -> tuple[str, int]:

@@ -5,6 +5,7 @@ import pathlib
 import pickle
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from comfyui_stylegan_fusion.stylegan import (
@@ -111,7 +112,14 @@ def test_a_whole_rosinality_training_gives_the_averaged_generator_and_estimates_
 def test_what_a_training_keeps_beside_the_weights_is_ignored(tmp_path):
     generator = rosinality_generator()
     args = argparse.Namespace(path=pathlib.PurePosixPath("faces"), size=32)
-    assert_same(load_generator(save_rosinality(generator, tmp_path / "g.pt", args=args, step=3)), generator)
+    beside = {
+        "args": args,
+        "step": 3,
+        "fid": np.float64(2.5),
+        "device": torch.device("cuda:0"),
+        "seen": np.float32([1, 2]),
+    }
+    assert_same(load_generator(save_rosinality(generator, tmp_path / "g.pt", **beside)), generator)
 
 
 def test_noise_that_a_file_lacks_is_drawn_always_alike(tmp_path):
