@@ -111,6 +111,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     with torch.device("meta"):
         generator = Generator(source.config)
     _check_shapes(path, generator, source)
+    _check_memory(path, source)
     weights = {name: _own_finite(path, name, value, source.views) for name, value in source.weights.items()}
     generator.load_state_dict(_complete(generator, weights), assign=True)
     generator.synthesis.restore_constants()
@@ -155,6 +156,8 @@ def _reading(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise CheckpointError(f"{path} could not be read ({reason}); check that it is a readable file.") from error
+    except ValueError as error:  # a name that no file can have
+        raise CheckpointError(f"{path} could not be read ({error}); check the name.") from error
     except FileError as error:
         raise CheckpointError(f"{path} {error}") from error
     except (RecursionError, MemoryError) as error:  # from what a hostile file can nest or claim
@@ -186,6 +189,15 @@ def _own_finite(path: Path, name: str, value: Tensor, is_view: bool) -> Tensor:
             f"{path}: the weight {name!r} has values that are not finite numbers; go back to an earlier checkpoint."
         )
     return value
+
+
+def _check_memory(path: Path, source: Source) -> None:
+    """Before the weights are copied: a small file could fill the memory with one storage under many names."""
+    storages = {
+        value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in source.weights.values()
+    }
+    if sum(value.nbytes for value in source.weights.values()) > sum(storages.values()):
+        raise CheckpointError(f"{path} is damaged (several weights have the same numbers); copy or download it again.")
 
 
 def _is_finite(value: Tensor) -> bool:

@@ -5,6 +5,7 @@ Everything is read as data: no pickle is ever executed.
 
 import dataclasses
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,9 @@ __all__ = ["FileError", "Source", "read_source"]
 
 def read_source(path: Path) -> Source:
     """The generator in a file. Raises FileError, and OSError when the file cannot be read."""
+    kind = path.stat().st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # opening a folder says that it is one; a pipe would wait
+        raise Unsupported("is no ordinary file")
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(64)

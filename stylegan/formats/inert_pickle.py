@@ -47,16 +47,23 @@ class Stored:
     id: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chunk:
-    """Bytes that were left in the file."""
+    """Bytes that were left in the file, to be read once: used for many weights, they could fill the memory."""
 
     file: BinaryIO
     start: int
     length: int
+    was_read: bool = False
+
+    def read_once(self) -> None:
+        if self.was_read:
+            raise Damaged("two of its weights have the same numbers")
+        self.was_read = True
 
     def numbers(self, dtype: torch.dtype) -> Tensor:
         """The bytes as numbers [N], in memory of their own."""
+        self.read_once()
         data = torch.empty(self.length, dtype=torch.uint8)
         self.file.seek(self.start)
         self.file.readinto(data.numpy())
@@ -202,8 +209,8 @@ class _Reader:
 
     def build(self) -> None:
         state = self.pop()
-        if not isinstance(self.top(), Record):
-            raise TypeError("a state for what has none")
+        if not isinstance(self.top(), Record) or self.top().state is not None:
+            raise TypeError("a state for what has none, or has one already")
         self.top().state = state
 
     def append(self, values: list) -> None:

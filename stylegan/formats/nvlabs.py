@@ -159,10 +159,10 @@ def _stylegan2_config(mapping: Module, synthesis: Module) -> GeneratorConfig:
 
 def _stylegan2_weights(synthesis: Module, config: GeneratorConfig) -> dict[str, Tensor]:
     weights = {"synthesis.blocks.0.const": synthesis.child("b4").weight("const")}
+    for resolution in config.resolutions:
+        _require_filter(synthesis.child(f"b{resolution}").weight("resample_filter"), fir_kernel())
     for resolution, conv, ours in layer_names(config):
-        block = synthesis.child(f"b{resolution}")
-        _require_filter(block.weight("resample_filter"), fir_kernel())
-        layer = block.child(f"conv{1 if resolution == 4 else conv}")
+        layer = synthesis.child(f"b{resolution}").child(f"conv{1 if resolution == 4 else conv}")
         layer.require("activation", "lrelu")
         layer.require("use_noise", True)
         weights |= _modulated(layer, ours)

@@ -35,7 +35,7 @@ def is_rosinality(state: Any) -> bool:
 def read(root: Mapping[str, Any]) -> Source:
     """Raises FileError."""
     state = generator_state(root)
-    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in state.items() if type(name) is str and isinstance(value, Tensor)}
     config = _config(tensors)
     _check_filters(tensors)
     weights = {}
@@ -79,8 +79,8 @@ def _config(tensors: Mapping[str, Tensor]) -> GeneratorConfig:
         if weight is None or weight.ndim != 5:
             raise Damaged(f"its weight {name}.conv.weight is missing or has another shape")
         channels[4 << block] = weight.shape[1]
-    first, colours = tensors["style.1.weight"], tensors.get("to_rgb1.conv.weight")
-    if first.ndim != 2 or colours is None or colours.ndim != 5:
+    first, colours = tensors.get("style.1.weight"), tensors.get("to_rgb1.conv.weight")
+    if first is None or first.ndim != 2 or colours is None or colours.ndim != 5:
         raise Damaged("its weights have other shapes than a generator's")
     base, largest = channel_limits(channels)
     return make_config(

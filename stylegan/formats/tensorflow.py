@@ -101,7 +101,9 @@ class _Variables:
     def tensor(self, name: str, dimensions: int | None = None) -> Tensor:
         if name not in self.values:
             raise Damaged(f"it lacks the variable {name!r}")
-        value = tensor(self.values[name])
+        value = self.values[name]
+        if not isinstance(value, Tensor):
+            value = self.values[name] = tensor(value)
         if dimensions is not None and (value.ndim != dimensions or value.numel() == 0):
             raise Damaged(f"its variable {name!r} has shape {list(value.shape)}")
         return value

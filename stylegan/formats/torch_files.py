@@ -3,6 +3,7 @@
 torch's own restricted unpickler executes nothing, but it allocates what a file claims: so sizes are checked before.
 """
 
+import math
 import os
 import pickle
 import struct
@@ -46,7 +47,7 @@ def load_torch_file(file: BinaryIO, path: str | os.PathLike, wanted: Callable[[A
     require_harmless(content.globals)
     _check_calls(content)
     part = sum(sizes[stored.id[2]] for stored in _storages(wanted(content.root)))
-    use_map = is_zip and part < size / 2
+    use_map = is_zip and part < size / 2 and _may_be_mapped(path)
     file.seek(0)
     names = [str(name) for name in content.globals]
     ignored = [(_Ignored, name) for name in names if name not in TENSORS]
@@ -66,6 +67,7 @@ def load_torch_file(file: BinaryIO, path: str | os.PathLike, wanted: Callable[[A
 
 def storage_numbers(data: Chunk) -> Tensor:
     """The numbers [N] of a storage that torch.save wrote into these bytes. Raises FileError."""
+    data.read_once()
     content, sizes, starts = _check_legacy(data.file, data.start, data.start + data.length)
     require_harmless(content.globals)
     if not isinstance(content.root, Stored):
@@ -74,6 +76,14 @@ def storage_numbers(data: Chunk) -> Tensor:
     if kind.name not in _FLOATS:
         raise Unsupported("holds weights of an unknown type of number")
     return Chunk(data.file, starts[key], sizes[key]).numbers(_FLOATS[kind.name])
+
+
+def _may_be_mapped(path: str | os.PathLike) -> bool:
+    """Whether torch takes the path for a file of its own: it goes by the ending, and needs a name in UTF-8."""
+    try:
+        return not os.fspath(path).encode().endswith(b".safetensors")
+    except UnicodeEncodeError:
+        return False
 
 
 class _Ignored:
@@ -152,7 +162,7 @@ def _check_calls(content: Pickle) -> None:
     for record in content.calls:
         name = str(record.maker) if isinstance(record.maker, Global) else ""
         match name, record.args:
-            case "collections.OrderedDict", () | ([*_],):
+            case "collections.OrderedDict", () | ([*_],) if _is_dictionary(record):
                 continue
             case "torch.Size", (tuple(size),) if record.state is None and _are_sizes(size):
                 continue
@@ -176,6 +186,13 @@ def _check_calls(content: Pickle) -> None:
         raise Damaged(f"what it says of {name or 'an object'} makes no sense")
 
 
+def _is_dictionary(record: Record) -> bool:
+    """Whether an ordered dictionary has plain keys, and no attributes that hide its methods."""
+    pairs = record.args[0] if record.args else []
+    plain = all(type(pair) in (list, tuple) and len(pair) == 2 and type(pair[0]) in (str, int) for pair in pairs)
+    return plain and (record.state is None or (type(record.state) is dict and record.state.keys() <= {"_metadata"}))
+
+
 def _are_sizes(values: tuple) -> bool:
     return len(values) <= 8 and all(type(n) is int and 0 <= n < 2**40 for n in values)
 
@@ -184,7 +201,8 @@ def _is_within(stored: Stored, offset: int, size: tuple, stride: tuple) -> bool:
     if not (_are_sizes((offset,)) and _are_sizes(size) and _are_sizes(stride) and len(size) == len(stride)):
         return False
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    return 0 in size or last < stored.id[4]
+    # More entries than numbers would be repetitions: a small file could fill the memory.
+    return 0 in size or (last < stored.id[4] and math.prod(size) <= stored.id[4])
 
 
 def _storage(stored: Stored) -> tuple[str, int]:
