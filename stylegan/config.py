@@ -1,6 +1,5 @@
 """What kind of generator it is: every size that its weights depend on."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -94,10 +93,15 @@ class StyleGAN3Config:
             raise ValueError(f"use_radial_filters is {self.use_radial_filters!r}; it must be true or false.")
         if self.num_critical >= self.num_layers:
             raise ValueError(f"num_critical is {self.num_critical}; it must be below num_layers, {self.num_layers}.")
-        for name in ("first_cutoff", "first_stopband", "last_stopband_rel", "output_scale"):
+        for name, least in {
+            "first_cutoff": 0.5,
+            "first_stopband": 0.5,
+            "last_stopband_rel": 1,
+            "output_scale": 1e-6,
+        }.items():
             value = getattr(self, name)
-            if not _is_number(value) or not 0 < value <= self.resolution / 2:
-                raise ValueError(f"{name} is {value!r}; it must be a number from 0 to {self.resolution // 2}.")
+            if not _is_number(value) or not least <= value <= self.resolution / 2:
+                raise ValueError(f"{name} is {value!r}; it must be a number from {least} to {self.resolution // 2}.")
         if not self.first_cutoff < self.first_stopband:
             raise ValueError(f"first_stopband is {self.first_stopband}; it must be above first_cutoff.")
 
@@ -117,4 +121,4 @@ def _check_sizes(config) -> None:
 
 
 def _is_number(value) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and -(2**40) < value < 2**40

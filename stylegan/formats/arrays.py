@@ -85,7 +85,7 @@ def _array(data: Any, dtype: Any, shape: tuple[int, ...], order: str) -> Tensor:
             chunk = _chunk(data)
         case _:
             raise Unsupported("holds weights of an unknown type of number")
-    if chunk.length != math.prod(shape) * _FLOATS[kind].itemsize:
+    if chunk.length != math.prod(shape) * _FLOATS[kind].itemsize or 0 in shape:
         raise Damaged("a weight's shape does not fit its numbers")
     numbers = chunk.numbers(_FLOATS[kind])
     if (byte_order == "<") != (sys.byteorder == "little"):

@@ -15,6 +15,7 @@ from .errors import Damaged, Unsupported
 
 MAX_OPCODES = 1_000_000  # each takes some hundred bytes at most; the largest known file has about a tenth
 MAX_TEXT = 16_000_000  # bytes of text in all; pickles of NVlabs hold their programs' source, some hundred thousand
+MAX_NAMES = 500  # of what would be imported; checkpoints have some dozens
 INLINE = 1024  # bytes; longer ones stay in the file until they are asked for
 
 
@@ -187,6 +188,8 @@ class _Reader:
         if type(module) is not str or type(name) is not str:
             raise TypeError("a name that is not text")
         self.push(self.globals.setdefault((module, name), Global(module, name)))
+        if len(self.globals) > MAX_NAMES:
+            raise Unsupported(f"is no checkpoint (its pickle has more than {MAX_NAMES} names)")
 
     def push_tuple(self, count: int) -> None:
         values = [self.pop() for _ in range(count)]

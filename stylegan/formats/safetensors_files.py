@@ -50,7 +50,7 @@ def read_header(file: BinaryIO, size: int) -> dict[str, Any]:
     if size < 8 + length:
         raise Damaged("it ends in its header")
     try:
-        header = json.loads(file.read(length))
+        header = json.loads(file.read(length).decode())
         if not all(isinstance(value, str) for value in header.get("__metadata__", {}).values()):
             raise ValueError("the metadata is not text")
     except (ValueError, AttributeError, RecursionError):
@@ -74,7 +74,7 @@ def _config(metadata: dict[str, str]) -> GeneratorConfig | StyleGAN3Config:
         raise Unsupported("holds weights of something else, not of a generator")
     if written != FORMAT:
         raise Unsupported(
-            f"was written by another version of StyleGAN Fusion ({written}; this one reads {FORMAT})", "update it"
+            f"was written by another version of StyleGAN Fusion ({written[:40]}; this one reads {FORMAT})", "update it"
         )
     try:
         sizes = json.loads(metadata["config"])
@@ -107,6 +107,6 @@ def _tensors(file: BinaryIO, size: int, header: dict[str, Any], view: mmap.mmap 
 def _entry(name: str, described: Any) -> tuple[str, torch.dtype, list[int], int, int]:
     match described:
         case {"dtype": str(kind), "shape": list(shape), "data_offsets": [int(start), int(end)]} if kind in _DTYPES:
-            if 0 <= start <= end and len(shape) <= 8 and all(type(n) is int and 0 <= n < 2**40 for n in shape):
+            if 0 <= start <= end and len(shape) <= 8 and all(type(n) is int and 0 < n < 2**40 for n in shape):
                 return name, _DTYPES[kind], shape, start, end
     raise Damaged(f"the header is wrong about {name[:80]!r}")

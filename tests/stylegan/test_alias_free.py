@@ -171,7 +171,7 @@ def test_gradients_reach_codes_and_weights():
         ({"use_radial_filters": 1}, "use_radial_filters is 1; it must be true or false"),
         ({"num_critical": 14}, "num_critical is 14; it must be below num_layers, 14"),
         ({"first_stopband": 1.0}, "first_stopband is 1.0; it must be above first_cutoff"),
-        ({"output_scale": 0.0}, "output_scale is 0.0; it must be a number from 0"),
+        ({"output_scale": 0.0}, "output_scale is 0.0; it must be a number from 1e-06"),
         ({"last_stopband_rel": float("nan")}, "last_stopband_rel is nan"),
         ({"num_layers": 10**6}, "num_layers is 1000000"),
         ({"margin_size": -1}, "margin_size is -1"),

@@ -236,6 +236,41 @@ def _entry_that_lies(path):
     path.write_bytes(data)
 
 
+def _rosinality_with(tail: bytes):
+    """A good file whose dictionary has one more entry."""
+
+    def write(path):
+        save_rosinality(rosinality_generator(), path)
+        with zipfile.ZipFile(path) as archive:
+            parts = [(name, archive.read(name)) for name in archive.namelist()]
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            for name, data in parts:
+                archive.writestr(name, data[:-1] + _text("extra") + tail + b"s." if name.endswith("data.pkl") else data)
+
+    return write
+
+
+def _two_directories(path):
+    """One for readers that look before the end of the file, one for those that follow its address."""
+    _rosinality_with(b"N")(path)
+    data = path.read_bytes()
+    end = data.rfind(b"PK\x05\x06")
+    length, start = struct.unpack_from("<II", data, end + 12)
+    path.write_bytes(data[: start + length] + data[start : start + length] + data[end:])
+
+
+def _one_storage_for_all(path):
+    """Every weight of the mapping is the same storage."""
+    state = rosinality_state(rosinality_generator())
+    shared = torch.randn(16, 16)
+    for name in state:
+        if state[name].shape == (16, 16):
+            state[name] = shared
+    torch.save({"g_ema": state}, path)
+
+
+DEEP_KEY = b"ccollections\nOrderedDict\n]](" + b")" + b"\x85" * 300_000 + b"Nea\x85R"
+
 NESTED = b"\x80\x04}" + b")" + b"\x85" * 300_000 + b"K\x01s."
 
 BOMBS = {
@@ -288,6 +323,37 @@ BOMBS = {
             }
         }
     ),
+    "a byte array of terabytes for torch": _rosinality_with(
+        b"cbuiltins\nbytearray\n\x8a\x08" + struct.pack("<q", 2**42) + b"\x85R"
+    ),
+    "a key nested deeply for torch": _rosinality_with(DEEP_KEY),
+    "a slow codec": _rosinality_with(b"c_codecs\nencode\n" + _text("a" * 100_000) + _text("punycode") + b"\x86R"),
+    "a dictionary that hides its methods": _rosinality_with(
+        b"ccollections\nOrderedDict\n)R}" + _text("items") + b"K\x05sb"
+    ),
+    "thousands of names": _rosinality_with(
+        b"](" + b"".join(b"ctorch.nn.modules.a\nx%d\n" % i for i in range(9000)) + b"e"
+    ),
+    "two directories": _two_directories,
+    "one storage for many weights": _one_storage_for_all,
+    "an enormous clamp": _safetensors(
+        {
+            "__metadata__": {
+                "format": "stylegan-fusion/1",
+                "config": '{"resolution": 32, "conv_clamp": 1' + "0" * 400 + "}",
+            }
+        }
+    ),
+    "a sampling rate of nothing": _safetensors(
+        {
+            "__metadata__": {
+                "format": "stylegan-fusion/1",
+                "config": '{"resolution": 32, "architecture": "stylegan3", "first_cutoff": 1e-300, "first_stopband": 1e-200}',
+            }
+        }
+    ),
+    "a version of great length": _safetensors({"__metadata__": {"format": "stylegan-fusion/" + "x" * 100_000}}),
+    "a tensor of nothing, enormous": _safetensors(_own(shape=[0, 2**39, 2**39], data_offsets=[0, 0])),
     "a zip bomb": _deflated,
     "a directory of a hundred thousand parts": _large_directory,
     "a part that lies about its size": _entry_that_lies,
@@ -332,6 +398,16 @@ def test_files_that_claim_much_are_refused_at_little_cost(tmp_path):
     for report in reports:
         assert (report["outcome"], report["fault"]) == ("refused", None), report
         assert report["grown_mb"] < 1.5 * report["size_mb"] + MEMORY, report
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders here")
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="pipe is no ordinary file; choose another file"):
+        load_generator(tmp_path / "pipe")
+    for name in ("a\0b", "\ud800"):
+        with pytest.raises(CheckpointError, match=r"could not be read .*; check the name"):
+            load_generator(name)
 
 
 @measured
