@@ -18,6 +18,9 @@ from .formats import FileError, Source, read_source
 from .formats.safetensors_files import OWN, describe, is_safetensors, read_header
 from .networks import Generator
 
+SPARE = 190_000_000
+"""Bytes that a generator may take in memory beyond one and a half times its file: files in half precision double."""
+
 
 class CheckpointError(Exception):
     """A generator file that cannot be read or written; the message says which, why, and what to do."""
@@ -106,14 +109,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises CheckpointError when the file is missing, damaged, refused, or none of them."""
     path = Path(path)
-    with _reading(path), _no_collection():
-        source = read_source(path)
-    with torch.device("meta"):
-        generator = Generator(source.config)
-    _check_shapes(path, generator, source)
-    _check_memory(path, source)
-    weights = {name: _own_finite(path, name, value, source.views) for name, value in source.weights.items()}
-    generator.load_state_dict(_complete(generator, weights), assign=True)
+    with _reading(path):
+        with _no_collection():
+            source = read_source(path)
+        with torch.device("meta"):
+            generator = Generator(source.config)
+        _check_shapes(path, generator, source)
+        _check_memory(path, source)
+        weights = {name: _own_finite(path, name, value, source.views) for name, value in source.weights.items()}
+        generator.load_state_dict(_complete(generator, weights), assign=True)
     generator.synthesis.restore_constants()
     generator.eval().requires_grad_(False)
     generator.mapping.has_w_avg = "mapping.w_avg" in source.weights
@@ -160,8 +164,10 @@ def _reading(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path} could not be read ({error}); check the name.") from error
     except FileError as error:
         raise CheckpointError(f"{path} {error}") from error
-    except (RecursionError, MemoryError) as error:  # from what a hostile file can nest or claim
-        raise CheckpointError(f"{path} makes no sense as a checkpoint; copy or download it again.") from error
+    except (RuntimeError, MemoryError) as error:  # from what a hostile file can nest or claim
+        raise CheckpointError(
+            f"{path} makes no sense as a checkpoint, or needs more memory than there is; copy or download it again."
+        ) from error
 
 
 def _may_lack(source: Source, name: str) -> bool:
@@ -198,6 +204,11 @@ def _check_memory(path: Path, source: Source) -> None:
     }
     if sum(value.nbytes for value in source.weights.values()) > sum(storages.values()):
         raise CheckpointError(f"{path} is damaged (several weights have the same numbers); copy or download it again.")
+    needed, size = sum(4 * value.numel() for value in source.weights.values()), path.stat().st_size
+    if needed > 1.5 * size + SPARE:
+        raise CheckpointError(
+            f"{path} would take {needed / 1e6:.0f} MB in single precision, far more than the file; save it in that."
+        )
 
 
 def _is_finite(value: Tensor) -> bool:

@@ -91,6 +91,10 @@ class StyleGAN3Config:
             raise ValueError(f"conv_kernel is {self.conv_kernel!r}; it must be 1 or 3.")
         if type(self.use_radial_filters) is not bool:
             raise ValueError(f"use_radial_filters is {self.use_radial_filters!r}; it must be true or false.")
+        if self.num_layers < 4:
+            raise ValueError(f"num_layers is {self.num_layers}; it must be at least 4.")
+        if self.channel_base < self.resolution:
+            raise ValueError(f"channel_base is {self.channel_base}; it must be at least the resolution.")
         if self.num_critical >= self.num_layers:
             raise ValueError(f"num_critical is {self.num_critical}; it must be below num_layers, {self.num_layers}.")
         for name, least in {

@@ -64,7 +64,8 @@ def read(file: BinaryIO, size: int) -> Source:
     metadata = header.pop("__metadata__", {})
     config = _config(metadata)
     described = {key: value for key, value in metadata.items() if key not in ("format", "config")}
-    view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if size < MAPPED else None
+    is_single = all(isinstance(entry, dict) and entry.get("dtype") == "F32" for entry in header.values())
+    view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if size < MAPPED and is_single else None
     return Source(OWN, config, _tensors(file, size, header, view), described, views=view is not None)
 
 

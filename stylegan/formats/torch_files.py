@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import struct
+import tarfile
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -21,6 +22,7 @@ from .zip_directory import read_directory
 ZIP_START = b"PK\x03\x04"
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of files before torch 1.6
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+MAX_NOTE = 1024  # bytes of the parts that name the version and the order of bytes
 LEGACY_PICKLES = 5  # magic number, version, system, the object, its storages' keys
 
 _FLOATS = {
@@ -119,6 +121,8 @@ def _check_zip(file: BinaryIO, size: int) -> tuple[Pickle, dict[str, int]]:
     folder = roots[0].removesuffix("data.pkl")
     if not all(name.startswith(folder) for name in members):
         raise Damaged("its parts lie in several folders")
+    if any(length > MAX_NOTE for name, (_, length) in members.items() if name.count("/") == 1 and name != roots[0]):
+        raise Damaged("one of its notes is larger than any")
     sizes = {}
     for stored in content.stored:
         key, claimed = _storage(stored)
@@ -130,6 +134,9 @@ def _check_zip(file: BinaryIO, size: int) -> tuple[Pickle, dict[str, int]]:
 
 def _check_legacy(file: BinaryIO, start: int, end: int) -> tuple[Pickle, dict[str, int], dict[str, int]]:
     """Of what is between `start` and `end`: the pickle, and the size in bytes and the position of each storage."""
+    file.seek(start)
+    if _is_tar(file.read(tarfile.BLOCKSIZE)):  # an older format still, for which torch looks first
+        raise Unsupported("is a tar archive", "save it with a newer torch")
     position, pickles = start, []
     for _ in range(LEGACY_PICKLES):
         pickles.append(read_pickle(file, position, end))
@@ -155,6 +162,14 @@ def _check_legacy(file: BinaryIO, start: int, end: int) -> tuple[Pickle, dict[st
     if position > end:
         raise Damaged("it ends within its weights")
     return content, sizes, starts
+
+
+def _is_tar(block: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.TarError:
+        return False
+    return True
 
 
 def _check_calls(content: Pickle) -> None:
