@@ -8,11 +8,11 @@ from .checkpoint import (
     read_metadata,
     save_generator,
     save_or_rescue,
-    write_atomically,
 )
 from .config import GeneratorConfig, StyleGAN3Config
 from .convert import SUFFIXES, crop_of, provenance, with_crop, write_generator
 from .crop import Crop, find_crop
+from .files import replacing, write_atomically
 from .networks import Generator, class_labels
 from .sampling import render_samples, sample_z
 from .synthesis import NOISE_MODES
@@ -34,6 +34,7 @@ __all__ = [
     "provenance",
     "read_metadata",
     "render_samples",
+    "replacing",
     "sample_z",
     "save_generator",
     "save_or_rescue",

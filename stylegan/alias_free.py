@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from .config import StyleGAN3Config
 from .filters import low_pass
 from .layers import GAIN, FullyConnected, full_precision, modulated_conv2d, normal
-from .synthesis import SynthesisNetwork
+from .synthesis import SynthesisNetwork, unless_kept
+
+SLICE = 2**25  # values of the raised feature maps that are computed together, where none of them is kept
 
 
 @dataclass(frozen=True)
@@ -137,14 +139,25 @@ class AliasFreeConv(nn.Module):
         low = (total + self.up) // 2
         self.padding = low, total - low
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, checkpoint: bool = False) -> Tensor:
+        x = unless_kept(checkpoint, self._convolve, x, w)
+        side = self.up * x.shape[-1]
+        count = max(1, SLICE // (len(x) * side * side))
+        if count >= x.shape[1] or (torch.is_grad_enabled() and not checkpoint):
+            return unless_kept(checkpoint, self._activate, x)
+        # Channels do not meet here: a few at a time, for the raised sampling rate takes many times their memory.
+        return torch.cat([unless_kept(checkpoint, self._activate, part) for part in x.split(count, dim=1)], dim=1)
+
+    def _convolve(self, x: Tensor, w: Tensor) -> Tensor:
         styles = self.affine(w)
         if self.to_rgb:
             styles = styles / math.sqrt(self.weight.shape[1])
         x = x * self.magnitude_ema.rsqrt().to(x.dtype)
         padding = self.weight.shape[-1] - 1
         x = modulated_conv2d(x, self.weight, styles, demodulate=not self.to_rgb, padding=padding)
-        x = x + self.bias.to(x.dtype)[:, None, None]
+        return x + self.bias.to(x.dtype)[:, None, None]
+
+    def _activate(self, x: Tensor) -> Tensor:
         x = upsample_filtered(x, self.up_filter, self.up, self.padding)
         if not self.to_rgb:
             x = F.leaky_relu(x, 0.2) * GAIN
@@ -224,10 +237,11 @@ class AliasFreeSynthesis(SynthesisNetwork):
         # The Fourier features take the place of StyleGAN2's constant.
         return {"constant": [self.input], "to_rgb": [self.to_rgb]}
 
-    def forward(self, ws: Tensor, noise: str = "const") -> Tensor:
-        """Render ws. There are no noise inputs: every `noise` gives the same picture."""
+    def forward(self, ws: Tensor, noise: str = "const", checkpoint: bool = False) -> Tensor:
+        """Render ws. There are no noise inputs: every `noise` gives the same picture. With `checkpoint` the backward
+        pass computes activations again instead of keeping them."""
         self.require_codes(ws, noise)
         x = self.input(ws[:, 0]).to(ws.dtype)
         for conv, w in zip([*self.convs, self.to_rgb], ws[:, 1:].unbind(1), strict=True):
-            x = conv(x, w)
+            x = conv(x, w, checkpoint)
         return x.float() * self.output_scale

@@ -1,6 +1,7 @@
 """Reading and writing generators. Written are safetensors with the whole configuration as metadata, so that a path is
 enough; read is every format in `formats`."""
 
+import contextlib
 import gc
 import os
 import secrets
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from .files import write_atomically
 from .formats import FileError, Source, read_source
 from .formats.safetensors_files import OWN, describe, is_safetensors, read_header
 from .networks import Generator
@@ -61,37 +63,32 @@ def write_file(path: Path, data: bytes) -> None:
         write_atomically(path, data)
     except OSError as error:
         reason = error.strerror or str(error)
+        advice = "free some space or choose another folder"
+        if isinstance(error, PermissionError):
+            advice = "close programs that use the file, or choose another name or folder"
         raise CheckpointError(
-            f"{path} could not be written ({reason}). Nothing there was changed; free some space or choose another "
-            "folder."
+            f"{path} could not be written ({reason}). Nothing there was changed; {advice}."
         ) from error
 
 
 def save_or_rescue(generator: Generator, path: str | Path, metadata: dict[str, str] | None = None) -> Path:
-    """save_generator, for what took hours to make: when `path` cannot be written, the file goes into a new folder among
-    the system's temporary files. Returns where it is. Raises CheckpointError when that fails, too."""
+    """save_generator, for what took hours to make: when `path` cannot be written, the file goes beside it under a name
+    that is free (another program may hold `path`), else into a new folder among the system's temporary files. Returns
+    where it is. Raises CheckpointError when that fails, too."""
     path = Path(path)
+    places = [path, path.with_name(f"{path.stem}-{secrets.token_hex(3)}{path.suffix}")]
+    for place in places:
+        with contextlib.suppress(CheckpointError):
+            save_generator(generator, place, metadata)
+            return place
     try:
-        save_generator(generator, path, metadata)
-        return path
-    except CheckpointError:
         rescue = Path(tempfile.mkdtemp(prefix="stylegan-fusion-")) / path.name
-        save_generator(generator, rescue, metadata)
-        return rescue
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace the file at `path` by `data` in one step, through a temporary file in the same folder."""
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} could not be written, and neither could the system's temporary files ({error}). Free some space."
+        ) from error
+    save_generator(generator, rescue, metadata)
+    return rescue
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises CheckpointError when the file is missing, damaged, refused, or none of them."""
     path = Path(path)
-    with _reading(path):
+    with reading(path):
         with _no_collection():
             source = read_source(path)
         with torch.device("meta"):
@@ -132,7 +129,7 @@ def load_generator(path: str | Path) -> Generator:
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The text entries of a safetensors file, without reading its weights. Raises CheckpointError as load_checkpoint."""
     path = Path(path)
-    with _reading(path), path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         if not is_safetensors(file.read(9)):
             raise CheckpointError(f"{path} is not a safetensors file; choose a generator saved by StyleGAN Fusion.")
         return read_header(file, os.fstat(file.fileno()).st_size).get("__metadata__") or {}
@@ -152,7 +149,7 @@ def _no_collection() -> Iterator[None]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:

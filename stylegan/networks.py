@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .alias_free import AliasFreeSynthesis
 from .config import GeneratorConfig, StyleGAN3Config
 from .layers import FullyConnected, fir_kernel, leaky_relu, modulated_conv2d, normal, normalize_second_moment, upsample
-from .synthesis import SynthesisNetwork
+from .synthesis import SynthesisNetwork, unless_kept
 
 
 def class_labels(
@@ -183,18 +183,21 @@ class Synthesis(SynthesisNetwork):
             "to_rgb": [block.to_rgb for block in self.blocks],
         }
 
-    def forward(self, ws: Tensor, noise: str = "const", resolution: int | None = None) -> Tensor:
+    def forward(
+        self, ws: Tensor, noise: str = "const", resolution: int | None = None, checkpoint: bool = False
+    ) -> Tensor:
         """Render ws. Noise inputs: "const" the generator's own, "random" fresh, "none" without.
 
-        `resolution` stops at the picture of a smaller block, for progressive training."""
+        `resolution` stops at the picture of a smaller block, for progressive training; with `checkpoint` the backward
+        pass computes activations again instead of keeping them."""
         self.require_codes(ws, noise)
         x = self.blocks[0].const.to(ws.dtype).expand(len(ws), -1, -1, -1)
         image, index = None, 0
         for block in self.blocks:
             for conv in block.convs:
-                x = conv(x, ws[:, index], self.fir, noise)
+                x = unless_kept(checkpoint, conv, x, ws[:, index], self.fir, noise, draws=noise == "random")
                 index += 1
-            colours = block.to_rgb(x, ws[:, index]).float()
+            colours = unless_kept(checkpoint, block.to_rgb, x, ws[:, index]).float()
             image = colours if image is None else upsample(image, self.fir).float() + colours
             if image.shape[-1] == resolution:
                 break

@@ -86,13 +86,13 @@ def read_pickle(file: BinaryIO, start: int, end: int) -> Pickle:
     """The pickle that begins at `start`, within the bytes before `end`. Raises FileError.
 
     Time is linear in the pickle, memory in what it says apart from long byte strings."""
-    return _Reader(file, start, end).run()
+    return PickleReader(file, start, end).run()
 
 
 _MARK = object()
 
 
-class _Reader:
+class PickleReader:
     def __init__(self, file: BinaryIO, start: int, end: int):
         file.seek(start)
         self.file, self.position, self.end = file, start, end
@@ -290,11 +290,11 @@ _OPCODES = {
     b"u": lambda r: r.set_items(r.pop_to_mark()),
     b"c": lambda r: r.push_global(r.line(), r.line()),
     b"\x93": lambda r: r.push_global(*reversed((r.pop(), r.pop()))),
-    b"R": _Reader.push_record,
-    b"\x81": _Reader.push_record,
-    b"\x92": _Reader.push_record_with_keywords,
-    b"b": _Reader.build,
-    b"Q": _Reader.push_stored,
+    b"R": PickleReader.push_record,
+    b"\x81": PickleReader.push_record,
+    b"\x92": PickleReader.push_record_with_keywords,
+    b"b": PickleReader.build,
+    b"Q": PickleReader.push_stored,
     b"h": lambda r: r.get(r.number("<B")),
     b"j": lambda r: r.get(r.number("<I")),
     b"q": lambda r: r.put(r.number("<B")),

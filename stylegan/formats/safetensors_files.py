@@ -90,7 +90,7 @@ def _tensors(file: BinaryIO, size: int, header: dict[str, Any], view: mmap.mmap 
     begin, position = file.tell(), 0
     tensors = {}
     for name, dtype, shape, start, end in sorted(
-        (_entry(*item) for item in header.items()), key=lambda entry: entry[3]
+        (tensor_entry(*item) for item in header.items()), key=lambda entry: entry[3]
     ):
         if start != position or end - start != math.prod(shape) * dtype.itemsize or begin + end > size:
             raise Damaged(f"the header is wrong about {name!r}")
@@ -105,7 +105,7 @@ def _tensors(file: BinaryIO, size: int, header: dict[str, Any], view: mmap.mmap 
     return tensors
 
 
-def _entry(name: str, described: Any) -> tuple[str, torch.dtype, list[int], int, int]:
+def tensor_entry(name: str, described: Any) -> tuple[str, torch.dtype, list[int], int, int]:
     match described:
         case {"dtype": str(kind), "shape": list(shape), "data_offsets": [int(start), int(end)]} if kind in _DTYPES:
             if 0 <= start <= end and len(shape) <= 8 and all(type(n) is int and 0 < n < 2**40 for n in shape):

@@ -25,7 +25,7 @@ LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 MAX_NOTE = 1024  # bytes of the parts that name the version and the order of bytes
 LEGACY_PICKLES = 5  # magic number, version, system, the object, its storages' keys
 
-_FLOATS = {
+FLOATS = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
     "HalfStorage": torch.float16,
@@ -75,9 +75,9 @@ def storage_numbers(data: Chunk) -> Tensor:
     if not isinstance(content.root, Stored):
         raise Damaged("a weight is no storage of numbers")
     _, kind, key, *_ = content.root.id
-    if kind.name not in _FLOATS:
+    if kind.name not in FLOATS:
         raise Unsupported("holds weights of an unknown type of number")
-    return Chunk(data.file, starts[key], sizes[key]).numbers(_FLOATS[kind.name])
+    return Chunk(data.file, starts[key], sizes[key]).numbers(FLOATS[kind.name])
 
 
 def _may_be_mapped(path: str | os.PathLike) -> bool:
@@ -125,7 +125,7 @@ def _check_zip(file: BinaryIO, size: int) -> tuple[Pickle, dict[str, int]]:
         raise Damaged("one of its notes is larger than any")
     sizes = {}
     for stored in content.stored:
-        key, claimed = _storage(stored)
+        key, claimed = storage_of(stored)
         if members.get(f"{folder}data/{key}", (0, -1))[1] != claimed:
             raise Damaged(f"its part {key!r} is missing or has another size")
         sizes[key] = claimed
@@ -148,7 +148,7 @@ def _check_legacy(file: BinaryIO, start: int, end: int) -> tuple[Pickle, dict[st
         require_harmless(other.globals)
     sizes, counts, starts = {}, {}, {}
     for stored in content.stored:
-        key, claimed = _storage(stored)
+        key, claimed = storage_of(stored)
         sizes[key], counts[key] = claimed, stored.id[4]
     known = [key for key in keys.root if type(key) is str and key in sizes]
     if len(known) != len(keys.root) or len(set(known)) != len(known) or len(known) != len(sizes):
@@ -190,7 +190,7 @@ def _check_calls(content: Pickle) -> None:
                 tuple(size),
                 tuple(stride),
                 *_,
-            ) if record.state is None and _is_within(stored, offset, size, stride):
+            ) if record.state is None and is_within(stored, offset, size, stride):
                 continue
             case "_codecs.encode", (str(), "latin1") | (str(), "latin-1"):
                 continue
@@ -212,7 +212,7 @@ def _are_sizes(values: tuple) -> bool:
     return len(values) <= 8 and all(type(n) is int and 0 <= n < 2**40 for n in values)
 
 
-def _is_within(stored: Stored, offset: int, size: tuple, stride: tuple) -> bool:
+def is_within(stored: Stored, offset: int, size: tuple, stride: tuple) -> bool:
     if not (_are_sizes((offset,)) and _are_sizes(size) and _are_sizes(stride) and len(size) == len(stride)):
         return False
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
@@ -220,7 +220,7 @@ def _is_within(stored: Stored, offset: int, size: tuple, stride: tuple) -> bool:
     return 0 in size or (last < stored.id[4] and math.prod(size) <= stored.id[4])
 
 
-def _storage(stored: Stored) -> tuple[str, int]:
+def storage_of(stored: Stored) -> tuple[str, int]:
     """Key and size in bytes of a storage."""
     match stored.id:
         case ("storage", Global("torch", kind), str(key), str(), int(count), *_) if kind in ITEM_SIZES and count >= 0:

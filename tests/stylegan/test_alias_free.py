@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from comfyui_stylegan_fusion.stylegan import Generator, StyleGAN3Config, sample_z
+from comfyui_stylegan_fusion.stylegan import Generator, StyleGAN3Config, alias_free, sample_z
 from comfyui_stylegan_fusion.stylegan.alias_free import downsample_filtered, signals, upsample_filtered
 from comfyui_stylegan_fusion.stylegan.filters import low_pass
 from foreign_files import STYLEGAN3_R, STYLEGAN3_T, build
@@ -162,6 +162,48 @@ def test_gradients_reach_codes_and_weights():
     assert (ws.grad.abs().amax(dim=(0, 2)) > 0).all()
     for layer in generator.synthesis.layers:
         assert layer.weight.grad.abs().max() > 0 and layer.affine.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("config", [STYLEGAN3_T, STYLEGAN3_R])
+def test_activations_computed_again_give_the_same_gradients(config):
+    generator = build(config).requires_grad_(True)
+    calls = []
+    for layer in generator.synthesis.layers:
+        layer.affine.register_forward_pre_hook(lambda m, x: calls.append(m))
+
+    def step(checkpoint):
+        ws = generator.mapping(sample_z(12, 2, seed=1)).detach().requires_grad_()
+        images = generator.synthesis(ws, checkpoint=checkpoint)
+        return torch.autograd.grad(images.square().mean(), [ws, *generator.synthesis.parameters()])
+
+    kept = step(False)
+    assert len(calls) == 15
+    again = step(True)
+    # The Fourier features are small and kept.
+    assert calls[15:30] == calls[:15] and calls[30:] == calls[14:0:-1]
+    for a, b in zip(again, kept, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("config", [STYLEGAN3_T, STYLEGAN3_R])
+def test_few_channels_at_a_time_give_the_same_pictures_and_gradients(config, monkeypatch):
+    generator = build(config).requires_grad_(True)
+    ws = generator.mapping(sample_z(12, 2, seed=1)).detach()
+
+    def step(checkpoint):
+        images = generator.synthesis(ws, checkpoint=checkpoint)
+        parameters = list(generator.synthesis.parameters())
+        return [images.detach(), *torch.autograd.grad(images.square().mean(), parameters)]
+
+    whole, sizes = step(False), []
+    monkeypatch.setattr(alias_free, "SLICE", 30_000)
+    for conv in generator.synthesis.convs:
+        monkeypatch.setattr(conv, "_activate", lambda x, real=conv._activate: sizes.append(x.shape[1]) or real(x))
+    for a, b in zip(step(True), whole, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    with torch.no_grad():
+        torch.testing.assert_close(generator.synthesis(ws), whole[0], atol=1e-5, rtol=1e-4)
+    assert min(sizes) < 5 and len(sizes) > 3 * 14
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,56 @@ def test_weights_stored_in_half_precision_compute_in_full(generator):
     assert (images - full).norm() / full.norm() < 0.005
 
 
+@pytest.mark.parametrize("noise", ["const", "random", "none"])
+def test_activations_computed_again_give_the_same_gradients(generator, noise):
+    """Bit for bit, with the same noise where it is random."""
+
+    def step(checkpoint):
+        ws = generator.mapping(Z).detach().requires_grad_()
+        torch.manual_seed(3)
+        images = generator.synthesis(ws, noise=noise, checkpoint=checkpoint)
+        torch.randn(5)  # others draw, too
+        images.square().mean().backward()
+        gradients = [ws.grad, *(p.grad.clone() for p in generator.synthesis.parameters() if p.grad is not None)]
+        generator.zero_grad()
+        return images.detach(), gradients, torch.randn(1)
+
+    generator.synthesis.requires_grad_(True)
+    kept, again = step(False), step(True)
+    assert torch.equal(again[0], kept[0]) and len(kept[1]) > 30
+    for a, b in zip(again[1], kept[1], strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(again[2], kept[2])  # the state of randomness is left as without
+
+
+def test_activations_computed_again_give_the_same_gradients_under_autocast(generator):
+    def step(checkpoint):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = generator.synthesis(ws, checkpoint=checkpoint).square().mean()
+        return torch.autograd.grad(loss, list(generator.synthesis.parameters()), allow_unused=True)
+
+    generator.synthesis.requires_grad_(True)
+    ws = generator.mapping(Z)
+    for a, b in zip(step(True), step(False), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_each_layer_runs_once_without_gradients_and_again_in_the_backward_pass_only_if_asked(generator):
+    calls = []
+    for layer in generator.synthesis.layers:
+        layer.register_forward_pre_hook(lambda m, x: calls.append(m))
+    ws = generator.mapping(Z).requires_grad_()
+    with torch.no_grad():
+        generator.synthesis(ws, checkpoint=True)
+    assert len(calls) == 7
+    generator.synthesis(ws).sum().backward()
+    assert len(calls) == 14
+    images = generator.synthesis(ws, checkpoint=True)
+    assert len(calls) == 21
+    images.sum().backward()
+    assert calls[21:] == list(reversed(generator.synthesis.layers))
+
+
 def test_channels_last_gives_the_same_pictures(generator):
     expected = generator(Z)
     generator.to(memory_format=torch.channels_last)

@@ -1,0 +1,58 @@
+"""Writing files so that an earlier one stays whole until the new one is complete."""
+
+import os
+import secrets
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PATIENCE = 2.0
+"""Seconds to wait for a file that another program holds: on Windows one that is open or mapped cannot be replaced, and
+virus scanners hold new files for a moment."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file in the folder of `path`, to be written in the body; after it, it takes the place of `path` in one
+    step. When anything fails it is gone, and `path` is as it was. Raises OSError, PermissionError for a file in use."""
+    temporary = path.parent / f"{_prefix(path)}{secrets.token_hex(8)}.tmp"
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        _replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):  # the folder itself may be gone
+            temporary.unlink()
+        raise
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of writings to `path` that the end of a process cut short."""
+    with suppress(OSError):
+        for leftover in path.parent.glob(f"{_prefix(path)}*.tmp"):
+            leftover.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace the file at `path` by `data` in one step. Raises OSError."""
+    with replacing(path) as temporary, temporary.open("xb") as file:
+        file.write(data)
+
+
+def _prefix(path: Path) -> str:
+    # Not the name itself, which may be as long as names can be.
+    return f".{zlib.crc32(path.name.encode(errors='surrogatepass')):08x}-"
+
+
+def _replace(source: Path, target: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            if os.name != "nt" or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
