@@ -52,12 +52,17 @@ class Classifier(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(FEATURES, _WIDTHS[name]) for name in READINGS})
 
     def forward(self, images: Tensor) -> Readings:
-        x = self.stem(images)
-        for stage in self.stages:
-            x = stage(x)
-        features = self.embed(x.flatten(1))
+        features = self.embed(self.layers(images)[-1].flatten(1))
         hidden = F.silu(features)
         return Readings(features=features, **{name: head(hidden) for name, head in self.heads.items()})
+
+    def layers(self, images: Tensor) -> list[Tensor]:
+        """What stem and stages make of pictures [B, 3, H, W] of any size from 16 pixels up: [B, C, H/2, W/2] to
+        [B, C, H/16, W/16]."""
+        outputs = [self.stem(images)]
+        for stage in self.stages:
+            outputs.append(stage(outputs[-1]))
+        return outputs
 
     @torch.no_grad()
     def read(self, images: Tensor, batch_size: int = 250) -> Readings:

@@ -1,7 +1,9 @@
 """The method: score distillation from a text-to-image prior into a generator (arXiv 2212.04473)."""
 
 from .layers import TRAINED_BY_DEFAULT, AllLayers, LayerChoice, ManualLayers, TopKLayers
+from .memory import Work
 from .metadata import training_metadata
+from .perceptual import PerceptualRegularizer
 from .prior import Prior, timestep_index
 from .progress import (
     History,
@@ -9,35 +11,49 @@ from .progress import (
     StepRecord,
     TrainingDiverged,
     TrainingInterrupted,
+    TrainingOutOfMemory,
     TrainingStopped,
     TrainResult,
 )
-from .regularizers import DirectionalRegularizer, ReconstructionRegularizer, Regularizer
+from .regularizers import DirectionalRegularizer, ImageRegularizer, ReconstructionRegularizer, Regularizer
+from .saving import SavedTraining, SavedTrainingError, weights_digest
+from .schedules import TIMESTEP_SCHEDULES, WEIGHTINGS
 from .settings import PARAMETER_GROUPS, TrainSettings, parse_groups
 from .training import diversity, train_generator
+from .vgg import load_vgg
 
 __all__ = [
     "PARAMETER_GROUPS",
+    "TIMESTEP_SCHEDULES",
     "TRAINED_BY_DEFAULT",
+    "WEIGHTINGS",
     "AllLayers",
     "DirectionalRegularizer",
     "History",
+    "ImageRegularizer",
     "LayerChoice",
     "ManualLayers",
+    "PerceptualRegularizer",
     "Prior",
     "Progress",
     "ReconstructionRegularizer",
     "Regularizer",
+    "SavedTraining",
+    "SavedTrainingError",
     "StepRecord",
     "TopKLayers",
     "TrainResult",
     "TrainSettings",
     "TrainingDiverged",
     "TrainingInterrupted",
+    "TrainingOutOfMemory",
     "TrainingStopped",
+    "Work",
     "diversity",
+    "load_vgg",
     "parse_groups",
     "timestep_index",
     "train_generator",
     "training_metadata",
+    "weights_digest",
 ]

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,10 +76,20 @@ class StableDiffusion:
         )
 
 
-class DiffusersPrior(Prior):
-    """Stable Diffusion with one prompt, a negative prompt and a guidance scale s: eps_u + s (eps_text - eps_u) (eq. 4).
+@dataclass(frozen=True)
+class ExtraPrompt:
+    """One more prediction in the sum of the guidance: scale * (eps_of_this_text - eps_u)."""
 
-    Both conditions of all rows go through the UNet in one call. Prompts beyond the text encoder's 77 tokens are cut."""
+    name: str
+    text: str
+    scale: float
+
+
+class DiffusersPrior(Prior):
+    """Stable Diffusion with a prompt, a negative prompt and a guidance scale s: eps_u + s (eps_text - eps_u) (eq. 4), and
+    any number of further prompts with scales of their own.
+
+    All conditions of all rows go through the UNet in one call. Prompts beyond the text encoder's 77 tokens are cut."""
 
     def __init__(
         self,
@@ -87,44 +98,55 @@ class DiffusersPrior(Prior):
         negative_prompt: str = "",
         guidance_scale: float = 100.0,
         image_size: int | None = None,  # pixels; None: the size that the model was made for
+        extra_prompts: Sequence[ExtraPrompt] = (),
     ) -> None:
-        if not (math.isfinite(guidance_scale) and guidance_scale >= 0):
-            raise ValueError(f"The guidance scale is {guidance_scale}; give 0 or more.")
+        self.scales = {"text": guidance_scale, **{extra.name: extra.scale for extra in extra_prompts}}
+        for name, scale in self.scales.items():
+            what = "guidance scale" if name == "text" else f"scale of {name!r}"
+            if not math.isfinite(scale) or (name == "text" and scale < 0):
+                raise ValueError(f"The {what} is {scale}; give a number, 0 or more for the prompt itself.")
+        if len(self.scales) <= len(extra_prompts) or "unconditional" in self.scales:
+            raise ValueError("Two predictions have one name; give each extra prompt a name of its own.")
         self.model = model
         self.device = model.device
-        self.guidance_scale = guidance_scale
         self.image_size = _image_size(model, image_size)
         self._prediction_type = _prediction_type(model)
         self._abar = model.scheduler.alphas_cumprod.double().cpu()
         # A table with zero terminal signal ends where alpha is 0; that timestep is kept out.
         usable = ((self._abar > 0) & (self._abar < 1)).nonzero().flatten().tolist()
         self._first, self._last = usable[0], usable[-1]
-        self._embeddings = torch.stack([self._embed(negative_prompt), self._embed(prompt)]).to(model.unet.dtype)
+        texts = [negative_prompt, prompt, *(extra.text for extra in extra_prompts)]
+        self._embeddings = torch.stack([self._embed(text) for text in texts]).to(model.unet.dtype)
 
     def schedule(self, t: float) -> tuple[float, float]:
         abar = self._abar[self._index(t)].item()
         return math.sqrt(abar), math.sqrt(1 - abar)
 
-    def encode(self, images: Tensor) -> Tensor:
-        config = self.model.vae.config
-        latents = self.model.vae.encode(images).latent_dist.mode()
-        return (latents - (getattr(config, "shift_factor", None) or 0.0)) * config.scaling_factor
+    def encode(self, images: Tensor, checkpoint: bool = False) -> Tensor:
+        vae = self.model.vae
+        if checkpoint != vae.is_gradient_checkpointing:
+            (vae.enable_gradient_checkpointing if checkpoint else vae.disable_gradient_checkpointing)()
+        latents = vae.encode(images).latent_dist.mode()
+        return (latents - (getattr(vae.config, "shift_factor", None) or 0.0)) * vae.config.scaling_factor
 
-    def guided(self, z_t: Tensor, t: float) -> Tensor:
-        eps = self.conditions(z_t, t)
-        return terms.guide(eps["unconditional"], [eps["text"]], [self.guidance_scale])
+    def guided(self, z_t: Tensor, t: float, scaling: float = 1.0) -> Tensor:
+        scales = {name: scale * scaling for name, scale in self.scales.items()}
+        return terms.guide(self.conditions(z_t, t), scales)
 
     @torch.no_grad()
     def conditions(self, z_t: Tensor, t: float) -> dict[str, Tensor]:
-        unet = self.model.unet
-        rows = torch.cat([z_t, z_t])
+        unet, names = self.model.unet, ["unconditional", *self.scales]
+        rows = torch.cat([z_t] * len(names))
         embeddings = self._embeddings.repeat_interleave(len(z_t), dim=0)
         index = torch.tensor(self._index(t), device=self.device)
         prediction = unet(rows.to(unet.dtype), index, encoder_hidden_states=embeddings).sample.float()
         if self._prediction_type == "v_prediction":
             prediction = terms.eps_from_velocity(rows, prediction, *self.schedule(t))
-        unconditional, text = prediction.chunk(2)
-        return {"unconditional": unconditional, "text": text}
+        return dict(zip(names, prediction.chunk(len(names)), strict=True))
+
+    def release_memory(self) -> None:
+        if self.device.type in ("cuda", "mps", "xpu"):
+            getattr(torch, self.device.type).empty_cache()
 
     def _index(self, t: float) -> int:
         return min(max(timestep_index(t, len(self._abar)), self._first), self._last)

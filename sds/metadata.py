@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from .layers import LayerChoice
-from .regularizers import Regularizer
+from .regularizers import ImageRegularizer, Regularizer, title
 from .settings import TrainSettings
 
 _NOT_INHERITED = ("format", "config", "name", "steps_done")  # they speak of the source itself
@@ -13,22 +13,23 @@ _NOT_INHERITED = ("format", "config", "name", "steps_done")  # they speak of the
 
 def training_metadata(
     settings: TrainSettings,
-    regularizers: Sequence[Regularizer],
+    regularizers: Sequence[Regularizer | ImageRegularizer],
     layers: LayerChoice,
     *,
     prompt: str,
     negative_prompt: str,
-    guidance_scale: float,
+    guidance: Mapping[str, object],
     source: str,
     source_metadata: Mapping[str, str],
 ) -> dict[str, str]:
     """Metadata for `save_generator`: prompt, seed, every setting as JSON, and the name of the generator it started from.
+    guidance holds what else belongs to the settings of the guidance, its scale for one.
 
     What the source's own metadata says besides, its licence note for one, is kept."""
     described = {
         **dataclasses.asdict(settings),
-        "guidance_scale": guidance_scale,
-        "regularizers": {regularizer.name: regularizer.weight for regularizer in regularizers},
+        **guidance,
+        "regularizers": {title(regularizer): regularizer.weight for regularizer in regularizers},
         "layers": repr(layers),
     }
     return {

@@ -10,7 +10,8 @@ from torch import Tensor
 from ..stylegan import Crop, Generator
 from . import terms
 from .prior import Prior
-from .regularizers import Regularizer, Scores
+from .regularizers import ImageRegularizer, Regularizer, Scores
+from .schedules import timestep_weight
 
 
 class NonFiniteGradient(Exception):
@@ -18,50 +19,93 @@ class NonFiniteGradient(Exception):
 
 
 @dataclass(frozen=True)
+class Batch:
+    """What a batch of a step consists of, before anything is rendered."""
+
+    ws: Tensor  # W+ codes [B, num_ws, w_dim]
+    t: float  # the timestep of all of them
+    draw_noise: Callable[[torch.Size], Tensor]  # eps of a shape [B, c, h, w], afresh with every call
+    guidance: float = 1.0  # what the prior's guidance scale is multiplied by
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The frozen generator's side of a batch, as far as the regularizers need it."""
+
+    images: Tensor | None = None  # [B, 3, H, W] as the prior sees them
+    latents: Tensor | None = None  # z0 = E(x0) [B, c, h, w]
+
+    def rows(self, rows: slice) -> "Reference":
+        images, latents = (None if part is None else part[rows] for part in (self.images, self.latents))
+        return Reference(images, latents)
+
+
+@dataclass(frozen=True)
 class Objective:
     """SDS and regularizers under one prior. Nothing here draws random numbers or keeps state."""
 
     prior: Prior
-    regularizers: Sequence[Regularizer]
+    regularizers: Sequence[Regularizer | ImageRegularizer]
     gradient_clamp: float | None
     image_clamp_quantile: float | None
     crop: Crop | None = None
+    weighting: str = "sds"
 
     @property
-    def needs_frozen_latent(self) -> bool:
-        return any(regularizer.needs_frozen_latent for regularizer in self.regularizers)
+    def on_latents(self) -> list[Regularizer]:
+        return [regularizer for regularizer in self.regularizers if not isinstance(regularizer, ImageRegularizer)]
+
+    @property
+    def on_images(self) -> list[ImageRegularizer]:
+        return [regularizer for regularizer in self.regularizers if isinstance(regularizer, ImageRegularizer)]
 
     @property
     def rows_per_sample(self) -> int:
         """Rows of one sample in the prior's evaluation, for each of the prior's conditions."""
-        return 2 if any(regularizer.needs_frozen_score for regularizer in self.regularizers) else 1
+        return 2 if any(regularizer.needs_frozen_score for regularizer in self.on_latents) else 1
 
-    def frozen_latents(self, frozen: Generator, ws: Tensor) -> Tensor | None:
-        """z0 = E(x0) [B, c, h, w] of the frozen generator's images, or None when no regularizer needs it."""
-        if not self.needs_frozen_latent:
-            return None
+    def image_size(self, resolution: int) -> tuple[int, int]:
+        """Height and width in pixels of what the prior sees of a generator's images."""
+        height, width = (resolution, resolution) if self.crop is None else (self.crop.height, self.crop.width)
+        return seen_size(height, width, self.prior.image_size)
+
+    def reference(self, frozen: Generator, ws: Tensor, piece: int | None = None) -> Reference:
+        """What the regularizers need of the frozen generator, `piece` samples at a time (None: all at once)."""
+        needs_latents = any(regularizer.needs_frozen_latent for regularizer in self.on_latents)
+        if not (needs_latents or self.on_images):
+            return Reference()
+        images, latents = [], []
         with torch.no_grad():
-            return self.prior.encode(self._seen(frozen.synthesis(ws, noise="const")))
+            for rows in pieces(len(ws), piece):
+                seen = self._seen(frozen.synthesis(ws[rows], noise="const"))
+                if self.on_images:
+                    images.append(seen)
+                if needs_latents:
+                    latents.append(self.prior.encode(seen))
+        return Reference(torch.cat(images) if images else None, torch.cat(latents) if latents else None)
 
-    def latent_gradient(self, z: Tensor, z0: Tensor | None, t: float, eps: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def latent_gradient(
+        self, z: Tensor, z0: Tensor | None, t: float, eps: Tensor, guidance: float = 1.0
+    ) -> tuple[Tensor, dict[str, float]]:
         """g = clamp(g_sds) + sum over regularizers of clamp(lambda w_t g_reg), [B, c, h, w], for each sample by itself;
         and each term's loss, the mean squared difference before weights and clamps.
 
         One evaluation of the prior, train and frozen rows together. Raises NonFiniteGradient."""
         alpha, sigma = self.prior.schedule(t)
+        weight = timestep_weight(self.weighting, alpha, sigma)
         noisy = [terms.add_noise(z, eps, alpha, sigma)]
         if self.rows_per_sample == 2:
             noisy.append(terms.add_noise(z0, eps, alpha, sigma))
-        predictions = self.prior.guided(torch.cat(noisy), t)
+        predictions = self.prior.guided(torch.cat(noisy), t, guidance)
         _require_finite(predictions, "the prior's noise prediction")
         eps_hat, *frozen = predictions.chunk(len(noisy))
         scores = Scores(noisy[0], eps, eps_hat, alpha, sigma, z0, frozen[0] if frozen else None)
 
-        g = self._clamp(terms.sds_gradient(eps_hat, eps, sigma))
+        g = self._clamp(terms.sds_gradient(eps_hat, eps, weight))
         losses = {"sds": _mean_square(eps_hat - eps)}
-        for regularizer in self.regularizers:
+        for regularizer in self.on_latents:
             difference = regularizer.gradient(scores)
-            g = g + self._clamp(regularizer.weight * terms.timestep_weight(sigma) * difference)
+            g = g + self._clamp(regularizer.weight * weight * difference)
             losses[regularizer.name] = _mean_square(difference)
         _require_finite(g, "the latent gradient")
         return g, losses
@@ -69,27 +113,44 @@ class Objective:
     def gradients(
         self,
         generator: Generator,
-        ws: Tensor,
-        z0: Tensor | None,
-        t: float,
-        draw_noise: Callable[[torch.Size], Tensor],
+        batch: Batch,
+        reference: Reference,
         inputs: Sequence[Tensor],
+        piece: int | None = None,
+        checkpoint: bool = False,
     ) -> tuple[list[Tensor], dict[str, float]]:
-        """Gradients of the batch's mean objective with respect to `inputs` (parameters, ws), and the terms' losses.
+        """Gradients of the batch's mean objective with respect to `inputs` (parameters, batch.ws), and the terms' losses.
 
-        ws [B, num_ws, w_dim]; draw_noise(shape) gives eps for latents of that shape. Raises NonFiniteGradient."""
-        images = self._seen(generator.synthesis(ws, noise="const"))
-        encoder_input = images.detach().requires_grad_()
-        z = self.prior.encode(encoder_input)
-        g, losses = self.latent_gradient(z.detach(), z0, t, draw_noise(z.shape))
-        (image_gradient,) = torch.autograd.grad(z, encoder_input, g / len(g))
-        _require_finite(image_gradient, "the gradient that reaches the image")
-        if self.image_clamp_quantile is not None:
-            image_gradient = terms.clamp_to_quantile(image_gradient, self.image_clamp_quantile)
-        gradients = torch.autograd.grad(images, inputs, image_gradient)
-        for gradient in gradients:
+        At most `piece` samples are rendered and evaluated at a time (None: all), with the same result but for rounding;
+        with `checkpoint`, activations are computed again in the backward passes. Raises NonFiniteGradient."""
+        total, eps = len(batch.ws), None
+        sums, losses = None, {}
+        for rows in pieces(total, piece):
+            images = self._seen(generator.synthesis(batch.ws[rows], noise="const", checkpoint=checkpoint))
+            encoder_input = images.detach().requires_grad_()
+            z = self.prior.encode(encoder_input, checkpoint)
+            if eps is None:
+                eps = batch.draw_noise(torch.Size([total, *z.shape[1:]]))
+            here = reference.rows(rows)
+            g, of_rows = self.latent_gradient(z.detach(), here.latents, batch.t, eps[rows], batch.guidance)
+            (image_gradient,) = torch.autograd.grad(z, encoder_input, g / total)
+            del z
+            _require_finite(image_gradient, "the gradient that reaches the image")
+            if self.image_clamp_quantile is not None:
+                image_gradient = terms.clamp_to_quantile(image_gradient, self.image_clamp_quantile)
+            for regularizer in self.on_images:
+                distance = regularizer.distance(encoder_input, here.images)
+                (pull,) = torch.autograd.grad(distance.sum() * (regularizer.weight / total), encoder_input)
+                _require_finite(pull, f"the gradient of the {regularizer.name} regularizer")
+                image_gradient = image_gradient + pull
+                of_rows[regularizer.name] = distance.detach().mean().item()
+            found = torch.autograd.grad(images, inputs, image_gradient)
+            sums = list(found) if sums is None else [a.add_(b) for a, b in zip(sums, found, strict=True)]
+            for name, loss in of_rows.items():
+                losses[name] = losses.get(name, 0.0) + loss * len(encoder_input) / total
+        for gradient in sums:
             _require_finite(gradient, "the gradient of the generator's weights")
-        return list(gradients), losses
+        return sums, losses
 
     def _seen(self, images: Tensor) -> Tensor:
         return prior_images(images if self.crop is None else self.crop.apply(images), self.prior.image_size)
@@ -98,15 +159,24 @@ class Objective:
         return gradient if self.gradient_clamp is None else gradient.clamp(-self.gradient_clamp, self.gradient_clamp)
 
 
-def prior_images(images: Tensor, size: int) -> Tensor:
-    """Images [B, 3, H, W], resized bilinearly and clamped to [-1, 1]: squares to [B, 3, size, size], the longer side of
-    others to `size` and the shorter one in proportion, to whole eighths of it, which diffusion models can halve."""
-    height, width = images.shape[-2:]
+def pieces(count: int, piece: int | None) -> list[slice]:
+    """The rows of a batch in slices of at most `piece`; None: in one."""
+    size = piece or count
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def seen_size(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width of what `prior_images` makes of images: squares become size x size, the longer side of others
+    `size` and the shorter one in proportion, in whole eighths of it, which diffusion models can halve."""
     if height == width:
-        wanted = size, size
-    else:
-        shorter = max(1, round(8 * min(height, width) / max(height, width))) * (size // 8)
-        wanted = (shorter, size) if height < width else (size, shorter)
+        return size, size
+    shorter = max(1, round(8 * min(height, width) / max(height, width))) * (size // 8)
+    return (shorter, size) if height < width else (size, shorter)
+
+
+def prior_images(images: Tensor, size: int) -> Tensor:
+    """Images [B, 3, H, W], resized bilinearly to `seen_size` and clamped to [-1, 1]."""
+    wanted = seen_size(*images.shape[-2:], size)
     if images.shape[-2:] != wanted:
         images = F.interpolate(images, wanted, mode="bilinear", align_corners=False)
     return images.clamp(-1, 1)

@@ -12,6 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from .memory import Work
+
 T = TypeVar("T")
 
 
@@ -25,7 +27,7 @@ def timestep_index(t: float, count: int) -> int:
 
 
 class Prior(ABC):
-    """A text-conditioned diffusion model together with its encoder, prompt and guidance scale.
+    """A text-conditioned diffusion model together with its encoder, prompts and guidance scales.
 
     Implementations freeze every parameter of the model, take and return float32 tensors on `device`, and snap t to
     their own discrete timesteps (`timestep_index`), away from the endpoints where alpha or sigma is 0. Batches have any
@@ -33,35 +35,43 @@ class Prior(ABC):
     """
 
     image_size: int
-    """Side in pixels of the square images that `encode` takes."""
+    """The longer side in pixels of the images that `encode` takes."""
 
     device: torch.device
     """Where images and latents are expected, and where the generator is trained."""
+
+    makes_room = False
+    """Whether `run` makes room for what a training takes beside the prior: counting that takes seconds."""
 
     @abstractmethod
     def schedule(self, t: float) -> tuple[float, float]:
         """(alpha_t, sigma_t) of z_t = alpha_t z + sigma_t eps, both above 0."""
 
     @abstractmethod
-    def encode(self, images: Tensor) -> Tensor:
-        """Images [B, 3, S, S] in [-1, 1] to latents [B, c, h, w]: the posterior's mode, scaled and shifted as the
-        diffusion model wants it. Differentiable with respect to the images."""
+    def encode(self, images: Tensor, checkpoint: bool = False) -> Tensor:
+        """Images [B, 3, H, W] in [-1, 1] to latents [B, c, h, w]: the posterior's mode, scaled and shifted as the
+        diffusion model wants it. Differentiable with respect to the images.
+
+        With `checkpoint`, activations are computed again block by block in the backward pass instead of kept."""
 
     @abstractmethod
-    def guided(self, z_t: Tensor, t: float) -> Tensor:
+    def guided(self, z_t: Tensor, t: float, scaling: float = 1.0) -> Tensor:
         """Guided eps_hat [B, c, h, w] of noisy latents, all rows and all conditions in one evaluation.
 
-        eps_u + sum_i s_i (eps_i - eps_u) (eq. 4 with one condition); the scales belong to the prior. Records no
-        gradients."""
+        eps_u + sum_i s_i (eps_i - eps_u) (eq. 4 with one condition); the scales s_i belong to the prior and are
+        multiplied by `scaling`. Records no gradients. Raises ValueError when the prior has no scale to multiply."""
 
     def conditions(self, z_t: Tensor, t: float) -> dict[str, Tensor]:
-        """eps_hat [B, c, h, w] of each condition by name ("unconditional", "text"), before guidance, in one evaluation
-        and without gradients, for terms that need the parts."""
+        """eps_hat [B, c, h, w] of each condition by name ("unconditional", "text" and others), before guidance, in one
+        evaluation and without gradients, for terms that need the parts."""
         raise NotImplementedError(
             f"{type(self).__name__} gives only its guided prediction; use a prior that names its conditions."
         )
 
-    def run(self, body: Callable[[], T], rows: int = 1) -> T:
-        """Call body() with the model loaded and ready, clean up, and return its result. `rows` is the largest batch that
-        body will evaluate."""
+    def run(self, body: Callable[[], T], work: Work) -> T:
+        """Call body() with the model loaded and ready, clean up, and return its result. `work` says what body needs; its
+        bytes only where the prior `makes_room`."""
         return body()
+
+    def release_memory(self) -> None:  # noqa: B027  (most have nothing to give)
+        """Give back what is cached and unused, after memory has run out."""

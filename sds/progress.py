@@ -52,9 +52,12 @@ class Progress:
     diversity: float | None  # when it was measured at this step
     layers: tuple[int, ...]  # W+ indices of the convolutions that were updated
     skipped: str | None  # what was not finite, when the step was skipped
+    warning: str | None  # what the user should know, once it is known
     samples: Callable[[int], Tensor]
     """samples(count) renders [count, 3, R, R] on the CPU from the latents sample_z(z_dim, count, seed); costs
     nothing until it is called, and is meant to be called within the callback."""
+    result: Callable[[], "TrainResult"]
+    """result() copies the generator as it is now, and the best one; as `samples`."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class TrainResult:
     history: History
     steps_done: int
     interrupted: bool = False  # ended before the last step
+    best: Generator | None = None  # the latest one that was not collapsed; often the same weights
+    best_step: int = 0  # steps done by then
 
 
 class TrainingStopped(Exception):
@@ -77,6 +82,10 @@ class TrainingStopped(Exception):
 
 class TrainingInterrupted(TrainingStopped):
     """An exception ended the training after at least one step; it is the `__cause__` of this one."""
+
+
+class TrainingOutOfMemory(TrainingStopped):
+    """A step does not fit into memory, even in the smallest pieces."""
 
 
 class TrainingDiverged(TrainingStopped):

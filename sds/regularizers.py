@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -23,7 +23,7 @@ class Scores:
 
 
 class Regularizer(Protocol):
-    """A term beside SDS. Its weighted gradient is multiplied by w_t, as the method's official code does."""
+    """A term beside SDS on the latents. Its weighted gradient is multiplied by w_t, as the method's official code does."""
 
     name: ClassVar[str]
     needs_frozen_latent: ClassVar[bool]  # z0: one more rendering and encoding
@@ -32,6 +32,24 @@ class Regularizer(Protocol):
 
     def gradient(self, scores: Scores) -> Tensor:
         """The term's gradient [B, c, h, w] with respect to the latent, without weight and w_t."""
+        ...
+
+
+@runtime_checkable
+class ImageRegularizer(Protocol):
+    """A term on the images themselves. The gradient of weight * distance, averaged over the batch, is added to what SDS
+    sends to the image after that has been clamped; the timestep plays no part."""
+
+    name: ClassVar[str]
+    weight: float  # lambda; 0 leaves the term out
+
+    def distance(self, images: Tensor, frozen_images: Tensor) -> Tensor:
+        """The distance [B] of images to the frozen generator's, both [B, 3, H, W] in [-1, 1] as the prior sees them;
+        differentiable with respect to the first."""
+        ...
+
+    def release(self) -> None:
+        """Give back what a training has put on its device; called at the end of each."""
         ...
 
 
@@ -47,7 +65,7 @@ class DirectionalRegularizer:
     needs_frozen_score: ClassVar[bool] = True
 
     def __post_init__(self):
-        _check_weight(self)
+        check_weight(self)
 
     def gradient(self, scores: Scores) -> Tensor:
         return terms.directional_gradient(scores.eps_hat, scores.eps_hat_frozen)
@@ -64,12 +82,19 @@ class ReconstructionRegularizer:
     needs_frozen_score: ClassVar[bool] = False
 
     def __post_init__(self):
-        _check_weight(self)
+        check_weight(self)
 
     def gradient(self, scores: Scores) -> Tensor:
         return terms.reconstruction_gradient(scores.z_t, scores.eps_hat, scores.z0, scores.alpha, scores.sigma)
 
 
-def _check_weight(regularizer: Regularizer) -> None:
+def title(regularizer: Regularizer | ImageRegularizer) -> str:
+    """The name of a regularizer, and of what makes two of that name differ."""
+    features = getattr(regularizer, "features", None)
+    return regularizer.name if features is None else f"{regularizer.name} ({features.name})"
+
+
+def check_weight(regularizer: Regularizer | ImageRegularizer) -> None:
+    """Raises ValueError for a weight that is no finite number from 0 up."""
     if not (math.isfinite(regularizer.weight) and regularizer.weight >= 0):
         raise ValueError(f"The {regularizer.name} regularizer's weight is {regularizer.weight}; give 0 or more.")

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from ..stylegan import Crop
+from .schedules import TIMESTEP_SCHEDULES, WEIGHTINGS, guidance_scaling
 
 PARAMETER_GROUPS = ("constant", "4x4", "to_rgb")
 """Groups that are frozen by default and can be trained too, by name."""
@@ -19,11 +20,17 @@ class TrainSettings:
     """How long, how fast and at which timesteps to train. Raises ValueError naming the setting that is out of range."""
 
     steps: int = 1000  # 1000 for faces, 2000 for cats in the paper; fewer selected layers need more
-    batch_size: int = 1  # samples a step; leaves the size of a step alone
+    batch_size: int = 1  # samples that share a timestep; leaves the size of a step alone
+    accumulation: int = (
+        1  # batches a step, one after the other and each with its own timestep; memory stays that of one
+    )
     learning_rate: float = 0.001  # before the factor 4/5 of StyleGAN2's lazy regularization: Adam gets 0.0008
     cooldown: float = 0.0  # share of the steps, the last ones, over which the learning rate falls linearly to 0
     t_min: float = 0.01  # lowest timestep, as a fraction of the schedule: 0 = clean
     t_max: float = 0.5  # highest timestep, as a fraction of the schedule: 1 = pure noise
+    timestep_schedule: str = "uniform"  # of TIMESTEP_SCHEDULES: how timesteps are taken from that range
+    weighting: str = "sds"  # of WEIGHTINGS: what a gradient counts at its timestep
+    guidance_end: float = 1.0  # share of the prior's guidance scale that is left at the last step; 1 keeps it
     seed: int = 0  # latents, noise and timesteps of a step are a function of (seed, step)
     gradient_clamp: float | None = 1.0  # each term's latent gradient is clamped to [-this, this]; None: not at all
     image_clamp_quantile: float | None = 0.95  # each sample's image gradient is clamped at this quantile; None: off
@@ -32,10 +39,14 @@ class TrainSettings:
     crop: Crop | None = None  # what the prior looks at of each image; None: all
     diversity_every: int = 50  # steps between two measurements of diversity
     diversity_samples: int = 16  # samples they compare
+    collapse_threshold: float = 0.5  # share of the frozen generator's diversity under which a collapse is reported
+    checkpoint: bool | None = (
+        None  # compute activations again instead of keeping them; None: for priors above 256 pixels
+    )
     max_skipped_in_a_row: int = 10  # steps in a row with a non-finite gradient that end the run
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "diversity_every", "max_skipped_in_a_row"):
+        for name in ("steps", "batch_size", "accumulation", "diversity_every", "max_skipped_in_a_row"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.diversity_samples < 2:
@@ -44,6 +55,17 @@ class TrainSettings:
             raise ValueError(f"The seed is {self.seed}; give a whole number from 0 to 2^64 - 1.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ValueError(f"The learning rate is {self.learning_rate}; it must be above 0 (0.001 is the default).")
+        if not 0.0 <= self.collapse_threshold <= 1.0:
+            raise ValueError(
+                f"The collapse threshold is {self.collapse_threshold}; give a share from 0 (never warn) to 1."
+            )
+        if not (math.isfinite(self.guidance_end) and self.guidance_end >= 0):
+            raise ValueError(
+                f"guidance_end is {self.guidance_end}; give the share of the guidance scale at the last step, 1 to keep it."
+            )
+        for name, known in (("timestep_schedule", TIMESTEP_SCHEDULES), ("weighting", WEIGHTINGS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"There is no {name} {getattr(self, name)!r}; choose from {', '.join(known)}.")
         if not 0.0 <= self.cooldown <= 1.0:
             raise ValueError(f"The cooldown is {self.cooldown}; give a share of the steps from 0 (none) to 1 (all).")
         if not (0.0 <= self.t_min <= 1.0 and 0.0 <= self.t_max <= 1.0):
@@ -71,3 +93,7 @@ class TrainSettings:
         if self.cooldown == 0:
             return self.learning_rate
         return self.learning_rate * min(1.0, (self.steps - step) / (self.cooldown * self.steps))
+
+    def guidance_at(self, step: int) -> float:
+        """What the prior's guidance scale is multiplied by in a step, counted from 0."""
+        return guidance_scaling(step / max(1, self.steps - 1), self.guidance_end)

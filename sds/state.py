@@ -1,5 +1,8 @@
 """What a training holds, in one object."""
 
+import dataclasses
+import gc
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -8,16 +11,32 @@ from torch import Tensor, nn
 
 from ..stylegan import Generator, class_labels, render_samples, sample_z
 from .layers import LayerChoice
+from .memory import Work, training_memory
 from .objective import Objective
+from .out_of_memory import NoMemoryLeft, is_out_of_memory, no_memory_message
 from .parameters import copy_generator, group_parameters, layer_parameters
 from .prior import Prior
 from .progress import History, TrainResult
-from .regularizers import Regularizer
+from .regularizers import ImageRegularizer, Regularizer
 from .settings import TrainSettings
+
+logger = logging.getLogger(__name__)
 
 ADAM_FACTOR = 4 / 5
 """StyleGAN2's correction of Adam for its lazy regularization, kept by the method: a factor of the learning rate, and an
 exponent of the betas (0, 0.99)."""
+
+CHECKPOINT_ABOVE = 256
+"""Pixels of the prior's images above which activations are computed again, unless the settings say otherwise: up to
+there they are small beside the models."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The latest state that was not collapsed: SDS has no loss that would rank states, but diversity tells the spoiled."""
+
+    step: int  # steps done
+    weights: list[Tensor]  # of the trained parameters, in the optimizer's order, on the CPU
 
 
 @dataclass
@@ -32,8 +51,12 @@ class TrainState:
     generator: Generator  # its copy in training
     optimizer: torch.optim.Adam
     home: torch.device  # where the given generator lives
+    piece: int  # samples that are rendered and evaluated together
+    checkpoint: bool  # whether activations are computed again instead of kept
     step: int = 0  # steps done
     history: History = field(default_factory=History)
+    best: Best | None = None  # None: the frozen generator
+    whole: bool = True  # False while a step is changing weights: what is between two steps must not be saved
 
     @classmethod
     def start(
@@ -41,7 +64,7 @@ class TrainState:
         generator: Generator,
         prior: Prior,
         settings: TrainSettings,
-        regularizers: Sequence[Regularizer],
+        regularizers: Sequence[Regularizer | ImageRegularizer],
         layers: LayerChoice,
     ) -> "TrainState":
         """Raises ValueError when generator, regularizers and layers do not fit together."""
@@ -52,18 +75,78 @@ class TrainState:
         parameters = trained_parameters(trained, candidates, settings.also_train)
         for parameter in parameters:
             parameter.requires_grad_(True)
+        checkpoint = prior.image_size > CHECKPOINT_ABOVE if settings.checkpoint is None else settings.checkpoint
         return cls(
             settings=settings,
             objective=Objective(
-                prior, regularizers, settings.gradient_clamp, settings.image_clamp_quantile, settings.crop
+                prior,
+                regularizers,
+                settings.gradient_clamp,
+                settings.image_clamp_quantile,
+                settings.crop,
+                settings.weighting,
             ),
             layers=layers,
             candidates=candidates,
             frozen=copy_generator(generator, prior.device),
             generator=trained,
-            optimizer=torch.optim.Adam(parameters, betas=(0.0, 0.99**ADAM_FACTOR)),  # the rate: update()
+            # The rate: update(). One tensor after the other: all at once would take as much memory again.
+            optimizer=torch.optim.Adam(parameters, betas=(0.0, 0.99**ADAM_FACTOR), foreach=False),
             home=next(generator.parameters()).device,
+            piece=settings.batch_size,
+            checkpoint=checkpoint,
         )
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        """Every parameter that may change, in the optimizer's order."""
+        return self.optimizer.param_groups[0]["params"]
+
+    @property
+    def skipped_in_a_row(self) -> int:
+        """How many steps were skipped since the last one that was not."""
+        count = 0
+        for record in reversed(self.history.records):
+            if not record.skipped:
+                break
+            count += 1
+        return count
+
+    def work(self) -> Work:
+        """What the training asks of its prior and of the device."""
+        height, width = self.objective.image_size(self.generator.resolution)
+        rows = self.piece * self.objective.rows_per_sample
+        work = Work(rows, height, width, images=self.piece, checkpoint=self.checkpoint)
+        if not self.objective.prior.makes_room:
+            return work
+        held, peak = training_memory(
+            self.generator, self.piece, checkpoint=self.checkpoint, accumulate=self.settings.accumulation > 1
+        )
+        return dataclasses.replace(work, held=held, peak=peak)
+
+    def use_less_memory(self, reason: str) -> None:
+        """After memory has run out in a step: smaller pieces, at last of one sample, then no kept activations.
+
+        Raises NoMemoryLeft when that is how it ran already."""
+        self.optimizer.zero_grad()
+        gc.collect()  # what an error's frames held in cycles
+        self.objective.prior.release_memory()
+        if self.piece > 1:
+            self.piece = (self.piece + 1) // 2
+            logger.warning("Out of memory in step %d: going on with %d samples at a time.", self.step + 1, self.piece)
+        elif not self.checkpoint:
+            self.checkpoint = True
+            logger.warning("Out of memory in step %d: going on without keeping activations.", self.step + 1)
+        else:
+            raise NoMemoryLeft(no_memory_message(reason, " with one image at a time"))
+
+    def reserve(self, layers: Sequence[int]) -> None:
+        """Let memory run out before an update with these layers changes the first weight, if it will: take what Adam is
+        going to need, and give it back."""
+        parameters = self.parameters(layers)
+        moments = [torch.empty_like(p) for p in parameters if p not in self.optimizer.state for _ in range(2)]
+        passing = [torch.empty_like(max(parameters, key=torch.numel)) for _ in range(2)]
+        del moments, passing
 
     def parameters(self, layers: Sequence[int]) -> list[nn.Parameter]:
         """The parameters that a step with these layers updates."""
@@ -77,12 +160,66 @@ class TrainState:
 
     def samples(self, count: int) -> Tensor:
         """Images [count, 3, R, R] on the CPU by the generator in training, from latents that never change."""
-        z = sample_z(self.generator.z_dim, count, self.settings.seed)
-        return render_samples(self.generator, z, class_index=self.settings.class_index)
+        z, chosen = sample_z(self.generator.z_dim, count, self.settings.seed), self.settings.class_index
+        try:
+            return render_samples(self.generator, z, class_index=chosen)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        self.objective.prior.release_memory()
+        turns = range(count) if self.generator.c_dim and chosen is None else ()
+        classes = [index % self.generator.c_dim for index in turns] or [chosen] * count
+        one_by_one = zip(z.split(1), classes, strict=True)
+        return torch.cat([render_samples(self.generator, row, class_index=index) for row, index in one_by_one])
+
+    def current(self) -> Generator:
+        """A copy of the generator in training, where the given one lives."""
+        return copy_generator(self.generator, self.home)
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the samples had become alike when their diversity was last measured."""
+        measured = self.history.diversity
+        if not measured:
+            return False
+        return not measured[max(measured)] >= self.settings.collapse_threshold * measured.get(0, 0.0)
+
+    def remember_best(self) -> None:
+        """Take this state for the best one so far."""
+        self.best = Best(self.step, [parameter.detach().to("cpu", copy=True) for parameter in self.trained])
+
+    def best_generator(self) -> Generator:
+        """A copy of the generator as it was in the best state."""
+        if self.best is None:
+            return copy_generator(self.frozen, self.home)
+        generator = self.current()
+        places = trained_parameters(generator, self.candidates, self.settings.also_train)
+        with torch.no_grad():
+            for place, weight in zip(places, self.best.weights, strict=True):
+                place.copy_(weight)
+        return generator
+
+    def return_to_best(self) -> None:
+        """Forget what came after the best state: when a step was cut short while it was changing weights."""
+        best = self.best or Best(0, trained_parameters(self.frozen, self.candidates, self.settings.also_train))
+        with torch.no_grad():
+            for parameter, weight in zip(self.trained, best.weights, strict=True):
+                parameter.copy_(weight)
+        kept = {step: value for step, value in self.history.diversity.items() if step <= best.step}
+        self.step, self.history = best.step, History(self.history.records[: best.step], kept)
 
     def result(self) -> TrainResult:
-        generator = copy_generator(self.generator, self.home)
-        return TrainResult(generator, self.history, self.step, interrupted=self.step < self.settings.steps)
+        generator, best_step = self.current(), self.best.step if self.best else 0
+        if not self.collapsed:
+            best_step = self.step
+        return TrainResult(
+            generator,
+            self.history,
+            self.step,
+            interrupted=self.step < self.settings.steps,
+            best=generator if best_step == self.step else self.best_generator(),
+            best_step=best_step,
+        )
 
 
 def trained_parameters(generator: Generator, layers: Sequence[int], groups: Sequence[str]) -> list[nn.Parameter]:
@@ -92,7 +229,9 @@ def trained_parameters(generator: Generator, layers: Sequence[int], groups: Sequ
     return list(dict.fromkeys(parameters))
 
 
-def _check(generator: Generator, regularizers: Sequence[Regularizer], settings: TrainSettings) -> None:
+def _check(
+    generator: Generator, regularizers: Sequence[Regularizer | ImageRegularizer], settings: TrainSettings
+) -> None:
     channels = generator.config.img_channels
     if channels != 3:
         raise ValueError(f"The generator makes images of {channels} channels; give one that makes RGB images.")

@@ -5,7 +5,7 @@ Gradients are with respect to the latent z, as the paper defines them (the model
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -31,19 +31,16 @@ def eps_from_velocity(z_t: Tensor, v: Tensor, alpha: float, sigma: float) -> Ten
     return alpha * v + sigma * z_t
 
 
-def guide(eps_u: Tensor, eps: Sequence[Tensor], scales: Sequence[float]) -> Tensor:
-    """eps_u + sum_i s_i (eps_i - eps_u): classifier-free guidance, eq. 4 with one condition."""
-    return eps_u + sum(scale * (eps_i - eps_u) for eps_i, scale in zip(eps, scales, strict=True))
+def guide(eps: Mapping[str, Tensor], scales: Mapping[str, float]) -> Tensor:
+    """eps_u + sum_i s_i (eps_i - eps_u) over the named predictions that have a scale: classifier-free guidance, eq. 4
+    with one of them. eps["unconditional"] is eps_u."""
+    eps_u = eps["unconditional"]
+    return eps_u + sum(scale * (eps[name] - eps_u) for name, scale in scales.items())
 
 
-def timestep_weight(sigma: float) -> float:
-    """w_t = sigma_t^2."""
-    return sigma**2
-
-
-def sds_gradient(eps_hat: Tensor, eps: Tensor, sigma: float) -> Tensor:
-    """g_sds = w_t (eps_hat - eps) (eq. 3)."""
-    return timestep_weight(sigma) * (eps_hat - eps)
+def sds_gradient(eps_hat: Tensor, eps: Tensor, weight: float) -> Tensor:
+    """g_sds = w_t (eps_hat - eps) (eq. 3); the weightings are in `schedules`."""
+    return weight * (eps_hat - eps)
 
 
 def directional_gradient(eps_hat_train: Tensor, eps_hat_frozen: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class FirstStep:
 
     def __init__(self, generator, prior):
         self.generator, self.prior, seed = generator, prior, SETTINGS.seed
-        self.t = draw_timestep(seed, 0, SETTINGS.t_min, SETTINGS.t_max)
+        self.t = draw_timestep(SETTINGS, 0)
         self.draw_noise = noise_source(seed, 0, prior.device)
         self.ws = generator.mapping(draw_latents(seed, 0, SETTINGS.batch_size, generator.z_dim)).detach()
 

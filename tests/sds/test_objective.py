@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from comfyui_stylegan_fusion.sds import DirectionalRegularizer, ReconstructionRegularizer
-from comfyui_stylegan_fusion.sds.objective import NonFiniteGradient, Objective, prior_images
+from comfyui_stylegan_fusion.sds.objective import Batch, NonFiniteGradient, Objective, Reference, prior_images
 
 T = 0.4
 
@@ -74,10 +74,10 @@ def test_the_prior_is_evaluated_once_and_only_for_the_rows_that_count(prior, reg
 
 def test_frozen_images_are_only_made_for_regularizers_that_need_them(generator, prior):
     ws = generator.mapping(normal(2, 16)).detach()
-    assert objective(prior).frozen_latents(generator, ws) is None
-    z0 = objective(prior, [ReconstructionRegularizer()]).frozen_latents(generator, ws)
-    assert z0.shape == (2, 4, 8, 8)
-    assert not z0.requires_grad
+    assert objective(prior).reference(generator, ws) == Reference(None, None)
+    reference = objective(prior, [ReconstructionRegularizer()]).reference(generator, ws)
+    assert reference.latents.shape == (2, 4, 8, 8) and reference.images is None
+    assert not reference.latents.requires_grad
 
 
 def weight_of(generator):
@@ -87,7 +87,7 @@ def weight_of(generator):
 def test_generator_gradients_are_those_of_a_surrogate_loss(generator, prior):
     ws, eps = generator.mapping(normal(3, 16)).detach(), normal(3, 4, 8, 8, seed=1)
     weight = weight_of(generator)
-    gradients, _ = objective(prior).gradients(generator, ws, None, T, lambda shape: eps, [weight])
+    gradients, _ = objective(prior).gradients(generator, Batch(ws, T, lambda shape: eps), Reference(), [weight])
     z = prior.encode(prior_images(generator.synthesis(ws, noise="const"), 16))
     alpha, sigma = prior.schedule(T)
     g = sigma**2 * (prior.guided(alpha * z + sigma * eps, T) - eps).detach()
@@ -99,7 +99,7 @@ def test_image_gradient_is_clamped_per_sample_at_its_quantile(generator, prior):
     ws, eps = generator.mapping(normal(2, 16)).detach(), normal(2, 4, 8, 8, seed=1)
     weight = weight_of(generator)
     gradients, _ = objective(prior, image_clamp_quantile=0.6).gradients(
-        generator, ws, None, T, lambda shape: eps, [weight]
+        generator, Batch(ws, T, lambda shape: eps), Reference(), [weight]
     )
     images = prior_images(generator.synthesis(ws, noise="const"), 16)
     leaf = images.detach().requires_grad_()
@@ -118,10 +118,9 @@ def test_batch_size_leaves_the_size_of_the_gradient_alone(generator, prior):
     ws, eps = generator.mapping(normal(1, 16)).detach(), normal(1, 4, 8, 8, seed=1)
     weight = weight_of(generator)
     target = objective(prior, gradient_clamp=1.0, image_clamp_quantile=0.95)
-    one, _ = target.gradients(generator, ws, None, T, lambda shape: eps, [weight])
-    four, _ = target.gradients(
-        generator, ws.expand(4, -1, -1), None, T, lambda shape: eps.expand(4, -1, -1, -1), [weight]
-    )
+    one, _ = target.gradients(generator, Batch(ws, T, lambda shape: eps), Reference(), [weight])
+    batch = Batch(ws.expand(4, -1, -1), T, lambda shape: eps.expand(4, -1, -1, -1))
+    four, _ = target.gradients(generator, batch, Reference(), [weight])
     torch.testing.assert_close(one[0], four[0], rtol=1e-4, atol=1e-6)
 
 
@@ -154,8 +153,10 @@ def test_an_image_gradient_that_is_not_finite_is_noticed_before_any_clamp(genera
     ws = generator.mapping(normal(1, 16)).detach()
     encode = prior.encode
     # The square root of 0 has an infinite slope.
-    prior.encode = lambda images: encode(images) + (images[:, :1, :8, :8] - images[:, :1, :8, :8].detach()).sqrt()
+    prior.encode = lambda images, checkpoint: (
+        encode(images) + (images[:, :1, :8, :8] - images[:, :1, :8, :8].detach()).sqrt()
+    )
     with pytest.raises(NonFiniteGradient, match="reaches the image"):
         objective(prior, image_clamp_quantile=0.95).gradients(
-            generator, ws, None, T, torch.ones, [weight_of(generator)]
+            generator, Batch(ws, T, torch.ones), Reference(), [weight_of(generator)]
         )

@@ -1,0 +1,152 @@
+"""Accumulation, pieces of a batch, and terms on the images."""
+
+import dataclasses
+from typing import ClassVar
+
+import pytest
+import torch
+from comfyui_stylegan_fusion.sds import (
+    DirectionalRegularizer,
+    ImageRegularizer,
+    ReconstructionRegularizer,
+    TopKLayers,
+    TrainSettings,
+    train_generator,
+)
+from comfyui_stylegan_fusion.sds.objective import Batch, Objective, Reference, pieces, prior_images
+from comfyui_stylegan_fusion.sds.state import TrainState
+from comfyui_stylegan_fusion.sds.step import draw_latents, draw_timestep, noise_source, train_step
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def settings(**changes):
+    return TrainSettings(**{"steps": 2, "batch_size": 3, "t_max": 0.8, "diversity_samples": 2, **changes})
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelDistance:
+    """The mean squared difference of the images: a term whose gradient is known."""
+
+    weight: float
+    name: ClassVar[str] = "pixels"
+
+    def distance(self, images, frozen_images):
+        return (images - frozen_images).square().mean(dim=(1, 2, 3))
+
+    def release(self):
+        pass
+
+
+def objective(prior, *regularizers, **options):
+    return Objective(prior, regularizers, **{"gradient_clamp": None, "image_clamp_quantile": None, **options})
+
+
+def test_pieces_cover_a_batch():
+    assert pieces(5, 2) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    assert pieces(5, None) == [slice(0, 5)]
+
+
+@pytest.mark.parametrize("piece", [1, 2])
+@pytest.mark.parametrize("clamps", [{}, {"gradient_clamp": 0.5, "image_clamp_quantile": 0.9}])
+def test_a_batch_in_pieces_gives_the_gradients_of_the_whole(generator, prior, piece, clamps):
+    regularizers = [DirectionalRegularizer(0.5), ReconstructionRegularizer(0.2), PixelDistance(3.0)]
+    target = objective(prior, *regularizers, **clamps)
+    weight = generator.synthesis.layers[3].weight.requires_grad_()
+    ws = generator.mapping(torch.randn(3, 16)).detach()
+    moved = ws + 0.3 * torch.randn(ws.shape)
+    eps = torch.randn(3, 4, 8, 8)
+
+    def gradients(piece):
+        leaf = moved.clone().requires_grad_()
+        reference = target.reference(generator, ws, piece)
+        batch = Batch(leaf, 0.4, lambda shape: eps)
+        return target.gradients(generator, batch, reference, [weight, leaf], piece)
+
+    (whole, losses), (parts, losses_of_parts) = gradients(None), gradients(piece)
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5 * a.abs().max().item())
+    assert losses == pytest.approx(losses_of_parts, rel=1e-4)
+    assert set(losses) == {"sds", "directional", "reconstruction", "pixels"}
+
+
+def test_accumulated_batches_count_like_one_batch_of_their_mean(generator, prior):
+    """One step of Adam is the sign of the mean gradient: compare the gradients themselves."""
+    given = settings(batch_size=2, accumulation=3, steps=1)
+    state = TrainState.start(generator, prior, given, [], TopKLayers(7))
+    seen = {}
+    state.update = lambda: seen.update({p: p.grad.clone() for p in state.trained if p.grad is not None})
+    losses = train_step(state).losses
+    expected, of_batches = [], []
+    parameters = list(seen)
+    for turn in range(3):
+        ws = state.frozen.mapping(draw_latents(0, 0, 2, 16, turn)).detach()
+        batch = Batch(ws, draw_timestep(given, 0, turn), noise_source(0, 0, prior.device, turn))
+        gradients, found = state.objective.gradients(state.generator, batch, Reference(), parameters)
+        expected.append(gradients)
+        of_batches.append(found["sds"])
+    for i, parameter in enumerate(parameters):
+        torch.testing.assert_close(seen[parameter], sum(g[i] for g in expected) / 3, rtol=1e-4, atol=1e-7)
+    assert losses["sds"] == pytest.approx(sum(of_batches) / 3)
+
+
+def test_one_batch_is_the_same_with_and_without_the_setting(generator, prior):
+    one = train_generator(generator, prior, settings(), layers=TopKLayers(2))
+    same = train_generator(generator, prior, settings(accumulation=1), layers=TopKLayers(2))
+    more = train_generator(generator, prior, settings(accumulation=2), layers=TopKLayers(2))
+    assert one.history.records == same.history.records != more.history.records
+    assert [rows for rows, _ in prior.calls] == [3, 3] * 2 + [3, 3, 3, 3]
+
+
+def test_layers_are_searched_over_all_batches_of_a_step(generator, prior):
+    result = train_generator(generator, prior, settings(accumulation=2, steps=1), layers=TopKLayers(2, steps=3))
+    assert len(result.history.records[0].layers) == 2
+    assert [rows for rows, _ in prior.calls] == [3] * 6  # each of three search steps looks at both batches
+
+
+def test_a_term_on_the_images_adds_its_gradient_after_the_clamp(generator, prior):
+    assert isinstance(PixelDistance(1.0), ImageRegularizer)
+    assert not isinstance(DirectionalRegularizer(1.0), ImageRegularizer)
+    ws, eps = generator.mapping(torch.randn(2, 16)).detach(), torch.randn(2, 4, 8, 8)
+    moved = ws + 0.5
+    weight = generator.synthesis.layers[3].weight.requires_grad_()
+    clamp = {"image_clamp_quantile": 0.6}
+    batch = Batch(moved, 0.4, lambda shape: eps)
+    without = objective(prior, **clamp).gradients(generator, batch, Reference(), [weight])[0]
+    target = objective(prior, PixelDistance(2.5), **clamp)
+    reference = target.reference(generator, ws)
+    assert reference.latents is None
+    with_term, losses = target.gradients(generator, batch, reference, [weight])
+    images, frozen = (prior_images(generator.synthesis(codes), 16) for codes in (moved, ws))
+    (pull,) = torch.autograd.grad(2.5 * (images - frozen.detach()).square().mean(), weight)
+    torch.testing.assert_close(with_term[0] - without[0], pull, rtol=1e-3, atol=1e-6)
+    assert losses["pixels"] == pytest.approx((images - frozen).square().mean().item(), rel=1e-4)
+
+
+def test_a_strong_term_on_the_images_holds_them(generator, prior):
+    def distance(result):
+        images = [
+            prior_images(g.synthesis(g.mapping(torch.randn(8, 16, generator=torch.Generator().manual_seed(3)))), 16)
+            for g in (generator, result.generator)
+        ]
+        return (images[0] - images[1]).square().mean().item()
+
+    with torch.no_grad():
+        free = distance(train_generator(generator, prior, settings(steps=30, learning_rate=0.01)))
+        held = distance(
+            train_generator(generator, prior, settings(steps=30, learning_rate=0.01), [PixelDistance(3000.0)])
+        )
+    assert held < 0.3 * free
+
+
+def test_the_encoder_is_told_whether_to_keep_activations(generator, prior):
+    seen, encode = [], prior.encode
+    prior.encode = lambda images, checkpoint=False: seen.append(checkpoint) or encode(images)
+    plain = train_generator(generator, prior, settings(steps=1))
+    again = train_generator(generator, prior, settings(steps=1, checkpoint=True))
+    assert seen == [False, True]
+    for a, b in zip(plain.generator.state_dict().values(), again.generator.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
