@@ -5,8 +5,9 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 from . import files
 from .conversion import ConvertCheckpoint
 from .generators import LoadGenerator, SampleGenerator, SaveGenerator
-from .guidance import Directional, LayerSelect, Reconstruction, SDSGuidance
+from .guidance import Directional, ExtraPrompt, LayerSelect, Reconstruction, SDSGuidance
 from .miniature import LoadMiniature
+from .perceptual import LPIPS
 from .training import TrainGenerator
 
 
@@ -16,8 +17,10 @@ class StyleGANFusionExtension(ComfyExtension):
         return [
             LoadGenerator,
             SDSGuidance,
+            ExtraPrompt,
             Directional,
             Reconstruction,
+            LPIPS,
             LayerSelect,
             TrainGenerator,
             SampleGenerator,

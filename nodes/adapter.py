@@ -1,206 +1,203 @@
-"""The host's MODEL, VAE and CONDITIONING as a Prior.
+"""Any GUIDER of the host, with a VAE, as a Prior."""
 
-The training loop runs as a Sampler inside a CFGGuider, so that LoRAs, hooks, ControlNets, area conditioning and model
-patches count exactly as they do when the host samples.
-"""
-
-import math
+import copy
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from ..sds.prior import Prior, timestep_index
+from ..sds.memory import Work, transient_bytes
+from ..sds.out_of_memory import is_out_of_memory
+from ..sds.prior import Prior
+from . import guider as guiders
 from .compatibility import incompatible
 from .encoder import Encoder
+from .families import check_family, check_sides, downscale_of, native_size, side_multiple
+from .host_schedule import HostSchedule
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 try:
     import comfy.model_management
-    import comfy.samplers
     import comfy.utils
-    from comfy.model_sampling import CONST
 
-    Sampler = comfy.samplers.Sampler
-    _NEEDED = (comfy.samplers.CFGGuider, comfy.samplers.calc_cond_batch, comfy.model_management.load_models_gpu)
+    _NEEDED = (comfy.model_management.load_models_gpu, comfy.model_management.soft_empty_cache)
 except (ImportError, AttributeError) as error:
     raise incompatible(error) from error
 
+text_guider = guiders.text_guider  # the usual guider: a MODEL with prompts
 
-class _Loop(Sampler):
-    """Runs a function where the host would run its sampling loop."""
-
-    def __init__(self, body: Callable[[Any, dict], None]):
-        self.body = body
-
-    def sample(
-        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
-    ):
-        self.body(model_wrap, extra_args)
-        return torch.zeros_like(noise)
+_NAMES = {"negative": "unconditional", "positive": "text"}  # of conditions: the host's, and those of a Prior
 
 
 class ComfyPrior(Prior):
-    """The diffusion model of a graph with its prompt, as the critic.
+    """A guider of a graph (the host's or another pack's), with the VAE of its diffusion model, as the critic.
 
-    image_size 0 takes the size that the model was made for. Raises ValueError with a sentence when MODEL, VAE and
-    CONDITIONING do not belong together."""
+    image_size is the longer side in pixels; 0 takes the size that the model was made for. The guider stays as it is.
+    Raises ValueError with a sentence when its parts do not belong together."""
 
-    def __init__(self, model, vae, positive, negative, guidance_scale: float, image_size: int = 0):
-        if not (math.isfinite(guidance_scale) and guidance_scale >= 0):
-            raise ValueError(f"The guidance scale is {guidance_scale}; give 0 or more.")
-        self.model, self.vae = model, vae
-        self.guidance_scale = guidance_scale
+    @property
+    def makes_room(self) -> bool:
+        """Not on the CPU, where the host moves nothing."""
+        return self.device.type != "cpu"
+
+    def __init__(self, guider, vae, image_size: int = 0):
+        if not (hasattr(guider, "sample") and hasattr(guider, "model_patcher")):
+            raise ValueError("This GUIDER does not say which model it guides; use the CFG Guider of ComfyUI.")
+        model = guider.model_patcher
+        self.vae = vae
         self.device = model.load_device
-        self._sampling = model.get_model_object("model_sampling")
-        self._latent_format = model.get_model_object("latent_format")
-        self._flow = isinstance(self._sampling, CONST)
-        self._noise_scale = float(getattr(self._sampling, "noise_scale", 1.0)) if self._flow else 1.0
-        self._downscale = _downscale(vae)
-        self.image_size = image_size or _native_size(model, self._downscale)
-        _check_family(model, vae, positive, self._latent_format)
-        _check_family(model, vae, negative, self._latent_format)
-        self._positive, self._negative = _detached(positive), _detached(negative)
-        self._encoder = None
-        self._evaluation = None  # (guider, extra_args) while run() is under way
+        self._guider = guiders.own_copy(guider)
+        self._latent_format = copy.copy(model.get_model_object("latent_format"))
+        vars(self._latent_format).update(guiders.detached(vars(self._latent_format)))  # gradients pass through it
+        self._downscale = downscale_of(vae)
+        check_family(model, vae, guiders.conditions_of(guider), self._latent_format)
+        # Models of films read each image as a film of one frame.
+        self._films = self._latent_format.latent_dimensions == 3
+        self._schedule = HostSchedule(model.get_model_object("model_sampling"))
+        self._multiple = side_multiple(model, self._downscale)
+        self.image_size = image_size or native_size(model, self._downscale)
+        check_sides(self.image_size, self.image_size, self._multiple)
+        self._encoder: Encoder | None = None
+        self._evaluation: tuple[Any, dict] | None = None  # (guider, extra_args) while run() is under way
+        self._fits = False  # whether an evaluation has gone well, so that an error of the next one is no misfit
 
-    def run(self, body: Callable[[], T], rows: int = 1) -> T:
-        side = self.image_size // self._downscale
-        # The host makes room for an evaluation of this size.
-        noise = torch.zeros(rows, self._latent_format.latent_channels, side, side)
-        outcome = []
+    @property
+    def can_scale(self) -> bool:
+        """Whether the guider has scales of its own that guided() can multiply."""
+        return guiders.can_scale(self._guider)
+
+    def run(self, body: Callable[[], T], work: Work) -> T:
+        outcome: list[T] = []
 
         def loop(guider, extra_args):
+            guiders.require_text_alone(guider)
             self._evaluation = guider, extra_args
             outcome.append(body())
 
-        guider = comfy.samplers.CFGGuider(self.model)
-        guider.set_conds(self._positive, self._negative)
-        guider.set_cfg(self.guidance_scale)
+        running, guider = guiders.Loop(loop), copy.copy(self._guider)
+        peak = max(work.peak, _encoding_bytes(self.vae, self.device, work))
+        guider.model_patcher = guiders.reserving(guider.model_patcher, work.held, peak)
+        # Areas and masks of the prompts are laid out on latents of this shape.
+        sides = (max(1, work.height // self._downscale), max(1, work.width // self._downscale))
+        noise = torch.zeros(work.rows, self._latent_format.latent_channels, *[1] * self._films, *sides)
+        sigmas = torch.tensor([self._schedule.host_sigma(1.0)])
         try:
             self._encoder = _copied_encoder(self.vae, self.device)
-            guider.sample(noise, noise, _Loop(loop), self._sampling.sigma_max.reshape(1), disable_pbar=True, seed=0)
+            guider.sample(noise, noise, running, sigmas, disable_pbar=True, seed=0)
+        except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+            if running.started or is_out_of_memory(error):
+                raise
+            raise _misfit(error) from error
         finally:
             self._encoder = self._evaluation = None
+        if running.error is not None:
+            error, running.error = running.error, None
+            try:
+                raise error
+            finally:  # the error holds this frame, and with it tensors of the loop: no circle that keeps them
+                del error
+        if not running.started:
+            raise RuntimeError("This GUIDER does not run the sampler that it is given; use the CFG Guider of ComfyUI.")
         return outcome[0]
 
-    def schedule(self, t: float) -> tuple[float, float]:
-        sigma = self._host_sigma(t)
-        if self._flow:
-            return 1 - sigma, self._noise_scale * sigma
-        # The host's x is z_t / alpha_t, and its sigma is sigma_t / alpha_t.
-        alpha = 1 / math.sqrt(1 + sigma**2)
-        return alpha, sigma * alpha
+    def release_memory(self) -> None:
+        comfy.model_management.soft_empty_cache()
 
-    def encode(self, images: Tensor) -> Tensor:
+    def schedule(self, t: float) -> tuple[float, float]:
+        return self._schedule(t)
+
+    def encode(self, images: Tensor, checkpoint: bool = False) -> Tensor:
         if self._encoder is None:
             raise RuntimeError("encode() is only available within run().")
-        return self._latent_format.process_in(self._encoder(images))
+        check_sides(*images.shape[-2:], self._multiple)
+        latents = self._encoder(images, checkpoint)
+        return self._from_model(self._latent_format.process_in(self._to_model(latents)))
 
     @torch.no_grad()
-    def guided(self, z_t: Tensor, t: float) -> Tensor:
+    def guided(self, z_t: Tensor, t: float, scaling: float = 1.0) -> Tensor:
         guider, extra_args = self._evaluation
-        x, sigma = self._host_input(z_t, t)
-        return self._noise_in(x, guider(x, sigma, **extra_args), t)
+        if scaling != 1.0 and not self.can_scale:
+            raise ValueError(
+                "The strength of this GUIDER's guidance cannot be changed while training, as a schedule of it would; "
+                "use a CFG Guider with two prompts, or a constant guidance scale."
+            )
+        with guiders.scaled(guider, scaling):
+            return self._predictions(z_t, t, lambda x, sigma: {"guided": guider(x, sigma, **extra_args)})["guided"]
 
     @torch.no_grad()
     def conditions(self, z_t: Tensor, t: float) -> dict[str, Tensor]:
         guider, extra_args = self._evaluation
-        x, sigma = self._host_input(z_t, t)
-        conds = [guider.conds["negative"], guider.conds["positive"]]
-        parts = comfy.samplers.calc_cond_batch(guider.inner_model, conds, x, sigma, extra_args["model_options"])
-        return {
-            name: self._noise_in(x, denoised, t)
-            for name, denoised in zip(("unconditional", "text"), parts, strict=True)
-        }
+        if not getattr(guider, "conds", None):  # of another pack, with a way of its own
+            return super().conditions(z_t, t)
+        found = self._predictions(z_t, t, lambda x, sigma: guiders.parts(guider, x, sigma, extra_args["model_options"]))
+        return {_NAMES.get(name, name): eps for name, eps in found.items()}
 
-    def _host_sigma(self, t: float) -> float:
-        """The host's noise level at a fraction of the schedule, off the endpoints where alpha or sigma is 0."""
-        table = None if self._flow else getattr(self._sampling, "sigmas", None)
-        if table is not None:  # a table that the model was trained on: meet its entries exactly
-            usable = ((table > 0) & torch.isfinite(table)).nonzero().flatten()
-            index = min(max(timestep_index(t, len(table)), int(usable[0])), int(usable[-1]))
-            return float(table[index])
-        timestep_index(t, 2)  # refuses what lies outside the schedule
-        low, high = float(self._sampling.sigma_min), float(self._sampling.sigma_max)
-        sigma = float(self._sampling.percent_to_sigma(1 - t))
-        return min(max(sigma, max(low, 1e-4)), min(high, 1 - 1e-4) if self._flow else high)
+    def _predictions(self, z_t: Tensor, t: float, denoise: Callable[..., dict[str, Tensor]]) -> dict[str, Tensor]:
+        """eps_hat of each of the host's denoised estimates."""
+        x, sigma = self._schedule.host_input(z_t, t)
+        guiders.as_first_step(*self._evaluation, sigma)
+        try:
+            estimates = denoise(self._to_model(x), sigma)
+        except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+            if self._fits or is_out_of_memory(error):
+                raise
+            raise _misfit(error) from error
+        self._fits = True
+        return {name: self._schedule.noise_in(x, self._from_model(D), t) for name, D in estimates.items()}
 
-    def _host_input(self, z_t: Tensor, t: float) -> tuple[Tensor, Tensor]:
-        alpha, _ = self.schedule(t)
-        sigma = torch.full([len(z_t)], self._host_sigma(t), device=z_t.device)
-        return (z_t if self._flow else z_t / alpha), sigma
+    def _to_model(self, latents: Tensor) -> Tensor:
+        return latents.unsqueeze(2) if self._films else latents
 
-    def _noise_in(self, x: Tensor, denoised: Tensor, t: float) -> Tensor:
-        sigma = self._host_sigma(t)
-        kept = (1 - sigma) * denoised if self._flow else denoised
-        return ((x - kept) / (self._noise_scale * sigma)).float()
+    def _from_model(self, latents: Tensor) -> Tensor:
+        return latents.squeeze(2) if self._films else latents
 
 
-def _detached(conditioning):
-    """A copy whose tensors autograd accepts: those that nodes make are inference tensors."""
-
-    def plain(value):
-        if torch.is_tensor(value):
-            return value.detach().clone()
-        if isinstance(value, list | tuple):
-            return type(value)(plain(v) for v in value)
-        if type(value) is dict:
-            return {key: plain(v) for key, v in value.items()}
-        return value
-
-    with torch.inference_mode(False):
-        return plain(conditioning)
+def _misfit(error: Exception) -> ValueError:
+    said = str(error).strip().splitlines()
+    return ValueError(
+        f"The MODEL cannot work with this CONDITIONING ({type(error).__name__}: {said[0] if said else 'no words'}). "
+        "Encode the prompts with the CLIP of the same checkpoint, with the nodes that are made for this model family."
+    )
 
 
-def _copied_encoder(vae, device) -> Encoder:
+def _copied_encoder(vae, device: torch.device) -> Encoder:
     comfy.model_management.load_models_gpu([vae.patcher])
+    return _encoder_on(vae, device)
+
+
+def _encoder_on(vae, device: torch.device) -> Encoder:
     stage = vae.first_stage_model
-    if not hasattr(stage, "encoder"):
+    if not hasattr(stage, "encode"):
         raise ValueError(
-            f"This VAE ({type(stage).__name__}) has no image encoder that can be differentiated; "
-            "load the VAE that belongs to the diffusion model."
+            f"This VAE ({type(stage).__name__}) has no image encoder; load the VAE that belongs to the diffusion model."
         )
-    return Encoder(stage.encoder, getattr(stage, "quant_conv", None), device)
+    dtype = torch.bfloat16 if vae.vae_dtype == torch.bfloat16 else torch.float32
+    return Encoder(stage, device, dtype, vae.process_input, vae.output_channels, frames=vae.latent_dim == 3)
 
 
-def _downscale(vae) -> int:
-    ratio = vae.downscale_ratio
-    if not isinstance(ratio, int):
-        raise ValueError("This VAE is not made for still images; load the VAE of an image model.")
-    return ratio
+def _encoding_bytes(vae, device: torch.device, work: Work) -> int:
+    """What encoding the images of a piece of a batch takes at most, with its backward pass, beyond the weights."""
+    if device.type == "cpu":  # the host makes no room there
+        return 0
+    count = work.images or work.rows
+    try:
+        encoder = _encoder_on(vae, torch.device("meta"))
+        images = torch.empty(count, 3, work.height, work.width, device="meta", requires_grad=True)
 
+        def encode_and_back():
+            with torch.enable_grad():
+                latents = encoder(images, work.checkpoint)
+                torch.autograd.grad(latents, images, torch.empty_like(latents))
 
-def _native_size(model, downscale: int) -> int:
-    """Side in pixels of the images that the model was trained on, by its family; a model may name its own."""
-    own = model.model.model_config.unet_config.get("image_size")
-    if own and own != 32:  # 32 is what the host writes for every Stable Diffusion
-        return own * downscale
-    context = model.model.model_config.unet_config.get("context_dim")
-    return 512 if context in (768, 1024) else 1024
-
-
-def _check_family(model, vae, conditioning, latent_format) -> None:
-    channels, made = latent_format.latent_channels, getattr(vae, "latent_channels", None)
-    if made is not None and made != channels:
-        raise ValueError(
-            f"The VAE makes latents of {made} channels, but the MODEL works on {channels}; "
-            "load the VAE that belongs to the diffusion model."
-        )
-    if latent_format.latent_dimensions != 2:
-        raise ValueError(
-            "The MODEL makes video or sound, not images; load an image model such as Stable Diffusion 1.5."
-        )
-    config = model.model.model_config.unet_config
-    wanted = config.get("context_dim") or config.get("context_in_dim")
-    for tensor, _ in conditioning:
-        if wanted and torch.is_tensor(tensor) and tensor.shape[-1] != wanted:
-            raise ValueError(
-                f"The CONDITIONING has width {tensor.shape[-1]}, but the MODEL reads {wanted}: they belong to different "
-                "model families. Encode the prompt with the CLIP of the same checkpoint."
-            )
+        return transient_bytes(encode_and_back)
+    except (RuntimeError, NotImplementedError, AssertionError) as error:  # some attention does not run without data
+        logger.debug("The encoder's memory is estimated by the host: %s", error)
+        shape = (count, 3, *[1] * (vae.latent_dim == 3), work.height, work.width)
+        return 4 * int(vae.memory_used_encode(shape, torch.float32))
 
 
 def torch_device() -> torch.device:

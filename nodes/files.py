@@ -1,4 +1,5 @@
-"""Where generators live: models/stylegan for those that people bring, output/stylegan for those that they make."""
+"""Where generators live: models/stylegan for those that people bring, output/stylegan for those that they make; and
+models/lpips, for the networks of the perceptual regularizer."""
 
 import contextlib
 import os
@@ -9,16 +10,22 @@ from comfy_api.v0_0_2 import ui
 
 SUBFOLDER = "stylegan"
 
+LPIPS = "lpips"
+
+UNFINISHED = "unfinished"
+"""The folder in output/stylegan where trainings are kept that ended early."""
+
 ENDINGS = (".safetensors", ".pt", ".pth", ".pkl", ".ckpt")
 """Of the files that are offered; what is in them is recognized by their content."""
 
 
 def register_folders() -> None:
-    """Make models/stylegan known to the host (other packs use the folder too)."""
-    folder = os.path.join(folder_paths.models_dir, SUBFOLDER)
-    with contextlib.suppress(OSError):  # a read-only models folder is no reason to go without our nodes
-        os.makedirs(folder, exist_ok=True)
-    folder_paths.add_model_folder_path(SUBFOLDER, folder, is_default=True)
+    """Make models/stylegan (other packs use the folder too) and models/lpips known to the host."""
+    for name in (SUBFOLDER, LPIPS):
+        folder = os.path.join(folder_paths.models_dir, name)
+        with contextlib.suppress(OSError):  # a read-only models folder is no reason to go without our nodes
+            os.makedirs(folder, exist_ok=True)
+        folder_paths.add_model_folder_path(name, folder, is_default=True)
 
 
 def output_folder() -> Path:
@@ -27,29 +34,43 @@ def output_folder() -> Path:
 
 def generator_names() -> list[str]:
     """Names of the files that may be generators: paths within models/stylegan, and within output/stylegan behind "output/"."""
-    brought = [name for root in _roots() for name in _names(root)]
-    made = [f"output/{name}" for name in _names(output_folder())]
-    return sorted(dict.fromkeys(brought)) + made
+    return _brought(SUBFOLDER) + [f"output/{name}" for name in _names(output_folder())]
+
+
+def network_names() -> list[str]:
+    """Names of the files that may be networks of the perceptual regularizer: paths within models/lpips."""
+    return _brought(LPIPS)
 
 
 def generator_path(name: str) -> Path:
     """The file of a name from `generator_names`. Raises ValueError for names that leave the folders or do not exist."""
     made = name.startswith("output/")
-    roots = [output_folder()] if made else _roots()
-    relative = name.removeprefix("output/")
-    for root in roots:
-        path = within(root, relative)
-        if path.is_file():
-            return path
+    path = _found([output_folder()] if made else _roots(SUBFOLDER), name.removeprefix("output/"))
+    if path is not None:
+        return path
     raise ValueError(
         f"There is no generator file {name!r} in models/stylegan or output/stylegan; put it there, press R to refresh, "
         "and choose it again."
     )
 
 
+def network_path(name: str) -> Path:
+    """The file of a name from `network_names`. Raises ValueError for names that leave the folder or do not exist."""
+    path = _found(_roots(LPIPS), name)
+    if path is not None:
+        return path
+    raise ValueError(
+        f"There is no file {name!r} in models/lpips; put it there, press R to refresh, and choose it again."
+    )
+
+
 def state_of(name: str) -> str:
     """Differs whenever the file of a name from `generator_names` is another one. Raises ValueError as `generator_path`."""
-    path = generator_path(name)
+    return state_of_file(generator_path(name))
+
+
+def state_of_file(path: Path) -> str:
+    """Differs whenever the file at `path` is another one. Raises OSError."""
     status = path.stat()
     return f"{path} {status.st_mtime_ns} {status.st_size} {status.st_ino}"
 
@@ -74,8 +95,16 @@ def within(folder: Path, relative: str) -> Path:
     return folder.joinpath(*parts)
 
 
-def _roots() -> list[Path]:
-    return [Path(root) for root in folder_paths.get_folder_paths(SUBFOLDER)]
+def _roots(folder: str) -> list[Path]:
+    return [Path(root) for root in folder_paths.get_folder_paths(folder)]
+
+
+def _found(roots: list[Path], relative: str) -> Path | None:
+    return next((path for root in roots if (path := within(root, relative)).is_file()), None)
+
+
+def _brought(folder: str) -> list[str]:
+    return sorted({name for root in _roots(folder) for name in _names(root)})
 
 
 def _names(root: Path) -> list[str]:
@@ -84,7 +113,10 @@ def _names(root: Path) -> list[str]:
     return sorted(
         path.relative_to(root).as_posix()
         for path in root.rglob("*")
-        if path.suffix.lower() in ENDINGS and path.is_file() and not path.name.startswith(".")
+        if path.suffix.lower() in ENDINGS
+        and path.is_file()
+        and not path.name.startswith(".")
+        and path.parent.name != UNFINISHED
     )
 
 

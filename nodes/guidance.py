@@ -3,15 +3,18 @@
 from comfy_api.v0_0_2 import io
 
 from ..sds import (
+    TIMESTEP_SCHEDULES,
     TRAINED_BY_DEFAULT,
+    WEIGHTINGS,
     AllLayers,
     DirectionalRegularizer,
     ManualLayers,
     ReconstructionRegularizer,
     TopKLayers,
 )
+from .guider import text_guider
 from .prompt_text import prompt_behind
-from .types import CATEGORY, Guidance, GuidanceType, LayersType, RegularizerType
+from .types import CATEGORY, ExtraPromptsType, Guidance, GuidanceType, LayersType, RegularizerType
 
 
 class SDSGuidance(io.ComfyNode):
@@ -21,13 +24,26 @@ class SDSGuidance(io.ComfyNode):
             node_id="StyleGANFusionSDSGuidance",
             display_name="SDS Guidance",
             category=CATEGORY,
-            description="The diffusion model and the prompt that tell the generator what to draw (score distillation).",
+            description="The diffusion model and the prompt that tell the generator what to draw (score distillation): "
+            "MODEL with two prompts, or a GUIDER in their place.",
             inputs=[
-                io.Model.Input("model", tooltip="The diffusion model. LoRAs and other patches on it count."),
+                io.Model.Input(
+                    "model", optional=True, tooltip="The diffusion model. LoRAs and other patches on it count."
+                ),
                 io.Vae.Input("vae", tooltip="The VAE of the same checkpoint."),
-                io.Conditioning.Input("positive", tooltip="What the generator shall draw."),
+                io.Conditioning.Input("positive", optional=True, tooltip="What the generator shall draw."),
                 io.Conditioning.Input(
-                    "negative", tooltip="What it shall stay away from; encode an empty prompt for nothing."
+                    "negative",
+                    optional=True,
+                    tooltip="What it shall stay away from; encode an empty prompt for nothing.",
+                ),
+                io.Guider.Input(
+                    "guider",
+                    optional=True,
+                    tooltip="In place of model, positive, negative and guidance_scale: any guidance that samplers take.",
+                ),
+                ExtraPromptsType.Input(
+                    "extra_prompts", optional=True, tooltip="From Extra Prompt: more prompts, each with its own scale."
                 ),
                 io.Float.Input(
                     "guidance_scale",
@@ -62,30 +78,110 @@ class SDSGuidance(io.ComfyNode):
                     step=8,
                     tooltip="Side in pixels of the picture that the diffusion model looks at. 0: the size it was trained on.",
                 ),
+                # What follows came later: graphs saved before it stay valid.
+                io.Float.Input(
+                    "guidance_end",
+                    optional=True,
+                    default=1.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="Share of the guidance scale that is left at the last step; it changes steadily. 1 keeps it.",
+                ),
+                io.Combo.Input(
+                    "timestep_schedule",
+                    optional=True,
+                    options=list(TIMESTEP_SCHEDULES),
+                    default="uniform",
+                    tooltip="uniform: at random from t_min to t_max. annealed: at random, the largest falling to t_min. "
+                    "linear and sqrt: from t_max down to t_min, first shapes, then details.",
+                ),
+                io.Combo.Input(
+                    "weighting",
+                    optional=True,
+                    options=list(WEIGHTINGS),
+                    default="sds",
+                    tooltip="How much a timestep counts: sds is sigma^2 as in the paper, uniform the same for all, "
+                    "fantasia3d alpha sigma^2, x0 sigma/alpha.",
+                ),
             ],
             outputs=[GuidanceType.Output(display_name="guidance")],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model, vae, positive, negative, guidance_scale, t_min, t_max, image_size) -> io.NodeOutput:
+    def execute(
+        cls,
+        vae,
+        guidance_scale,
+        t_min,
+        t_max,
+        image_size,
+        model=None,
+        positive=None,
+        negative=None,
+        guider=None,
+        extra_prompts=(),
+        guidance_end=1.0,
+        timestep_schedule="uniform",
+        weighting="sds",
+    ) -> io.NodeOutput:
         if t_min > t_max:
             raise ValueError(f"The timestep range {t_min} to {t_max} is empty; set t_min below t_max.")
+        given = [name for name, value in (("model", model), ("positive", positive), ("negative", negative)) if value]
+        if guider is not None and (given or extra_prompts):
+            extra = ["extra_prompts"] if extra_prompts else []
+            raise ValueError(
+                f"SDS Guidance has a guider and {', '.join(given + extra)}, which the guider brings itself; unlink one of both."
+            )
+        if guider is None and len(given) < 3:
+            raise ValueError("SDS Guidance needs model, positive and negative, or a guider; link them.")
         graph, node = cls.hidden.prompt, cls.hidden.unique_id
         return io.NodeOutput(
             Guidance(
-                model=model,
+                guider=guider or text_guider(model, positive, negative, guidance_scale, extra_prompts),
                 vae=vae,
-                positive=positive,
-                negative=negative,
-                guidance_scale=guidance_scale,
+                guidance_scale=guidance_scale if guider is None else None,
                 t_min=t_min,
                 t_max=t_max,
+                timestep_schedule=timestep_schedule,
+                weighting=weighting,
+                guidance_end=guidance_end,
                 image_size=image_size,
-                prompt=prompt_behind(graph, node, "positive"),
+                prompt=prompt_behind(graph, node, "positive" if guider is None else "guider"),
                 negative_prompt=prompt_behind(graph, node, "negative"),
+                extra_prompts=prompt_behind(graph, node, "extra_prompts"),
             )
         )
+
+
+class ExtraPrompt(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionExtraPrompt",
+            display_name="Extra Prompt",
+            category=CATEGORY,
+            description="One more prompt for SDS Guidance with a guidance scale of its own: what it pulls towards is added to "
+            "what the prompt does.",
+            inputs=[
+                io.Conditioning.Input("conditioning", tooltip="What the generator shall draw, too."),
+                io.Float.Input(
+                    "scale",
+                    default=30.0,
+                    min=-1000.0,
+                    max=1000.0,
+                    step=0.05,
+                    tooltip="How strongly it pulls; below 0 it pushes away. The prompt's own is guidance_scale.",
+                ),
+                ExtraPromptsType.Input("previous", optional=True, tooltip="Another extra prompt, to use both."),
+            ],
+            outputs=[ExtraPromptsType.Output(display_name="extra prompts")],
+        )
+
+    @classmethod
+    def execute(cls, conditioning, scale, previous=()) -> io.NodeOutput:
+        return io.NodeOutput((*previous, (f"extra {len(previous) + 1}", conditioning, scale)))
 
 
 def _regularizer_inputs(default: float, tooltip: str) -> list:

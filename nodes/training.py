@@ -1,7 +1,6 @@
 """The node that trains."""
 
 import logging
-import time
 
 import torch
 from comfy_api.v0_0_2 import io
@@ -10,25 +9,31 @@ from ..sds import (
     PARAMETER_GROUPS,
     TRAINED_BY_DEFAULT,
     AllLayers,
-    Progress,
+    SavedTrainingError,
     TrainingStopped,
-    TrainResult,
     TrainSettings,
     parse_groups,
     train_generator,
     training_metadata,
 )
-from ..sds.figures import loss_plot, sample_grid
-from ..stylegan import crop_of, sample_z, save_or_rescue
-from . import files
-from .adapter import ComfyPrior, is_interruption, progress_bar, raise_if_interrupted, show_text
+from ..sds.figures import loss_plot
+from ..sds.out_of_memory import is_out_of_memory
+from ..stylegan import crop_of, sample_z
+from .adapter import ComfyPrior, is_interruption
 from .drawing import class_input, class_number, render_on, to_image
+from .report import Report
+from .spare_memory import give_back
 from .types import CATEGORY, GeneratorType, Guidance, GuidanceType, LayersType, NamedGenerator, RegularizerType
+from .unfinished import keep, unfinished_training
 
 logger = logging.getLogger(__name__)
 
-PREVIEWS = 40  # previews over a whole run
-PREVIEW_SAMPLES = 4
+GO_ON, START_OVER = "go on", "start over"
+MEMORY = {"auto": None, "keep activations": False, "compute again": True}
+LEAVE_THE_TRAINING_ALONE = ("samples", "save_every", "when_unfinished", "memory", "collapse_threshold")
+"""Inputs that may change between a training that ended early and going on with it."""
+LESS = "Choose a smaller image_size or batch_size, close other programs that use the device, or start ComfyUI with --lowvram."
+"""What to do when memory runs out."""
 
 
 class TrainGenerator(io.ComfyNode):
@@ -91,6 +96,49 @@ class TrainGenerator(io.ComfyNode):
                     "constant, as in the paper; 0.6 with a higher learning rate gave cleaner images on the miniature.",
                 ),
                 class_input(),
+                io.Int.Input(
+                    "accumulation",
+                    optional=True,
+                    default=1,
+                    min=1,
+                    max=256,
+                    tooltip="Batches in each step, one after the other: like a batch that many times as large, in the "
+                    "memory of one.",
+                ),
+                io.Combo.Input(
+                    "memory",
+                    optional=True,
+                    options=list(MEMORY),
+                    default="auto",
+                    tooltip="compute again: activations are computed twice instead of kept, about a third slower and much "
+                    "less memory. auto does so when the diffusion model looks at more than 256 pixels.",
+                ),
+                io.Int.Input(
+                    "save_every",
+                    optional=True,
+                    default=100,
+                    min=0,
+                    max=100_000,
+                    tooltip="Steps between two savings in output/stylegan/unfinished, from which the same graph goes on "
+                    "after a crash. 0 saves only on cancel. A finished training's file goes, and the last five others stay.",
+                ),
+                io.Combo.Input(
+                    "when_unfinished",
+                    optional=True,
+                    options=[GO_ON, START_OVER],
+                    default=GO_ON,
+                    tooltip="When this very training was cancelled or crashed before: go on from there, or start over.",
+                ),
+                io.Float.Input(
+                    "collapse_threshold",
+                    optional=True,
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Warn when the images' diversity falls below this share of what it was; the latest generator "
+                    "before that is the output 'best generator'.",
+                ),
                 RegularizerType.Input("regularizer", optional=True, tooltip="Keeps the images close to the originals."),
                 LayersType.Input(
                     "layers", optional=True, tooltip="From Layer Select. Without it all layers but the first one train."
@@ -101,8 +149,12 @@ class TrainGenerator(io.ComfyNode):
                 io.Image.Output(display_name="before", tooltip="What the generator drew before training."),
                 io.Image.Output(display_name="after", tooltip="The same latents after training."),
                 io.Image.Output(display_name="plot", tooltip="Each term and the diversity over the steps."),
+                GeneratorType.Output(
+                    display_name="best generator",
+                    tooltip="The latest one before the images became alike; the adapted one where they did not.",
+                ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
@@ -118,20 +170,31 @@ class TrainGenerator(io.ComfyNode):
         also_train,
         cooldown=0.0,
         class_index=-1,
+        accumulation=1,
+        memory="auto",
+        save_every=100,
+        when_unfinished=GO_ON,
+        collapse_threshold=0.5,
         regularizer=(),
         layers=None,
     ) -> io.NodeOutput:
         settings = TrainSettings(
             steps=steps,
             batch_size=batch_size,
+            accumulation=accumulation,
             learning_rate=learning_rate,
             t_min=guidance.t_min,
             t_max=guidance.t_max,
+            timestep_schedule=guidance.timestep_schedule,
+            weighting=guidance.weighting,
+            guidance_end=guidance.guidance_end,
             seed=seed,
             also_train=parse_groups(also_train),
             cooldown=cooldown,
             class_index=class_number(class_index),
             crop=crop_of(generator.metadata),
+            collapse_threshold=collapse_threshold,
+            checkpoint=MEMORY[memory],
         )
         prior = _prior(guidance)
         layers = layers or AllLayers()
@@ -141,83 +204,86 @@ class TrainGenerator(io.ComfyNode):
             layers,
             prompt=guidance.prompt,
             negative_prompt=guidance.negative_prompt,
-            guidance_scale=guidance.guidance_scale,
+            guidance={"guidance_scale": guidance.guidance_scale, "extra_prompts": guidance.extra_prompts},
             source=generator.name,
             source_metadata=generator.metadata,
         )
+        unfinished = unfinished_training(
+            cls.hidden.prompt, cls.hidden.unique_id, save_every or None, LEAVE_THE_TRAINING_ALONE, seed="seed"
+        )
+        if when_unfinished == START_OVER:
+            unfinished.start_over()
+        unfinished.make_room()
         z = sample_z(generator.generator.z_dim, samples, seed)
         with torch.inference_mode(False):
-            report = _Report(settings, cls.hidden.unique_id)
+            report = Report(settings, cls.hidden.unique_id)
+            if done := unfinished.saved.steps_done():
+                report.going_on(done, f'when_unfinished "{START_OVER}" begins anew')
+            else:
+                report.other_seeds(unfinished.other_seeds())
+            result, failure = None, None
             try:
-                result = train_generator(generator.generator, prior, settings, regularizer, layers, report)
+                result = train_generator(
+                    generator.generator, prior, settings, regularizer, layers, report, unfinished.saved
+                )
+            except SavedTrainingError as error:
+                failure = RuntimeError(f'{error} Or set when_unfinished to "{START_OVER}".')
             except TrainingStopped as stopped:
-                where = _keep(stopped.result, metadata)
-                if is_interruption(stopped.__cause__):
-                    raise stopped.__cause__ from None
-                raise RuntimeError(f"{stopped} {where}") from stopped.__cause__
+                failure = _failure(stopped, keep(stopped.result, metadata), report)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = RuntimeError(f"Out of memory before the first step ({_first_line(error)}). {LESS}")
+            prior.release_memory()
+            give_back()
+            if failure is not None:  # raised out here, where nothing of the training hangs on to it
+                raise failure
             try:
                 before, after = (
                     render_on(prior.device, drawing, z, 1.0, None, "const", settings.class_index)
                     for drawing in (generator.generator, result.generator)
                 )
                 plot = _as_image(loss_plot(result.history))
-            except BaseException as error:
-                raise RuntimeError(f"The pictures could not be drawn: {error} {_keep(result, metadata)}") from error
+            except Exception as error:
+                where = keep(result, metadata)
+                raise RuntimeError(f"The pictures could not be drawn: {_sentence(error)} {where}") from error
+            unfinished.forget()
         if result.history.skipped:
             logger.warning("%d of %d steps were skipped: their gradient was not finite.", result.history.skipped, steps)
         adapted = NamedGenerator(result.generator, generator.name, metadata)
-        return io.NodeOutput(adapted, to_image(before, settings.crop), to_image(after, settings.crop), plot)
-
-
-class _Report:
-    """Shows progress in the host: the bar with previews, and the time left on the node. Ends the run on cancel."""
-
-    def __init__(self, settings: TrainSettings, node_id: str):
-        self.bar = progress_bar(settings.steps)
-        self.node_id = node_id
-        self.crop = settings.crop
-        self.preview_every = max(1, settings.steps // PREVIEWS)
-        self.began = self.shown = None
-
-    def __call__(self, progress: Progress) -> None:
-        raise_if_interrupted()
-        now = time.monotonic()
-        preview = None
-        if progress.step % self.preview_every == 0 or progress.step == progress.steps:
-            samples = progress.samples(PREVIEW_SAMPLES)
-            samples = samples if self.crop is None else self.crop.apply(samples)
-            preview = ("JPEG", sample_grid(samples, cell=256), None)
-        self.bar.update_absolute(progress.step, progress.steps, preview)
-        if self.began is None:  # the first step also loads and warms up: it does not tell how long the others take
-            self.began = (progress.step, now)
-        elif self.shown is None or now - self.shown > 1 or progress.step == progress.steps:
-            pace = (now - self.began[1]) / (progress.step - self.began[0])
-            left = _duration(pace * (progress.steps - progress.step))
-            losses = ", ".join(f"{name} {value:.3g}" for name, value in progress.losses.items())
-            show_text(self.node_id, f"step {progress.step} of {progress.steps}, {left} left\n{losses}")
-            self.shown = now
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+        best = NamedGenerator(result.best, generator.name, {**metadata, "steps_done": str(result.best_step)})
+        pictures = (to_image(images, settings.crop) for images in (before, after))
+        return io.NodeOutput(adapted, *pictures, plot, adapted if result.best_step == steps else best)
 
 
 def _prior(guidance: Guidance) -> ComfyPrior:
-    return ComfyPrior(
-        guidance.model, guidance.vae, guidance.positive, guidance.negative, guidance.guidance_scale, guidance.image_size
-    )
+    prior = ComfyPrior(guidance.guider, guidance.vae, guidance.image_size)
+    if guidance.guidance_end != 1.0 and not prior.can_scale:
+        raise ValueError("This guider has no guidance scale that could change; set guidance_end to 1.")
+    return prior
 
 
-def _keep(result: TrainResult, metadata: dict[str, str]) -> str:
-    """Write what was trained to a recovery file; a sentence that says where it is."""
-    done = result.steps_done
-    wanted = files.new_path("recovered")
-    path = save_or_rescue(result.generator, wanted, {**metadata, "steps_done": str(done)})
-    place = f"output/stylegan/{path.name}; Load StyleGAN2 loads it" if path == wanted else str(path)
-    where = f"The generator as trained for {done} steps is in {place}."
-    logger.warning("StyleGAN Fusion: %s", where)
-    return where
+def _failure(stopped: TrainingStopped, kept: str, report: Report) -> BaseException:
+    """What to raise when a training ended early and what was trained is kept."""
+    cause = stopped.__cause__
+    if is_interruption(cause):
+        report.ended(kept)
+        return cause.with_traceback(None)
+    if cause is not None and is_out_of_memory(cause):
+        return RuntimeError(f"Out of memory at step {stopped.result.steps_done} ({_first_line(cause)}). {LESS} {kept}")
+    failure = RuntimeError(f"{_sentence(stopped)} {kept}")
+    failure.__cause__ = cause
+    return failure
+
+
+def _sentence(error: BaseException) -> str:
+    """What an error says, with a full stop."""
+    said = str(error).strip() or type(error).__name__
+    return said if said.endswith((".", "!", "?")) else f"{said}."
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _as_image(picture) -> torch.Tensor:

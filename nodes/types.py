@@ -13,6 +13,7 @@ GeneratorType = io.Custom("STYLEGAN_FUSION_GENERATOR")
 GuidanceType = io.Custom("STYLEGAN_FUSION_GUIDANCE")
 RegularizerType = io.Custom("STYLEGAN_FUSION_REGULARIZER")
 LayersType = io.Custom("STYLEGAN_FUSION_LAYERS")
+ExtraPromptsType = io.Custom("STYLEGAN_FUSION_EXTRA_PROMPTS")
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,15 @@ class NamedGenerator:
 class Guidance:
     """What SDS Guidance gathers; the training node makes a prior of it when it runs."""
 
-    model: Any  # the host's MODEL
+    guider: Any  # the host's GUIDER: model, prompts and scales
     vae: Any  # the host's VAE
-    positive: Any  # the host's CONDITIONING
-    negative: Any
-    guidance_scale: float
+    guidance_scale: float | None  # for metadata; None: the GUIDER's own
     t_min: float  # fractions of the schedule, 0 = clean, 1 = pure noise
     t_max: float
+    timestep_schedule: str  # of sds.TIMESTEP_SCHEDULES
+    weighting: str  # of sds.WEIGHTINGS
+    guidance_end: float  # share of the guidance scale that is left at the last step
     image_size: int  # side in pixels of the image that the model looks at, 0 = the model's own
-    prompt: str  # the words behind positive, for metadata
+    prompt: str  # the words behind it, for metadata
     negative_prompt: str
+    extra_prompts: str  # the words behind the extra prompts

@@ -113,13 +113,23 @@ class Run:
 
 
 class Host:
-    """One ComfyUI server on the CPU, with the project as an extension and nothing else of the user's.
+    """One ComfyUI server, on the CPU unless told, with the project and `extensions` (folders) and nothing of the user's.
 
-    base holds models, custom_nodes, input, output, temp and user. A context manager: starts and stops the process.
+    base holds models, custom_nodes, input, output, temp and user; it may be that of an earlier server. `arguments` are
+    further ones of ComfyUI's command line. A context manager: starts and stops the process.
     """
 
-    def __init__(self, folder: Path, python: Path, base: Path):
+    def __init__(
+        self,
+        folder: Path,
+        python: Path,
+        base: Path,
+        extensions: tuple[Path, ...] = (),
+        arguments: tuple[str, ...] = (),
+        cpu: bool = True,
+    ):
         self.folder, self.python, self.base = folder, python, base
+        self.extensions, self.arguments = extensions, (*["--cpu"] * cpu, *arguments)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = base / "comfyui.log"
@@ -129,16 +139,20 @@ class Host:
     models = property(lambda self: self.base / "models")
     output = property(lambda self: self.base / "output")
     temp = property(lambda self: self.base / "temp")
+    process_id = property(lambda self: self._process.pid)
 
     def __enter__(self) -> Host:
         for name in ("models", "custom_nodes", "input", "output", "temp", "user/default"):
             (self.base / name).mkdir(parents=True, exist_ok=True)
         (self.base / "user/default/comfy.settings.json").write_text(json.dumps(PAGE_SETTINGS))
-        (self.base / "custom_nodes" / EXTENSION_FOLDER).symlink_to(PROJECT, target_is_directory=True)
-        arguments = ["--cpu", "--port", str(self.port), "--base-directory", str(self.base)]
+        for name, extension in {EXTENSION_FOLDER: PROJECT, **{e.name: e for e in self.extensions}}.items():
+            link = self.base / "custom_nodes" / name
+            if not link.is_symlink():
+                link.symlink_to(extension, target_is_directory=True)
+        arguments = ["--port", str(self.port), "--base-directory", str(self.base)]
         arguments += ["--disable-auto-launch", "--database-url", "sqlite:///:memory:"]
         # Nodes that call remote services are of no use here; newer versions also keep the page off the network with it.
-        arguments += ["--disable-api-nodes"]
+        arguments += ["--disable-api-nodes", *self.arguments]
         # Its own installation only: nothing of ours may leak into ComfyUI's Python, and nothing is downloaded.
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
         environment |= {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}

@@ -21,12 +21,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def host(tmp_path_factory):
-    """A running ComfyUI with this project as an extension."""
+    """A running ComfyUI with this project and the zoo of tiny models as extensions."""
     try:
         folder, python = find_comfyui()
     except HostNotFound as e:
         pytest.skip(str(e))
-    with Host(folder, python, tmp_path_factory.mktemp("comfyui")) as running:
+    zoo = Path(__file__).parent / "zoo"
+    with Host(folder, python, tmp_path_factory.mktemp("comfyui"), extensions=(zoo,)) as running:
         yield running
 
 

@@ -3,9 +3,12 @@
 Arguments: the project's folder, a safetensors file with images, z_t and eps, the file to write, and as JSON the prompts,
 the guidance scale and the timesteps."""
 
+import contextlib
+import gc
 import importlib.util
 import json
 import sys
+import weakref
 from pathlib import Path
 
 project, source, target, request = sys.argv[1:]
@@ -28,7 +31,8 @@ sys.modules["project"] = package
 spec.loader.exec_module(package)
 
 from project.nodes import native_miniature
-from project.nodes.adapter import ComfyPrior
+from project.nodes.adapter import ComfyPrior, text_guider
+from project.sds.memory import Work
 from project.sds.objective import Objective
 
 given, found = load_file(source), {}
@@ -37,7 +41,7 @@ with torch.inference_mode():  # as nodes run
     positive, negative = (
         clip.encode_from_tokens_scheduled(clip.tokenize(request[name])) for name in ("prompt", "negative_prompt")
     )
-    prior = ComfyPrior(model, vae, positive, negative, request["guidance_scale"])
+    prior = ComfyPrior(text_guider(model, positive, negative, request["guidance_scale"]), vae)
 
     def evaluate():
         guider, _ = prior._evaluation
@@ -55,20 +59,43 @@ with torch.inference_mode():  # as nodes run
             found[f"{t} gradient"] = objective.latent_gradient(z, None, t, given["eps"])[0]
 
     with torch.inference_mode(False), torch.enable_grad():
-        prior.run(evaluate, rows=3)
+        prior.run(evaluate, Work(rows=3, height=64, width=64))
+# After a run nothing of it stays, whether it ends well or in an error, without the garbage collector's help.
+watched, stayed = [], {}
+
+
+def watch(fails):
+    image = torch.rand(1, 3, 64, 64, requires_grad=True)
+    z = prior.encode(image, checkpoint=True)
+    prior.guided(z.detach(), 0.3)
+    guider, _ = prior._evaluation
+    watched.extend(map(weakref.ref, (image, z, prior._encoder, guider, guider.model_patcher)))
+    if fails:
+        raise torch.OutOfMemoryError("in a test")
+
+
+gc.collect()
+gc.disable()
+for fails in (False, True):
+    with contextlib.suppress(torch.OutOfMemoryError), torch.inference_mode(False), torch.enable_grad():
+        prior.run(lambda fails=fails: watch(fails), Work(rows=1, height=64, width=64))
+    stayed[f"stayed {fails}"] = str(sum(reference() is not None for reference in watched))
+gc.enable()
+
 refused = {}
 with torch.inference_mode():
     wide = [[torch.zeros(1, 77, 768), {}]]
     odd_vae = native_miniature.load_vae()
     odd_vae.latent_channels = 16
-    for name, arguments in {
-        "conditioning": (model, vae, wide, negative, 7.5),
-        "negative": (model, vae, positive, wide, 7.5),
-        "vae": (model, odd_vae, positive, negative, 7.5),
-        "scale": (model, vae, positive, negative, float("nan")),
+    for name, (decoder, *prompts, size) in {
+        "conditioning": (vae, wide, negative, 7.5, 0),
+        "negative": (vae, positive, wide, 7.5, 0),
+        "vae": (odd_vae, positive, negative, 7.5, 0),
+        "scale": (vae, positive, negative, float("nan"), 0),
+        "size": (vae, positive, negative, 7.5, 70),
     }.items():
         try:
-            ComfyPrior(*arguments)
+            ComfyPrior(text_guider(model, *prompts), decoder, size)
         except ValueError as error:
             refused[name] = str(error)
-save_file({name: value.detach().clone().contiguous() for name, value in found.items()}, target, refused)
+save_file({name: value.detach().clone().contiguous() for name, value in found.items()}, target, refused | stayed)

@@ -11,6 +11,8 @@ NODES = {
     "StyleGANFusionSDSGuidance": "SDS Guidance",
     "StyleGANFusionDirectionalRegularizer": "Directional Regularizer",
     "StyleGANFusionReconstructionRegularizer": "Reconstruction Regularizer",
+    "StyleGANFusionLPIPSRegularizer": "LPIPS Regularizer",
+    "StyleGANFusionExtraPrompt": "Extra Prompt",
     "StyleGANFusionLayerSelect": "Layer Select",
     "StyleGANFusionTrainGenerator": "Train Generator",
     "StyleGANFusionSampleGenerator": "Sample Generator",

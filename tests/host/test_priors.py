@@ -56,7 +56,7 @@ def in_host(given, tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr[-4000:]
     with safe_open(place / "found.safetensors", "pt") as file:
-        return load_file(place / "found.safetensors") | {"refused": file.metadata()}
+        return load_file(place / "found.safetensors") | {"notes": file.metadata()}
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,11 @@ def test_training_uses_the_unet_that_is_already_loaded(in_host):
     assert in_host["same_unet"]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_of_a_run_stays_in_memory(in_host, fails):
+    assert in_host["notes"][f"stayed {fails}"] == "0"
+
+
 @pytest.mark.parametrize(
     "part, sentence",
     [
@@ -113,7 +118,8 @@ def test_training_uses_the_unet_that_is_already_loaded(in_host):
         ),
         ("vae", "The VAE makes latents of 16 channels, but the MODEL works on 4"),
         ("scale", "The guidance scale is nan; give 0 or more"),
+        ("size", "has to be a multiple of 4, such as 72"),
     ],
 )
 def test_parts_that_do_not_belong_together_get_a_sentence(in_host, part, sentence):
-    assert sentence in in_host["refused"][part]
+    assert sentence in in_host["notes"][part]

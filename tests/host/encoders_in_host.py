@@ -1,0 +1,111 @@
+"""Run by ComfyUI's Python in ComfyUI's folder: the encoders' copies beside the autoencoders of ComfyUI.
+
+Arguments: the project's folder, a safetensors file with images and a direction to change them in, and the file to write.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+project, source, target = sys.argv[1:]
+# Pytorch's attention runs without data, so that memory can be counted on the meta device.
+sys.argv = ["main.py", "--cpu", "--use-pytorch-cross-attention"]
+sys.path[:0] = [str(Path.cwd()), str(Path(project) / "tests" / "host")]
+
+import comfy.options
+
+comfy.options.enable_args_parsing()
+
+import comfy.latent_formats
+import comfy.ldm.wan.vae2_2
+import comfy.sd
+import comfy.taesd.taesd
+import torch
+from safetensors.torch import load_file, save_file
+
+spec = importlib.util.spec_from_file_location(
+    "project", Path(project) / "__init__.py", submodule_search_locations=[project]
+)
+package = importlib.util.module_from_spec(spec)
+sys.modules["project"] = package
+spec.loader.exec_module(package)
+
+from project.nodes.adapter import _copied_encoder, _encoder_on
+from project.nodes.families import downscale_of
+from project.sds.memory import transient_bytes
+from zoo import tiny
+
+given, found, notes = load_file(source), {}, {}
+images, direction = given["images"], given["direction"]
+STEP = 1e-2
+
+
+def small(channels):
+    """A tiny autoencoder, as people use for previews."""
+    made = comfy.sd.VAE(sd=comfy.taesd.taesd.TAESD(latent_channels=channels).state_dict(), dtype=torch.float32)
+    tiny.fill(made.first_stage_model, 0)
+    return made
+
+
+def of_films(stage, channels, ratio):
+    """A video autoencoder in the place of another one."""
+    made = tiny.vae("wan", 0)
+    made.first_stage_model = stage.eval()
+    made.patcher = tiny.PATCHER(stage, load_device=made.device, offload_device=torch.device("cpu"))
+    made.latent_channels, made.downscale_ratio = channels, (made.downscale_ratio[0], ratio, ratio)
+    tiny.fill(stage, 0)
+    return made
+
+
+def wan22():
+    settings = {"dim_mult": [1, 2, 4, 4], "num_res_blocks": 1, "attn_scales": []}
+    stage = comfy.ldm.wan.vae2_2.WanVAE(dim=8, z_dim=48, temperal_downsample=[False, True, True], **settings)
+    return of_films(stage, 48, 16)
+
+
+def films():
+    from comfy.ldm.models.autoencoder import AutoencoderKL
+
+    return of_films(
+        AutoencoderKL(ddconfig=tiny._ldm_settings(16) | {"conv3d": True, "time_compress": 4}, embed_dim=16), 16, 8
+    )
+
+
+MADE = {
+    kind: (lambda kind=kind: tiny.vae(kind, 0))
+    for kind in ("kl 4", "bare 16", "packed", "wan", "hunyuan image", "cascade", "cascade pixels", "pixels")
+}
+MADE |= {"tiny 4": lambda: small(4), "tiny 16": lambda: small(16), "wan 2.2": wan22, "films": films}
+
+if not hasattr(comfy.latent_formats, "Flux2"):  # older hosts
+    del MADE["packed"]
+
+for kind, make in MADE.items():
+    with torch.inference_mode():  # as nodes run
+        vae = make()
+        pixels = (images.movedim(1, -1) + 1) / 2
+        # A film's autoencoder takes all images of a call for one film.
+        alone = [vae.encode(pixels[k : k + 1]) for k in range(len(pixels))]
+        found[f"{kind} expected"] = torch.cat(alone).reshape(len(pixels), vae.latent_channels, *alone[0].shape[-2:])
+    with torch.inference_mode(False), torch.enable_grad():
+        encoder = _copied_encoder(vae, torch.device("cpu"))
+        for name, checkpoint in (("", False), (" recomputed", True)):
+            x = images.clone().requires_grad_()
+            z = encoder(x, checkpoint)
+            found[f"{kind} latents{name}"] = z
+            (found[f"{kind} gradient{name}"],) = torch.autograd.grad(z, x, torch.ones_like(z))
+        with torch.no_grad():
+            ahead, behind = (encoder(images + side * STEP * direction) for side in (1, -1))
+            found[f"{kind} slope"] = (ahead.double() - behind.double()).sum() / (2 * STEP)
+        notes[f"{kind} ratio"] = str(downscale_of(vae))
+        meta = _encoder_on(vae, torch.device("meta"))
+
+        def encode_and_back(checkpoint, meta=meta):
+            x = torch.empty(1, 3, 256, 256, device="meta", requires_grad=True)
+            z = meta(x, checkpoint)
+            torch.autograd.grad(z, x, torch.empty_like(z))
+
+        for name, checkpoint in (("kept", False), ("recomputed", True)):
+            notes[f"{kind} {name}"] = str(transient_bytes(lambda c=checkpoint: encode_and_back(c)))
+
+save_file({name: value.detach().clone().contiguous() for name, value in found.items()}, target, notes)

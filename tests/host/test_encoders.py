@@ -1,0 +1,83 @@
+"""The copies of encoders compute what the autoencoders of ComfyUI do, and gradients pass through them."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from comfy_host import PROJECT, HostNotFound, find_comfyui
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+KINDS = ("kl 4", "bare 16", "packed", "hunyuan image", "tiny 4", "tiny 16", "wan", "wan 2.2", "films", "cascade")
+ALL = (*KINDS, "cascade pixels", "pixels")
+
+
+@pytest.fixture(scope="module")
+def given():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, 64, 96, generator=generator) * 2 - 1
+    direction = torch.randn(2, 3, 64, 96, generator=generator)
+    return {"images": images, "direction": direction / direction.norm()}
+
+
+@pytest.fixture(scope="module")
+def in_host(given, tmp_path_factory):
+    try:
+        folder, python = find_comfyui()
+    except HostNotFound as e:
+        pytest.skip(str(e))
+    place = tmp_path_factory.mktemp("encoders")
+    save_file(given, place / "given.safetensors")
+    script = Path(__file__).parent / "encoders_in_host.py"
+    arguments = [str(PROJECT), str(place / "given.safetensors"), str(place / "found.safetensors")]
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    done = subprocess.run(
+        [str(python), str(script), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    with safe_open(place / "found.safetensors", "pt") as file:
+        return load_file(place / "found.safetensors") | {"notes": file.metadata()}
+
+
+@pytest.fixture(autouse=True)
+def known_to_the_host(request, in_host):
+    kind = request.node.callspec.params["kind"]
+    if f"{kind} latents" not in in_host:
+        pytest.skip(f"This ComfyUI has no autoencoder of the kind {kind}.")
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_latents_are_those_of_the_host_also_of_images_that_are_not_square(in_host, kind):
+    expected = in_host[f"{kind} expected"]
+    torch.testing.assert_close(in_host[f"{kind} latents"], expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_their_size_is_the_images_divided_by_the_ratio(in_host, kind):
+    ratio = int(in_host["notes"][f"{kind} ratio"])
+    assert in_host[f"{kind} latents"].shape[-2:] == (64 // ratio, 96 // ratio)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_gradients_follow_the_slope(in_host, given, kind):
+    along = (in_host[f"{kind} gradient"].double() * given["direction"].double()).sum().item()
+    assert along == pytest.approx(in_host[f"{kind} slope"].item(), rel=0.02, abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_recomputing_changes_no_bit(in_host, kind):
+    for name in ("latents", "gradient"):
+        assert torch.equal(in_host[f"{kind} {name} recomputed"], in_host[f"{kind} {name}"]), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_recomputing_saves_memory(in_host, kind):
+    kept, recomputed = (int(in_host["notes"][f"{kind} {name}"]) for name in ("kept", "recomputed"))
+    assert recomputed < 0.9 * kept
