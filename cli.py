@@ -5,24 +5,27 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from .commands import DEMO_FOLDER, INTERRUPTED, MINIATURE, UsageError, adapt, convert, demo, quiet_libraries, sample
+from .commands import DEMO_FOLDER, adapt_or_resume, convert, demo, sample
 from .miniature.settings import DEMOS, MINIATURE_SETTINGS, MiniatureSettings
 from .sds.layers import TRAINED_BY_DEFAULT
+from .sds.schedules import TIMESTEP_SCHEDULES, WEIGHTINGS
+from .terminal import INTERRUPTED, MINIATURE, UsageError, quiet_libraries
 
 KNOWN_FORMATS = "a safetensors file of this program, a .pt in rosinality's layout, or a .pkl of NVlabs' StyleGAN2 or 3"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is 0, 1 for an error that is explained, 130 when Ctrl-C ended the run."""
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     quiet_libraries()
     from torch import OutOfMemoryError
 
+    from .sds import SavedTrainingError
     from .stylegan import CheckpointError
 
     try:
         return options.run(options)
-    except (UsageError, CheckpointError, ValueError, ImportError, FileNotFoundError) as error:
+    except (UsageError, CheckpointError, SavedTrainingError, ValueError, ImportError, FileNotFoundError) as error:
         message = str(error)
     except OutOfMemoryError:
         message = "Out of memory. Try --half, --batch-size 1, or --device cpu."
@@ -33,6 +36,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     print(f"stylegan-fusion: {message}", file=sys.stderr)
     return 1
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments read; ends the program with a usage message when they do not go together."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.run is adapt_or_resume:
+        if options.resume is not None and len(arguments) > (2 if "=" in arguments[1] else 3):
+            parser.error("--resume DIR goes on with the settings in the folder: leave out everything else.")
+        missing = [name for name in ("generator", "model", "prompt", "output") if getattr(options, name) is None]
+        if options.resume is None and missing:
+            parser.error(f"adapt needs {', '.join(f'--{name}' for name in missing)} (or --resume DIR alone)")
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,17 +70,19 @@ def _parser() -> argparse.ArgumentParser:
     demo_parser.set_defaults(run=demo, generator=MINIATURE, model=MINIATURE)
 
     adapt_parser = commands.add_parser("adapt", help="adapt a generator to a prompt", epilog=TRAINED_BY_DEFAULT)
-    adapt_parser.add_argument("--generator", required=True, metavar="FILE", help=f'{KNOWN_FORMATS}, or "{MINIATURE}"')
+    adapt_parser.add_argument(
+        "--resume", type=Path, metavar="DIR", help="go on with the run in this folder, with nothing else beside it"
+    )
+    adapt_parser.add_argument("--generator", metavar="FILE", help=f'{KNOWN_FORMATS}, or "{MINIATURE}"')
     adapt_parser.add_argument(
         "--model",
-        required=True,
         metavar="FOLDER",
         help=f'Stable Diffusion in the layout of diffusers, or "{MINIATURE}"',
     )
-    adapt_parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results")
-    adapt_parser.add_argument("--prompt", required=True, help="what the generator shall draw")
+    adapt_parser.add_argument("--output", type=Path, metavar="DIR", help="folder for the results")
+    adapt_parser.add_argument("--prompt", help="what the generator shall draw")
     _training_options(adapt_parser, {MINIATURE: MINIATURE_SETTINGS})
-    adapt_parser.set_defaults(run=adapt, miniature_settings=MINIATURE_SETTINGS)
+    adapt_parser.set_defaults(run=adapt_or_resume)
 
     sample_parser = commands.add_parser("sample", help="draw images with a generator")
     sample_parser.add_argument("--generator", required=True, metavar="FILE", help=f'{KNOWN_FORMATS}, or "{MINIATURE}"')
@@ -127,8 +146,27 @@ def _training_options(parser: argparse.ArgumentParser, miniature: Mapping[str, M
         type=float,
         help=f"how strongly the prompt pulls {usual(100, lambda s: s.guidance_scale)}",
     )
+    parser.add_argument(
+        "--extra-prompt",
+        nargs=2,
+        action="append",
+        metavar=("TEXT", "SCALE"),
+        help="one more prompt with a guidance scale of its own, below 0 to stay away from it; can be repeated",
+    )
+    parser.add_argument(
+        "--guidance-end",
+        type=float,
+        metavar="SHARE",
+        help="share of the guidance scale that is left at the last step, to which it changes linearly (1: it stays)",
+    )
     parser.add_argument("--steps", type=int, help=f"training steps {usual(1000, lambda s: s.training.steps)}")
     parser.add_argument("--batch-size", type=int, help=f"images a step {usual(1, lambda s: s.training.batch_size)}")
+    parser.add_argument(
+        "--accumulation",
+        type=int,
+        metavar="N",
+        help="batches a step, one after the other: as a batch N times as large, in the memory of one (1)",
+    )
     parser.add_argument(
         "--learning-rate",
         type=float,
@@ -150,6 +188,17 @@ def _training_options(parser: argparse.ArgumentParser, miniature: Mapping[str, M
         + usual(0.5, lambda s: s.training.t_max),
     )
     parser.add_argument(
+        "--timestep-schedule",
+        choices=TIMESTEP_SCHEDULES,
+        help="uniform draws timesteps at random; annealed lets the largest fall to the lowest; linear and sqrt go from the "
+        "largest to the lowest (uniform)",
+    )
+    parser.add_argument(
+        "--weighting",
+        choices=WEIGHTINGS,
+        help="what a gradient counts at its timestep: sds is sigma^2, fantasia3d alpha sigma^2, x0 sigma/alpha (sds)",
+    )
+    parser.add_argument(
         "--image-size", type=_positive, metavar="PIXELS", help="image that the model sees (its own size)"
     )
     parser.add_argument(
@@ -160,6 +209,20 @@ def _training_options(parser: argparse.ArgumentParser, miniature: Mapping[str, M
     )
     parser.add_argument(
         "--reconstruction", type=float, metavar="WEIGHT", help="weight of the reconstruction regularizer"
+    )
+    parser.add_argument(
+        "--lpips",
+        type=float,
+        metavar="WEIGHT",
+        help="weight of the LPIPS regularizer, which compares what images look like (0); at 512 pixels 600 to 2000 with calibrated "
+        "VGG16, 60 to 200 with other features, for the miniature 1 to 3",
+    )
+    parser.add_argument(
+        "--lpips-features",
+        default=MINIATURE,
+        metavar="FILE",
+        help="VGG16's weights for LPIPS, torchvision's vgg16-397923af.pth for example; vgg.pth of the lpips project beside "
+        f'it calibrates the metric; or "{MINIATURE}" (default)',
     )
     parser.add_argument(
         "--layers", metavar="CHOICE", help='"all", the k that matter most in each step as "top3", or a list as "1,2,3"'
@@ -175,6 +238,20 @@ def _training_options(parser: argparse.ArgumentParser, miniature: Mapping[str, M
     )
     parser.add_argument("--class-index", type=int, metavar="N", help="class of a generator with classes (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same generator (default: 0)")
+    parser.add_argument(
+        "--save-every", type=_positive, default=100, metavar="N", help="steps between two savings (default: 100)"
+    )
+    parser.add_argument(
+        "--collapse-threshold",
+        type=float,
+        metavar="SHARE",
+        help="warn when the images' diversity falls below this share of what it was (0.5)",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        action=argparse.BooleanOptionalAction,
+        help="compute activations again instead of keeping them: less memory, more time (for models above 256 pixels)",
+    )
     parser.add_argument("--samples", type=_at_least_two, default=8, help="images before and after (default: 8)")
     parser.add_argument("--device", help="cpu, cuda, mps (default: the fastest there is)")
     parser.add_argument("--half", action="store_true", help="evaluate the diffusion model in half precision (GPU)")

@@ -1,0 +1,315 @@
+"""The command `adapt`, and going on with what it began."""
+
+import argparse
+import dataclasses
+import logging
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .miniature.settings import MiniatureSettings
+from .runs import RESULTS, Plan, RunError, RunFolder
+from .terminal import (
+    INTERRUPTED,
+    MINIATURE,
+    UsageError,
+    ctrl_c_ignored,
+    ctrl_c_noted,
+    device_named,
+    load_generator,
+    make_folder,
+    progress_bar,
+    require_free,
+    write_png,
+)
+
+logger = logging.getLogger(__name__)
+
+_SETTINGS = (
+    "steps",
+    "batch_size",
+    "accumulation",
+    "learning_rate",
+    "cooldown",
+    "t_min",
+    "t_max",
+    "timestep_schedule",
+    "weighting",
+    "guidance_end",
+    "seed",
+    "class_index",
+    "collapse_threshold",
+    "checkpoint",
+)
+"""Options that are settings of the training under the same name."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a plan names, loaded."""
+
+    generator: Any
+    prior: Any
+    settings: Any  # the plan's, with the generator's crop
+    regularizers: list
+    layers: Any
+    metadata: dict[str, str]  # of the generators to be written
+
+
+def adapt(options: argparse.Namespace) -> int:
+    """Begin a run, with the miniature's settings as defaults where `options.miniature_settings` are given."""
+    plan, folder = _plan(options), RunFolder(options.output)
+    if folder.notes.exists():
+        raise UsageError(
+            f"{folder.path} already holds a run. Go on with it: {_resuming(folder)}, or give another folder as --output."
+        )
+    require_free(folder.path, RESULTS)
+    parts = _load(plan)
+    make_folder(folder.path)
+    folder.tidy()
+    folder.write(plan)
+    return _run(plan, parts, folder)
+
+
+def resume(path: Path) -> int:
+    """Go on with the run in a folder."""
+    from .stylegan import CheckpointError
+
+    folder = RunFolder(path)
+    plan, finished = folder.read()
+    folder.tidy()
+    if finished:
+        folder.saved(plan).remove()
+        if not folder.generator.is_file():
+            raise RunError(f"The run in {path} is finished, but its {folder.generator.name} is gone; begin it anew.")
+        steps = plan.settings.steps
+        print(f"This run is finished: {steps} of {steps} steps. {folder.generator} holds the generator.")
+        return 0
+    try:
+        parts = _load(plan)
+    except (UsageError, CheckpointError, ValueError, ImportError, OSError) as error:
+        raise RunError(
+            f"{error} The run in {path} cannot go on without it: put back what it began with, then resume it again. "
+            "What was trained so far stays there."
+        ) from error
+    make_folder(path, "see that it can be, then resume it again")
+    print(f"Going on after {folder.saved(plan).steps_done()} of {plan.settings.steps} steps.")
+    return _run(plan, parts, folder)
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    """What was asked for, over the defaults."""
+    from .sds import TrainSettings, parse_groups
+
+    on_miniature = options.model == MINIATURE
+    base: MiniatureSettings | None = options.miniature_settings if on_miniature else None
+    asked = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}
+    settings = dataclasses.replace(
+        base.training if base else TrainSettings(), **asked, also_train=parse_groups(options.also_train)
+    )
+
+    def either(given, of_miniature, usual):
+        return given if given is not None else (of_miniature(base) if base else usual)
+
+    return Plan(
+        generator=_absolute(options.generator),
+        model=_absolute(options.model),
+        prompt=options.prompt,
+        negative_prompt=either(options.negative_prompt, lambda s: s.negative_prompt, ""),
+        extra_prompts=tuple((text, _number(scale)) for text, scale in options.extra_prompt or ()),
+        guidance_scale=either(options.guidance_scale, lambda s: s.guidance_scale, 100.0),
+        image_size=options.image_size,
+        settings=settings,
+        directional=either(options.directional, lambda s: s.directional_weight, 1.0),
+        reconstruction=either(options.reconstruction, lambda s: s.reconstruction_weight, 0.0),
+        lpips=options.lpips or 0.0,
+        lpips_features=_absolute(options.lpips_features),
+        layers=options.layers or "all",
+        selection_steps=options.selection_steps,
+        samples=options.samples,
+        device=options.device,
+        half=options.half,
+        save_every=options.save_every,
+    )
+
+
+def _absolute(name: str) -> str:
+    return name if name == MINIATURE else str(Path(name).absolute())
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"The scale of an extra prompt is {text!r}; give a number behind its text.") from None
+
+
+def _load(plan: Plan) -> Parts:
+    from .sds import training_metadata
+
+    regularizers, layers = _regularizers(plan), _layers(plan)
+    device = device_named(plan.device)
+    generator, source_metadata, crop = load_generator(plan.generator, device)
+    settings = dataclasses.replace(plan.settings, crop=crop)
+    layers.candidates(len(generator.synthesis.layers))  # a choice that does not fit is said before more is loaded
+    metadata = training_metadata(
+        settings,
+        regularizers,
+        layers,
+        prompt=plan.prompt,
+        negative_prompt=plan.negative_prompt,
+        guidance={"guidance_scale": plan.guidance_scale, "extra_prompts": plan.extra_prompts},
+        source=Path(plan.generator).name,
+        source_metadata=source_metadata,
+    )
+    return Parts(generator, _prior(plan, device), settings, regularizers, layers, metadata)
+
+
+def _run(plan: Plan, parts: Parts, folder: RunFolder) -> int:
+    """Train, and write what came of it; the exit status."""
+    from .sds import TrainingDiverged, TrainingStopped, train_generator
+
+    saved, stopped = folder.saved(plan), None
+    try:
+        with ctrl_c_noted() as ctrl_c, progress_bar(plan.settings.steps, saved.steps_done()) as show:
+
+            def report(progress) -> None:
+                show(progress)
+                if progress.step % plan.save_every == 0 and progress.step < progress.steps:
+                    _keep(plan, parts, folder, progress.result)
+                ctrl_c.raise_if_pressed()
+
+            given = parts.settings, parts.regularizers, parts.layers
+            result = train_generator(parts.generator, parts.prior, *given, report, saved)
+    except TrainingStopped as error:
+        stopped, result = error, error.result
+    except KeyboardInterrupt:
+        print(f"Stopped. {_what_is_kept(plan, folder)}")
+        return INTERRUPTED
+    if result.steps_done == 0:
+        raise UsageError(f"{stopped} Nothing is trained yet. Try again with: {_resuming(folder)}") from stopped
+    with ctrl_c_ignored():
+        _write_results(plan, parts, folder, result, pictures=not ctrl_c.at_once, finished=stopped is None)
+    if result.best_step != result.steps_done:
+        print(f"best.safetensors is the generator after {result.best_step} steps, before its images became alike.")
+    if stopped is None:
+        return 0
+    kept = _what_is_kept(plan, folder)
+    if isinstance(stopped.__cause__, KeyboardInterrupt):
+        print(f"Stopped. {kept}")
+        return INTERRUPTED
+    if isinstance(stopped, TrainingDiverged):
+        kept += ", or begin anew with other settings and another --output; going on may end the same way."
+    raise UsageError(f"{stopped} {kept}") from stopped
+
+
+def _keep(plan: Plan, parts: Parts, folder: RunFolder, result: Callable[[], Any]) -> None:
+    """Write what is trained so far. When that fails, the training goes on all the same."""
+    from .stylegan import save_generator
+
+    try:
+        now = result()
+        if not folder.notes.exists():  # the folder has been removed meanwhile
+            folder.write(plan)
+        save_generator(now.generator, folder.generator, {**parts.metadata, "steps_done": str(now.steps_done)})
+        save_generator(now.best, folder.best, {**parts.metadata, "steps_done": str(now.best_step)})
+    except Exception as error:
+        logger.warning("The training goes on, but: %s", error)
+
+
+def _write_results(plan: Plan, parts: Parts, folder: RunFolder, result, pictures: bool, finished: bool) -> None:
+    from .stylegan import CheckpointError, save_generator, save_or_rescue
+
+    metadata = parts.metadata if finished else {**parts.metadata, "steps_done": str(result.steps_done)}
+    names = list(RESULTS[:2])
+    try:
+        written = save_or_rescue(result.generator, folder.generator, metadata)
+        if written != folder.generator:
+            raise UsageError(f"{folder.generator} could not be written; the generator is kept in {written} instead.")
+        save_generator(result.best, folder.best, {**parts.metadata, "steps_done": str(result.best_step)})
+        if pictures:
+            names += _draw(plan, parts, folder, result)
+        if finished:
+            folder.write(plan, finished=True)
+    except (OSError, CheckpointError) as error:
+        reason = f"{folder.path} could not be written ({error.strerror})." if isinstance(error, OSError) else error
+        kept = _what_is_kept(plan, folder)
+        raise UsageError(f"{reason} {kept} Free some space first.") from error
+    print(f"Wrote {', '.join(names)} to {folder.path.resolve()}")
+
+
+def _draw(plan: Plan, parts: Parts, folder: RunFolder, result) -> list[str]:
+    """Draw before and after, and the losses; the names of the files. No picture is worth losing a generator for."""
+    from .sds.figures import before_after, loss_plot
+    from .stylegan import render_samples, sample_z
+
+    settings = parts.settings
+    z = sample_z(parts.generator.z_dim, plan.samples, settings.seed)
+    try:
+        before, after = (
+            render_samples(drawing, z, class_index=settings.class_index)
+            for drawing in (parts.generator, result.generator)
+        )
+        if settings.crop is not None:
+            before, after = settings.crop.apply(before), settings.crop.apply(after)
+        drawn = {"before_after.png": before_after(before, after), "loss.png": loss_plot(result.history)}
+    except (RuntimeError, MemoryError) as error:
+        logger.warning("The pictures could not be drawn: %s", error)
+        return []
+    for name, picture in drawn.items():
+        write_png(picture, folder.path / name)
+    return list(drawn)
+
+
+def _what_is_kept(plan: Plan, folder: RunFolder) -> str:
+    """Where what was trained lies, and how to go on."""
+    done = folder.saved(plan).steps_done()
+    kept = f"What was trained for {done} of {plan.settings.steps} steps is kept in {folder.path}." if done else ""
+    return f"{kept} Go on with: {_resuming(folder)}".strip()
+
+
+def _resuming(folder: RunFolder) -> str:
+    return f"stylegan-fusion adapt --resume {shlex.quote(str(folder.path))}"
+
+
+def _regularizers(plan: Plan) -> list:
+    from .miniature.perceptual import load_features
+    from .sds import DirectionalRegularizer, ReconstructionRegularizer
+    from .sds.perceptual import PerceptualRegularizer
+
+    wanted = [DirectionalRegularizer(plan.directional), ReconstructionRegularizer(plan.reconstruction)]
+    if plan.lpips != 0:
+        wanted.append(PerceptualRegularizer(plan.lpips, load_features(plan.lpips_features)))
+    return [regularizer for regularizer in wanted if regularizer.weight != 0]
+
+
+def _layers(plan: Plan):
+    from .sds import AllLayers, ManualLayers, TopKLayers
+
+    if plan.layers == "all":
+        layers = AllLayers()
+    elif plan.layers.startswith("top"):
+        if not plan.layers[3:].isdigit():
+            raise UsageError(f"--layers {plan.layers} names no number of layers; write for example top3.")
+        layers = TopKLayers(int(plan.layers[3:]))
+    else:
+        layers = ManualLayers.parse(plan.layers)
+    if plan.selection_steps is None:
+        return layers
+    if not isinstance(layers, TopKLayers):
+        raise UsageError("--selection-steps is for a choice of the layers that matter most; add --layers top3.")
+    return dataclasses.replace(layers, steps=plan.selection_steps)
+
+
+def _prior(plan: Plan, device):
+    import torch
+
+    from .miniature import WEIGHTS
+    from .sds.diffusers_prior import DiffusersPrior, ExtraPrompt, StableDiffusion
+
+    folder = WEIGHTS / "diffusion" if plan.model == MINIATURE else Path(plan.model)
+    model = StableDiffusion.load(folder, device, torch.float16 if plan.half else torch.float32)
+    extra = [ExtraPrompt(text, text, scale) for text, scale in plan.extra_prompts]
+    return DiffusersPrior(model, plan.prompt, plan.negative_prompt, plan.guidance_scale, plan.image_size, extra)
