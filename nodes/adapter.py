@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..sds.memory import Work, transient_bytes
+from ..sds.memory import LiveBytes, Work
 from ..sds.out_of_memory import is_out_of_memory
 from ..sds.prior import Prior
 from . import guider as guiders
@@ -79,8 +79,8 @@ class ComfyPrior(Prior):
             outcome.append(body())
 
         running, guider = guiders.Loop(loop), copy.copy(self._guider)
-        peak = max(work.peak, _encoding_bytes(self.vae, self.device, work))
-        guider.model_patcher = guiders.reserving(guider.model_patcher, work.held, peak)
+        waiting, peak = _encoding_bytes(self.vae, work) if self.makes_room else (0, 0)
+        guider.model_patcher = guiders.reserving(guider.model_patcher, work.held + waiting, max(work.peak, peak))
         # Areas and masks of the prompts are laid out on latents of this shape.
         sides = (max(1, work.height // self._downscale), max(1, work.width // self._downscale))
         noise = torch.zeros(work.rows, self._latent_format.latent_channels, *[1] * self._films, *sides)
@@ -179,25 +179,31 @@ def _encoder_on(vae, device: torch.device) -> Encoder:
     return Encoder(stage, device, dtype, vae.process_input, vae.output_channels, frames=vae.latent_dim == 3)
 
 
-def _encoding_bytes(vae, device: torch.device, work: Work) -> int:
-    """What encoding the images of a piece of a batch takes at most, with its backward pass, beyond the weights."""
-    if device.type == "cpu":  # the host makes no room there
-        return 0
+def _encoding_bytes(vae, work: Work) -> tuple[int, int]:
+    """What encoding the images of a piece of a batch leaves while the model is evaluated, for the backward pass, and what
+    forward and backward pass take at most beyond that; without the weights."""
     count = work.images or work.rows
     try:
         encoder = _encoder_on(vae, torch.device("meta"))
+        for module in encoder.modules():
+            if hasattr(module, "optimized_attention"):  # others look at how much memory the device has
+                module.optimized_attention = _attention
         images = torch.empty(count, 3, work.height, work.width, device="meta", requires_grad=True)
-
-        def encode_and_back():
-            with torch.enable_grad():
-                latents = encoder(images, work.checkpoint)
-                torch.autograd.grad(latents, images, torch.empty_like(latents))
-
-        return transient_bytes(encode_and_back)
-    except (RuntimeError, NotImplementedError, AssertionError) as error:  # some attention does not run without data
+        with torch.enable_grad(), LiveBytes() as live:
+            latents = encoder(images, work.checkpoint)
+            waiting = live.now
+            torch.autograd.grad(latents, images, torch.empty_like(latents))
+        return waiting, live.peak - waiting
+    except Exception as error:  # an estimate is no reason to end a training
         logger.debug("The encoder's memory is estimated by the host: %s", error)
         shape = (count, 3, *[1] * (vae.latent_dim == 3), work.height, work.width)
-        return 4 * int(vae.memory_used_encode(shape, torch.float32))
+        return 0, 4 * int(vae.memory_used_encode(shape, torch.float32))
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Stands for attention where only memory is counted: GPUs' kernels keep their inputs and the result, as this does,
+    and no weight for each two places, as they do on the CPU."""
+    return q * k * v
 
 
 def torch_device() -> torch.device:

@@ -122,7 +122,8 @@ class TrainState:
         held, peak = training_memory(
             self.generator, self.piece, checkpoint=self.checkpoint, accumulate=self.settings.accumulation > 1
         )
-        return dataclasses.replace(work, held=held, peak=peak)
+        here = sum(value.nbytes for copy in (self.frozen, self.generator) for value in copy.state_dict().values())
+        return dataclasses.replace(work, held=held - here, peak=peak)
 
     def use_less_memory(self, reason: str) -> None:
         """After memory has run out in a step: smaller pieces, at last of one sample, then no kept activations.

@@ -1,0 +1,115 @@
+"""SDS Guidance as a node: guiders, extra prompts, schedules and weightings."""
+
+import json
+
+import graphs
+import pytest
+import torch
+from comfyui_stylegan_fusion import load_generator
+from comfyui_stylegan_fusion.stylegan import read_metadata
+
+PROMPTS = ("model", "positive", "negative")
+
+
+def training(prefix, **changes):
+    return graphs.training(2, **{"save.filename_prefix": prefix, "guidance.guidance_scale": 7.5, **changes})
+
+
+def with_guider(prefix, kind="CFGGuider", **changes):
+    """A graph whose guidance comes from one of the host's guider nodes."""
+    graph = training(prefix, **changes)
+    inputs = graph["guidance"]["inputs"]
+    links = {name: inputs.pop(name) for name in PROMPTS}
+    if kind == "CFGGuider":
+        links["cfg"] = 7.5
+    else:
+        links = {"model": links["model"], "conditioning": links["positive"]}
+    graph["guider"] = {"class_type": kind, "inputs": links}
+    inputs["guider"] = ["guider", 0]
+    return graph
+
+
+def with_extra(graph, text, scale, previous=None, name="extra"):
+    graph[f"{name} text"] = {"class_type": "CLIPTextEncode", "inputs": {"clip": ["miniature", 1], "text": text}}
+    inputs = {"conditioning": [f"{name} text", 0], "scale": scale}
+    if previous:
+        inputs["previous"] = [previous, 0]
+    graph[name] = {"class_type": "StyleGANFusionExtraPrompt", "inputs": inputs}
+    graph["guidance"]["inputs"]["extra_prompts"] = [name, 0]
+    return graph
+
+
+def trained(host, graph):
+    run = host.run(graph)
+    assert run.succeeded, run.error
+    prefix = graph["save"]["inputs"]["filename_prefix"]
+    path = sorted((host.output / "stylegan").glob(f"{prefix}_*.safetensors"))[-1]
+    return load_generator(path).state_dict(), read_metadata(path)
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def plain(host):
+    return trained(host, training("plain-guidance"))
+
+
+def test_a_guider_in_place_of_model_and_prompts_is_the_same_critic(host, plain):
+    weights, metadata = trained(host, with_guider("guider"))
+    assert same(weights, plain[0])
+    assert metadata["prompt"] == "a portrait of a fox"
+    assert json.loads(metadata["settings"])["guidance_scale"] is None
+    assert json.loads(plain[1]["settings"])["guidance_scale"] == 7.5
+
+
+def test_the_guiders_own_guidance_counts(host, plain):
+    weights, _ = trained(host, with_guider("basic", "BasicGuider"))
+    assert not same(weights, plain[0])
+
+
+def test_extra_prompts_join_the_sum_and_chain(host, plain):
+    nothing, metadata = trained(host, with_extra(training("nothing"), "smiling", 0.0))
+    assert json.loads(metadata["settings"])["extra_prompts"] == "smiling"
+    for name in nothing:
+        torch.testing.assert_close(nothing[name], plain[0][name], rtol=1e-3, atol=1e-5)
+    smiling, _ = trained(host, with_extra(training("smiling"), "smiling", 7.0))
+    frowning, _ = trained(host, with_extra(training("frowning"), "smiling", -7.0))
+    assert not same(smiling, plain[0]) and not same(smiling, frowning)
+    # The same prompt in two halves is the prompt.
+    halves = with_extra(with_extra(training("halves"), "smiling", 3.5), "smiling", 3.5, "extra", "second")
+    weights, _ = trained(host, halves)
+    moved = [(smiling[name] - plain[0][name]).norm() for name in smiling]
+    off = [(weights[name] - smiling[name]).norm() for name in smiling]
+    assert sum(off) < 0.05 * sum(moved)
+
+
+@pytest.mark.parametrize(
+    "change", [{"timestep_schedule": "linear"}, {"weighting": "uniform"}, {"guidance_end": 0.1}], ids=str
+)
+def test_schedules_and_weightings_are_inputs(host, plain, change):
+    changes = {f"guidance.{name}": value for name, value in change.items()}
+    weights, metadata = trained(host, training("scheduled", **changes))
+    assert not same(weights, plain[0])
+    ((name, value),) = change.items()
+    assert json.loads(metadata["settings"])[name] == value
+
+
+def refusal(host, graph):
+    run = host.run(graph)
+    assert not run.succeeded
+    return run.error["exception_message"]
+
+
+def test_what_does_not_go_together_gets_a_sentence(host):
+    both = with_guider("both")
+    both["guidance"]["inputs"]["positive"] = ["positive", 0]
+    assert "has a guider and positive, which the guider brings itself; unlink one of both" in refusal(host, both)
+    half = training("half")
+    del half["guidance"]["inputs"]["negative"]
+    assert "needs model, positive and negative, or a guider; link them" in refusal(host, half)
+    extra = with_extra(with_guider("extra"), "smiling", 1.0)
+    assert "has a guider and extra_prompts" in refusal(host, extra)
+    fixed = with_guider("fixed", "BasicGuider", **{"guidance.guidance_end": 0.5})
+    assert "no guidance scale that could change; set guidance_end to 1" in refusal(host, fixed)
