@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior, StableDiffusion
+from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior, ExtraPrompt, StableDiffusion
 
 pytest.importorskip("diffusers", reason="the extra 'headless' is not installed")
 pytest.importorskip("transformers", reason="the extra 'headless' is not installed")
@@ -120,6 +120,30 @@ def test_guided_follows_equation_4_in_one_call_of_the_unet(model, prior):
     u, text = unet_alone(model, z_t, 300, "robot"), unet_alone(model, z_t, 300, "a fox")
     torch.testing.assert_close(guided, u + 7.5 * (text - u), rtol=1e-3, atol=1e-4)
     assert not guided.requires_grad
+
+
+def test_extra_prompts_join_the_sum_with_scales_of_their_own(model):
+    z_t = normal(2, 4, 8, 8)
+    extra = [ExtraPrompt("hat", "a hat", 3.0), ExtraPrompt("robot", "robot", -1.0)]
+    prior = DiffusersPrior(model, "a fox", guidance_scale=7.5, extra_prompts=extra)
+    assert list(prior.conditions(z_t, 0.3)) == ["unconditional", "text", "hat", "robot"]
+    u, text, hat, robot = (unet_alone(model, z_t, 300, prompt) for prompt in ("", "a fox", "a hat", "robot"))
+    expected = u + 7.5 * (text - u) + 3 * (hat - u) - (robot - u)
+    torch.testing.assert_close(prior.guided(z_t, 0.3), expected, rtol=1e-3, atol=1e-4)
+    halved = u + 0.5 * (expected - u)
+    torch.testing.assert_close(prior.guided(z_t, 0.3, scaling=0.5), halved, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("names", [("hat", "hat"), ("text",), ("unconditional",)])
+def test_predictions_of_one_name_are_refused(model, names):
+    with pytest.raises(ValueError, match="Two predictions have one name"):
+        DiffusersPrior(model, "a fox", extra_prompts=[ExtraPrompt(name, "a hat", 1.0) for name in names])
+
+
+def test_recomputed_activations_give_the_same_gradient(prior):
+    images = normal(1, 3, *[prior.image_size] * 2).clamp(-1, 1).requires_grad_()
+    gradients = [torch.autograd.grad(prior.encode(images, again).sum(), images)[0] for again in (False, True, False)]
+    assert torch.equal(gradients[0], gradients[1]) and torch.equal(gradients[0], gradients[2])
 
 
 def test_the_empty_prompt_is_begin_end_and_padding(model):
