@@ -67,7 +67,7 @@ class Judge:
     def __init__(self, folder: Path):
         self.folder = folder
         self.classifier = load_classifier()
-        self.model = StableDiffusion.load(WEIGHTS / "diffusion")
+        self.model = StableDiffusion.load(WEIGHTS / "diffusion", decoder=True)
         self.latents = sample_z(load_generator("miniature").z_dim, SAMPLES, seed=4242)
 
     def adapted(self, target: str, variant: str, seed: int) -> dict[str, torch.Tensor]:

@@ -110,7 +110,7 @@ class TrainGenerator(io.ComfyNode):
                     optional=True,
                     options=list(MEMORY),
                     default="auto",
-                    tooltip="compute again: activations are computed twice instead of kept, about a third slower and much "
+                    tooltip="compute again: activations are computed twice instead of kept, a little slower and much "
                     "less memory. auto does so when the diffusion model looks at more than 256 pixels.",
                 ),
                 io.Int.Input(

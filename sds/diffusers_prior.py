@@ -37,12 +37,17 @@ class StableDiffusion:
 
     @classmethod
     def load(
-        cls, folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        folder: str | Path,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        decoder: bool = False,
     ) -> "StableDiffusion":
         """Read a folder in the layout of diffusers (model_index.json, vae/, unet/, ...): safetensors only.
 
-        dtype is the UNet's; the encoder, which gradients pass through, and the text encoder stay float32. Raises
-        ImportError without the extra, FileNotFoundError and ValueError with a sentence for folders that do not fit."""
+        dtype is the UNet's; the encoder, which gradients pass through, and the text encoder stay float32. The VAE's
+        decoder is left out unless asked for: training needs none. Raises ImportError without the extra,
+        FileNotFoundError and ValueError with a sentence for folders that do not fit."""
         try:
             from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
             from transformers import CLIPTextModel, CLIPTokenizer
@@ -64,7 +69,10 @@ class StableDiffusion:
                 ) from error
 
         def model(part: str, kind: type, **options) -> Any:
-            return read(part, kind, use_safetensors=True, **options).eval().requires_grad_(False).to(device)
+            found = read(part, kind, use_safetensors=True, **options).eval().requires_grad_(False)
+            if part == "vae" and not decoder:
+                del found.decoder, found.post_quant_conv
+            return found.to(device)
 
         return cls(
             vae=model("vae", AutoencoderKL, torch_dtype=torch.float32),

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..stylegan import Generator
-from ..stylegan.sampling import CHUNK
+from ..stylegan.sampling import together
 
 
 @dataclass(frozen=True)
@@ -19,21 +19,22 @@ class Work:
     rows: int  # the largest batch that is evaluated at once
     height: int  # of the images that are encoded, in pixels
     width: int
-    held: int = 0  # bytes that the training keeps all the time
+    held: int = 0  # bytes that the training is going to keep, beside what it has on the device already
     peak: int = 0  # bytes at most in one of the training's own stages, beyond `held`
     images: int = 0  # the largest batch that is encoded with gradients at once; 0: rows
     checkpoint: bool = False  # whether it is encoded with activations computed again
 
 
 def training_memory(
-    generator: Generator, rows: int = 1, samples: int = CHUNK, checkpoint: bool = False, accumulate: bool = False
+    generator: Generator, rows: int = 1, samples: int | None = None, checkpoint: bool = False, accumulate: bool = False
 ) -> tuple[int, int]:
     """(held, peak) of `Work` for training those parameters of a generator that require gradients.
 
     Held are the copy in training and the frozen one, Adam's two moments, the gradients where pieces of a batch
     `accumulate`, and what rendering `rows` images at a time leaves for its backward pass, which waits for the prior.
     The peak is that of the frozen rendering, of the rendering with its backward pass, or of `samples` images rendered
-    together for a look at them; what the prior needs comes on top of `held`, not of both."""
+    together for a look at them (None: as many as `render_samples` does); what the prior needs comes on top of `held`, not of both."""
+    samples = samples or together(generator.resolution)
     trained = [name for name, parameter in generator.named_parameters() if parameter.requires_grad]
     with torch.device("meta"):
         copy = Generator(generator.config).requires_grad_(False)

@@ -5,8 +5,6 @@ from torch import Tensor
 
 from .networks import Generator, class_labels
 
-CHUNK = 4  # images rendered together: at 1024 pixels each takes hundreds of megabytes
-
 
 def sample_z(z_dim: int, count: int, seed: int) -> Tensor:
     """`count` latents [count, z_dim] from N(0, 1), the same for a seed on every device.
@@ -15,6 +13,12 @@ def sample_z(z_dim: int, count: int, seed: int) -> Tensor:
     if not 0 <= seed < 2**64:
         raise ValueError(f"The seed is {seed}; give a whole number from 0 to 2^64 - 1.")
     return torch.randn(count, z_dim, generator=torch.Generator().manual_seed(seed))
+
+
+def together(resolution: int) -> int:
+    """How many images are rendered at once: a few where they are small; from 512 pixels up one alone keeps a device busy
+    and takes hundreds of megabytes."""
+    return min(4, max(1, 4 * 256**2 // resolution**2))
 
 
 @torch.no_grad()
@@ -32,9 +36,9 @@ def render_samples(
     Raises ValueError when there is no such class."""
     device = next(generator.parameters()).device
     labels = class_labels(generator.c_dim, len(z), device, class_index)
-    pieces = []
-    for start in range(0, len(z), CHUNK):
-        rows = slice(start, start + CHUNK)
+    pieces, size = [], together(generator.resolution)
+    for start in range(0, len(z), size):
+        rows = slice(start, start + size)
         label = None if labels is None else labels[rows]
         pieces.append(generator(z[rows].to(device), truncation_psi, truncation_cutoff, label, noise).cpu())
     return torch.cat(pieces)

@@ -14,7 +14,7 @@ class SynthesisNetwork(nn.Module, ABC):
     """ws [B, num_ws, w_dim] to images [B, img_channels, R, R], about [-1, 1].
 
     `forward` takes the noise mode and `checkpoint`: whether the backward pass computes each layer's activations again
-    (arXiv 1604.06174) instead of keeping them, for the same gradients in less memory and about a third more time."""
+    (arXiv 1604.06174) instead of keeping them, for the same gradients in less memory and a little more time."""
 
     num_ws: int  # W+ codes of a picture: one for each of `layers`, and the last one for the last ToRGB
     w_dim: int

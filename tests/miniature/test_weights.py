@@ -22,7 +22,7 @@ def judge():
 def diffusion():
     from comfyui_stylegan_fusion.sds.diffusers_prior import StableDiffusion
 
-    return StableDiffusion.load(WEIGHTS / "diffusion")
+    return StableDiffusion.load(WEIGHTS / "diffusion", decoder=True)
 
 
 def test_all_weights_together_stay_small():
