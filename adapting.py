@@ -81,7 +81,7 @@ def resume(path: Path) -> int:
     plan, finished = folder.read()
     folder.tidy()
     if finished:
-        folder.saved(plan).remove()
+        folder.forget_training(plan)
         if not folder.generator.is_file():
             raise RunError(f"The run in {path} is finished, but its {folder.generator.name} is gone; begin it anew.")
         steps = plan.settings.steps

@@ -5,10 +5,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from torch import OutOfMemoryError
+
 from .commands import DEMO_FOLDER, adapt_or_resume, convert, demo, sample
 from .miniature.settings import DEMOS, MINIATURE_SETTINGS, MiniatureSettings
-from .sds.layers import TRAINED_BY_DEFAULT
-from .sds.schedules import TIMESTEP_SCHEDULES, WEIGHTINGS
+from .sds import TIMESTEP_SCHEDULES, TRAINED_BY_DEFAULT, WEIGHTINGS, SavedTrainingError
+from .stylegan import CheckpointError
 from .terminal import INTERRUPTED, MINIATURE, UsageError, quiet_libraries
 
 KNOWN_FORMATS = "a safetensors file of this program, a .pt in rosinality's layout, or a .pkl of NVlabs' StyleGAN2 or 3"
@@ -17,13 +19,8 @@ KNOWN_FORMATS = "a safetensors file of this program, a .pt in rosinality's layou
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is 0, 1 for an error that is explained, 130 when Ctrl-C ended the run."""
     options = _parsed(arguments)
-    quiet_libraries()
-    from torch import OutOfMemoryError
-
-    from .sds import SavedTrainingError
-    from .stylegan import CheckpointError
-
     try:
+        quiet_libraries()
         return options.run(options)
     except (UsageError, CheckpointError, SavedTrainingError, ValueError, ImportError, FileNotFoundError) as error:
         message = str(error)

@@ -1,5 +1,6 @@
 """A run of `adapt` and its folder, which knows from its first moment everything that is needed to go on with it."""
 
+import contextlib
 import dataclasses
 import json
 import types
@@ -10,7 +11,6 @@ from pathlib import Path
 from .sds import SavedTraining, TrainSettings
 from .stylegan import write_atomically
 from .stylegan.files import remove_leftovers
-from .terminal import UsageError
 
 FORMAT = "stylegan-fusion-run-1"
 RESULTS = ("generator.safetensors", "best.safetensors", "before_after.png", "loss.png", "run.json")
@@ -18,7 +18,7 @@ TRAINING = "training.safetensors"  # only until the run is finished
 LARGEST = 1_000_000  # bytes of a run.json that is ours, by far
 
 
-class RunError(UsageError):
+class RunError(Exception):
     """A folder that holds no run to go on with; the message says what to do."""
 
 
@@ -76,6 +76,11 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.notes, json.dumps(content, indent=2).encode())
         if finished:
+            self.forget_training(plan)
+
+    def forget_training(self, plan: Plan) -> None:
+        """Remove the saved training of a finished run. It does no harm when it stays."""
+        with contextlib.suppress(OSError):
             self.saved(plan).remove()
 
     def tidy(self) -> None:

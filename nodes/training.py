@@ -75,7 +75,7 @@ class TrainGenerator(io.ComfyNode):
                     default=0,
                     min=0,
                     max=2**63 - 1,
-                    control_after_generate=True,
+                    control_after_generate="fixed",  # the next run of the graph goes on with this training
                     tooltip="Latents, noise and timesteps of every step follow from it.",
                 ),
                 io.Int.Input("samples", default=8, min=2, max=64, tooltip="Number of images before and after."),
@@ -233,7 +233,8 @@ class TrainGenerator(io.ComfyNode):
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                failure = RuntimeError(f"Out of memory before the first step ({_first_line(error)}). {LESS}")
+                said = f"Out of memory before the first step ({_first_line(error)}). {LESS}"
+                failure = RuntimeError(_with_restart(said))
             prior.release_memory()
             give_back()
             if failure is not None:  # raised out here, where nothing of the training hangs on to it
@@ -270,10 +271,17 @@ def _failure(stopped: TrainingStopped, kept: str, report: Report) -> BaseExcepti
         report.ended(kept)
         return cause.with_traceback(None)
     if cause is not None and is_out_of_memory(cause):
-        return RuntimeError(f"Out of memory at step {stopped.result.steps_done} ({_first_line(cause)}). {LESS} {kept}")
-    failure = RuntimeError(f"{_sentence(stopped)} {kept}")
+        said = f"Out of memory at step {stopped.result.steps_done} ({_first_line(cause)}). {LESS}"
+    else:
+        said = _sentence(stopped)
+    failure = RuntimeError(f"{_with_restart(said)} {kept}")
     failure.__cause__ = cause
     return failure
+
+
+def _with_restart(said: str) -> str:
+    """With what else to do after an error on the CPU: oneDNN, once it could not make a convolution, makes no other."""
+    return f"{said} Then restart ComfyUI, or every new convolution fails." if "create a primitive" in said else said
 
 
 def _sentence(error: BaseException) -> str:

@@ -4,7 +4,6 @@ Weights and Adam's moments of the trained parameters, the history, and the best 
 are a function of (seed, step) and need no saving.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -17,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..stylegan import Generator, replacing
-from ..stylegan.files import remove_leftovers
+from ..stylegan.files import remove_leftovers, write_tensors
 from .out_of_memory import is_out_of_memory
 from .progress import History, StepRecord
 from .regularizers import title
@@ -46,7 +45,7 @@ class SavedTraining:
         metadata = {"format": FORMAT, "run": json.dumps(_describe(state, self.identity)), **notes}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path) as temporary:
-            _write(temporary, tensors, metadata)
+            write_tensors(temporary, tensors, metadata)
 
     def restore(self, state: TrainState) -> bool:
         """Put a fresh state where the saved training was; whether there is one.
@@ -83,10 +82,9 @@ class SavedTraining:
             return 0
 
     def remove(self) -> None:
-        """For a finished training, whose results are kept elsewhere."""
+        """For a finished training, whose results are kept elsewhere. Raises OSError when the file cannot be removed."""
         remove_leftovers(self.path)
-        with contextlib.suppress(OSError):  # it does no harm
-            self.path.unlink()
+        self.path.unlink(missing_ok=True)
 
 
 def weights_digest(generator: Generator) -> str:
@@ -181,23 +179,6 @@ def _alike(tensors: dict[str, Tensor], name: str, likes: Sequence[Tensor]) -> li
         if tensor.shape != like.shape or tensor.dtype != like.dtype or not torch.isfinite(tensor).all():
             raise ValueError(f"{name.format(index)} does not fit")
     return found
-
-
-def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, one tensor after the other: all at once would take their memory twice more."""
-    header: dict[str, object] = {"__metadata__": metadata}
-    kinds = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64"}
-    # The widest numbers first, so that each begins at a multiple of its size.
-    ordered, end = sorted(tensors.items(), key=lambda item: -item[1].element_size()), 0
-    for name, tensor in ordered:
-        begin, end = end, end + tensor.nbytes
-        header[name] = {"dtype": kinds[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("xb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for _, tensor in ordered:
-            file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _pack_history(history: History) -> tuple[dict[str, Tensor], dict[str, str]]:

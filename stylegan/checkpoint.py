@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
-from .files import write_atomically
+from .files import replacing, write_tensors
 from .formats import FileError, Source, read_source
 from .formats.safetensors_files import OWN, describe, is_safetensors, read_header
 from .networks import Generator
@@ -38,7 +37,9 @@ def save_generator(generator: Generator, path: str | Path, metadata: dict[str, s
     for key, value in (metadata or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise ValueError(f"The metadata entry {key!r} is not text; a checkpoint keeps only text: convert it first.")
-    write_file(path, save(finite_weights(generator, path), {**(metadata or {}), **describe(generator.config)}))
+    tensors, notes = finite_weights(generator, path), {**(metadata or {}), **describe(generator.config)}
+    with _writing(path) as temporary:
+        write_tensors(temporary, tensors, notes)
 
 
 def finite_weights(generator: Generator, path: Path) -> dict[str, Tensor]:
@@ -58,9 +59,17 @@ def finite_weights(generator: Generator, path: Path) -> dict[str, Tensor]:
 
 def write_file(path: Path, data: bytes) -> None:
     """write_atomically, with its folders made. Raises CheckpointError when the file cannot be written."""
+    with _writing(path) as temporary, temporary.open("xb") as file:
+        file.write(data)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    """`replacing`, with its folders made. Raises CheckpointError when the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data)
+        with replacing(path) as temporary:
+            yield temporary
     except OSError as error:
         reason = error.strerror or str(error)
         advice = "free some space or choose another folder"

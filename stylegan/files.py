@@ -1,5 +1,6 @@
 """Writing files so that an earlier one stays whole until the new one is complete."""
 
+import json
 import os
 import secrets
 import time
@@ -7,6 +8,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_KINDS = {torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+"""The numbers that are written, and their names in safetensors."""
 
 PATIENCE = 2.0
 """Seconds to wait for a file that another program holds: on Windows one that is open or mapped cannot be replaced, and
@@ -40,6 +47,23 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Replace the file at `path` by `data` in one step. Raises OSError."""
     with replacing(path) as temporary, temporary.open("xb") as file:
         file.write(data)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a new safetensors file, one tensor after the other: all at once would take their memory twice more, where
+    perhaps memory has run out already. Raises OSError."""
+    header: dict[str, object] = {"__metadata__": metadata}
+    # The widest numbers first, so that each begins at a multiple of its size.
+    ordered, end = sorted(tensors.items(), key=lambda item: -item[1].element_size()), 0
+    for name, tensor in ordered:
+        begin, end = end, end + tensor.nbytes
+        header[name] = {"dtype": _KINDS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("xb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, tensor in ordered:
+            file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _prefix(path: Path) -> str:

@@ -1,6 +1,7 @@
 """The command line, as a user types it."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,8 @@ COMMAND = [
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from comfyui_stylegan_fusion.cli import main; sys.exit(main())",
 ]
-FILES = {"generator.safetensors", "before_after.png", "loss.png"}
+FILES = {"generator.safetensors", "best.safetensors", "before_after.png", "loss.png", "run.json"}
+UNFINISHED = FILES | {"training.safetensors"}
 
 
 def names(folder):
@@ -113,10 +115,11 @@ def test_ctrl_c_keeps_what_was_trained(tmp_path):
     process.send_signal(signal.SIGINT)
     output, rest = process.communicate(timeout=120)
     assert process.returncode == 130, (seen + rest).decode()
-    assert names(out) == FILES
+    assert names(out) == UNFINISHED
     done = int(read_metadata(out / "generator.safetensors")["steps_done"])
     assert 3 <= done < 100000
-    assert f"Stopped after {done} of 100000 steps".encode() in output
+    assert f"Stopped. What was trained for {done} of 100000 steps is kept in {out}".encode() in output
+    assert f"Go on with: stylegan-fusion adapt --resume {out}".encode() in output
     assert not same_weights(out / "generator.safetensors", WEIGHTS / "generator.safetensors")
 
 
@@ -183,7 +186,7 @@ def test_a_target_that_becomes_unwritable_does_not_lose_the_generator(tmp_path, 
 
     def train_while_the_folder_goes(*arguments):
         result = train(*arguments)
-        out.rmdir()
+        shutil.rmtree(out)
         out.write_text("in the way")
         return result
 
@@ -207,7 +210,11 @@ def test_a_run_that_diverges_keeps_the_last_good_weights(tmp_path, capsys):
     assert main(arguments) == 1
     error = capsys.readouterr().err
     assert "not finite" in error and "Lower the learning rate or the guidance scale" in error
-    assert names(tmp_path / "out") == FILES
+    assert "begin anew with other settings and another --output" in error
+    assert names(tmp_path / "out") == UNFINISHED
+    assert same_weights(tmp_path / "out" / "generator.safetensors", WEIGHTS / "generator.safetensors")
+    assert main(["adapt", "--resume", str(tmp_path / "out")]) == 1
+    assert "stopped at step 11: the prior's noise prediction" in capsys.readouterr().err
 
 
 def test_convert_writes_ours_and_rosinalitys(tmp_path, capsys):

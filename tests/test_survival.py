@@ -1,0 +1,240 @@
+"""Runs that are killed, and what the command line says when it cannot go on."""
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from comfyui_stylegan_fusion.cli import main
+from comfyui_stylegan_fusion.miniature import GENERATOR
+from comfyui_stylegan_fusion.runs import Plan, RunError, RunFolder
+from comfyui_stylegan_fusion.sds import TrainSettings
+from comfyui_stylegan_fusion.stylegan import CheckpointError, files, load_generator, save_generator, save_or_rescue
+from comfyui_stylegan_fusion.stylegan.files import remove_leftovers, replacing, write_atomically
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import survival
+
+PLAN = Plan(
+    generator="miniature",
+    model="miniature",
+    prompt="a portrait of a robot",
+    negative_prompt="",
+    extra_prompts=(("a hat", -1),),
+    guidance_scale=2.0,
+    image_size=None,
+    settings=TrainSettings(steps=5, also_train=("to_rgb",)),
+    directional=1.0,
+    reconstruction=0.0,
+    lpips=0.0,
+    lpips_features="miniature",
+    layers="all",
+    selection_steps=None,
+    samples=2,
+    device=None,
+    half=False,
+    save_every=2,
+)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of another process work otherwise on Windows")
+def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_one_that_was_not(tmp_path):
+    whole = survival.whole_run(
+        "--steps 3 --batch-size 1 --save-every 1 --layers top3 --cooldown 0.5", tmp_path / "whole"
+    )
+    row = survival.killed(tmp_path, [whole], "killed", [signal.SIGKILL], 3, seed=5)
+    assert (row.injected, row.survived, row.losses) == (3, 3, [])
+
+
+def test_a_folder_knows_its_run(tmp_path):
+    folder = RunFolder(tmp_path / "new" / "run")
+    folder.write(PLAN)
+    assert folder.read() == (PLAN, False)
+    folder.saved(PLAN).path.write_bytes(b"state")
+    folder.write(PLAN, finished=True)
+    assert folder.read() == (PLAN, True)
+    assert [path.name for path in folder.path.iterdir()] == ["run.json"]
+
+
+def test_each_of_what_guides_a_run_is_part_of_its_identity(tmp_path):
+    folder = RunFolder(tmp_path)
+    others = {
+        "prompt": "b",
+        "negative_prompt": "c",
+        "guidance_scale": 3.0,
+        "half": True,
+        "image_size": 64,
+        "model": "m",
+    }
+    identities = {folder.saved(dataclasses.replace(PLAN, **{name: value})).identity for name, value in others.items()}
+    assert len(identities | {folder.saved(PLAN).identity}) == len(others) + 1
+
+
+def plan_with(**changes):
+    return lambda content: {**content, "plan": {**content["plan"], **changes}}
+
+
+def settings_with(**changes):
+    return lambda content: plan_with(settings={**content["plan"]["settings"], **changes})(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: [],
+        lambda content: None,
+        lambda content: {**content, "format": "another"},
+        lambda content: {**content, "finished": "yes"},
+        lambda content: {"format": content["format"]},
+        lambda content: {**content, "plan": []},
+        plan_with(prompt=7),
+        plan_with(extra_prompts=[["a"]]),
+        plan_with(extra_prompts="ab"),
+        plan_with(save_every=0),
+        plan_with(save_every=2.5),
+        plan_with(samples=True),
+        plan_with(guidance_scale="2"),
+        plan_with(device=["cpu"]),
+        plan_with(settings=[]),
+        plan_with(unknown=1),
+        settings_with(steps="5"),
+        settings_with(steps=2.5),
+        settings_with(steps=0),
+        settings_with(seed=None),
+        settings_with(also_train=5),
+        settings_with(also_train=["everything"]),
+        settings_with(unknown=1),
+    ],
+)
+def test_a_run_json_that_makes_no_sense_gets_one_sentence(tmp_path, damage):
+    folder = RunFolder(tmp_path)
+    folder.write(PLAN)
+    bad = json.dumps(damage(json.loads(folder.notes.read_text())))
+    folder.notes.write_text(bad)
+    with pytest.raises(RunError, match=r"run\.json cannot be read .* begin the run anew with another --output"):
+        folder.read()
+    assert folder.notes.read_text() == bad
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"9" * 5000, b" " * 2_000_000])
+def test_a_run_json_that_is_none_gets_one_sentence(tmp_path, data):
+    (tmp_path / "run.json").write_bytes(data)
+    with pytest.raises(RunError, match="cannot be read"):
+        RunFolder(tmp_path).read()
+
+
+def test_a_folder_without_a_run_and_one_with_a_finished_run(tmp_path, capsys):
+    assert main(["adapt", "--resume", str(tmp_path)]) == 1
+    assert "holds no run (no run.json); give the folder that was --output" in capsys.readouterr().err
+    folder = RunFolder(tmp_path)
+    folder.write(PLAN, finished=True)
+    assert main(["adapt", "--resume", str(tmp_path)]) == 1
+    assert "is finished, but its generator.safetensors is gone" in capsys.readouterr().err
+    folder.generator.write_bytes(b"weights")
+    folder.saved(PLAN).path.write_bytes(b"left by a process that was killed just before it removed this")
+    with pytest.raises(KeyboardInterrupt), replacing(folder.best) as temporary:
+        temporary.write_bytes(b"half")
+        temporary.rename(temporary.with_name(temporary.name.replace(".tmp", "0.tmp")))  # where nobody cleared it away
+        raise KeyboardInterrupt
+    assert main(["adapt", "--resume", str(tmp_path)]) == 0
+    assert "This run is finished: 5 of 5 steps" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "generator.safetensors"}
+
+
+def test_a_folder_that_holds_a_run_is_not_begun_in_again(tmp_path, capsys):
+    RunFolder(tmp_path).write(PLAN)
+    options = ["--generator", "miniature", "--model", "miniature", "--prompt", "a fox", "--output", str(tmp_path)]
+    assert main(["adapt", *options]) == 1
+    assert f"already holds a run. Go on with it: stylegan-fusion adapt --resume {tmp_path}" in capsys.readouterr().err
+
+
+def test_leftovers_of_one_file_are_not_those_of_another(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    for path in (one, other):
+        with pytest.raises(OSError), replacing(path) as temporary:
+            temporary.with_name(temporary.name[:-5] + "x.tmp").write_bytes(b"left")
+            raise OSError
+    remove_leftovers(one)
+    assert len(list(tmp_path.iterdir())) == 1
+    remove_leftovers(other)
+    assert not list(tmp_path.iterdir())
+    remove_leftovers(tmp_path / "absent" / "file")
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """Its rule: no file can be replaced that is mapped into memory. A list of the refusals."""
+    refusals = []
+
+    class Windows:
+        name = "nt"
+        fsync = staticmethod(os.fsync)
+
+        @staticmethod
+        def replace(source, target):
+            with open("/proc/self/maps") as maps:
+                if str(target) in maps.read():
+                    refusals.append(target)
+                    raise PermissionError(13, "Access is denied", str(target))
+            os.replace(source, target)
+
+    monkeypatch.setattr(files, "os", Windows)
+    monkeypatch.setattr(files, "PATIENCE", 0.25)
+    return refusals
+
+
+def test_where_nothing_can_be_written_that_is_said(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"where the folder should be")
+
+    def full(**options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+    with pytest.raises(CheckpointError, match=r"temporary files \(.*No space left on device\)\. Free some space"):
+        save_or_rescue(load_generator(GENERATOR), tmp_path / "file" / "g.safetensors")
+    assert (tmp_path / "file").read_bytes() == b"where the folder should be"
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+@on_linux
+def test_a_generator_that_was_loaded_from_a_file_can_be_saved_there(tmp_path, windows):
+    path = tmp_path / "g.safetensors"
+    path.write_bytes(GENERATOR.read_bytes())
+    generator = load_generator(path)
+    save_generator(generator, path)
+    assert not windows and generator is not None
+
+
+@on_linux
+def test_a_file_that_another_program_holds_is_waited_for_and_then_left_alone(tmp_path, windows):
+    import mmap
+
+    path, generator = tmp_path / "g.safetensors", load_generator(GENERATOR)
+    save_generator(generator, path)
+    before = path.read_bytes()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+        written = save_or_rescue(generator, path)
+        assert len(windows) > 1  # it was tried again for a while
+    assert written.parent == tmp_path and written != path and load_generator(written) is not None
+    assert path.read_bytes() == before
+    assert {p.name for p in tmp_path.iterdir()} == {path.name, written.name}
+    assert save_or_rescue(generator, path) == path  # now that it is free
+
+
+@on_linux
+def test_a_file_that_is_let_go_of_in_time_is_replaced(tmp_path, windows, monkeypatch):
+    import mmap
+
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    file = path.open("rb")
+    held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: held.close())
+    write_atomically(path, b"after")
+    file.close()
+    assert path.read_bytes() == b"after" and len(windows) == 1
