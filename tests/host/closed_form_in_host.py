@@ -3,20 +3,15 @@
 Arguments: the project's folder, a safetensors file with z, eps and mean, the file to write, and as JSON the timesteps, the
 data's standard deviation and a guidance scale. The data are Gaussian, N(mean + c, deviation^2) for a prompt that says c."""
 
-import importlib.util
 import json
 import math
 import sys
-from pathlib import Path
+
+from in_host import start
 
 project, source, target, request = sys.argv[1:]
 request = json.loads(request)
-sys.argv = ["main.py", "--cpu"]
-sys.path.insert(0, str(Path.cwd()))
-
-import comfy.options
-
-comfy.options.enable_args_parsing()
+start(project)
 
 import comfy.latent_formats
 import comfy.model_base
@@ -29,20 +24,12 @@ import comfy.supported_models_base
 import comfy_extras.nodes_custom_sampler as custom_sampler
 import torch
 from comfy.model_base import ModelType
-from safetensors.torch import load_file, save_file
-
-spec = importlib.util.spec_from_file_location(
-    "project", Path(project) / "__init__.py", submodule_search_locations=[project]
-)
-package = importlib.util.module_from_spec(spec)
-sys.modules["project"] = package
-spec.loader.exec_module(package)
-
 from project.nodes import native_miniature
 from project.nodes.adapter import ComfyPrior, text_guider
 from project.nodes.families import native_size
 from project.sds.memory import Work
 from project.sds.objective import Objective
+from safetensors.torch import load_file, save_file
 
 given, found = load_file(source), {}
 DEVIATION = request["deviation"]

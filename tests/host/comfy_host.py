@@ -72,6 +72,21 @@ def find_comfyui() -> tuple[Path, Path]:
     return folder.absolute(), python.absolute()
 
 
+def own_environment() -> dict[str, str]:
+    """The environment with nothing of ours that could leak into ComfyUI's Python."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+
+
+def run_script(folder: Path, python: Path, name: str, *arguments: str | Path, timeout: float = 600) -> None:
+    """Run a script of this folder by ComfyUI's Python in ComfyUI's folder, with the project's folder as its first
+    argument."""
+    command = [python, Path(__file__).parent / name, PROJECT, *arguments]
+    done = subprocess.run(
+        list(map(str, command)), cwd=folder, env=own_environment(), capture_output=True, text=True, timeout=timeout
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -154,8 +169,7 @@ class Host:
         # Nodes that call remote services are of no use here; newer versions also keep the page off the network with it.
         arguments += ["--disable-api-nodes", *self.arguments]
         # Its own installation only: nothing of ours may leak into ComfyUI's Python, and nothing is downloaded.
-        environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-        environment |= {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+        environment = own_environment() | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         with open(self.log_path, "wb") as log:
             self._process = subprocess.Popen(
                 [str(self.python), "main.py", *arguments],

@@ -1,6 +1,7 @@
 """Fixtures of the host tests: one ComfyUI and one page for the whole session."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 # The tests are no package (a folder tests/nodes as one would shadow ComfyUI's own module): make the helpers importable.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from comfy_host import Host, HostNotFound, find_comfyui
+from comfy_host import Host, HostNotFound, find_comfyui, run_script
 from comfy_page import BrowserNotFound, open_page
 
 
@@ -17,6 +18,15 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if here in item.path.parents:
             item.add_marker("host")
+
+
+@pytest.fixture(scope="session")
+def run_in_host():
+    """A function that runs a script of this folder by ComfyUI's Python: run_in_host(name, *arguments)."""
+    try:
+        return partial(run_script, *find_comfyui())
+    except HostNotFound as e:
+        pytest.skip(str(e))
 
 
 @pytest.fixture(scope="session")

@@ -3,37 +3,24 @@
 Arguments: the project's folder, a safetensors file with images and a direction to change them in, and the file to write.
 """
 
-import importlib.util
 import sys
-from pathlib import Path
+
+from in_host import start
 
 project, source, target = sys.argv[1:]
 # Pytorch's attention runs without data, so that memory can be counted on the meta device.
-sys.argv = ["main.py", "--cpu", "--use-pytorch-cross-attention"]
-sys.path[:0] = [str(Path.cwd()), str(Path(project) / "tests" / "host")]
-
-import comfy.options
-
-comfy.options.enable_args_parsing()
+start(project, "--use-pytorch-cross-attention")
 
 import comfy.latent_formats
 import comfy.ldm.wan.vae2_2
 import comfy.sd
 import comfy.taesd.taesd
 import torch
-from safetensors.torch import load_file, save_file
-
-spec = importlib.util.spec_from_file_location(
-    "project", Path(project) / "__init__.py", submodule_search_locations=[project]
-)
-package = importlib.util.module_from_spec(spec)
-sys.modules["project"] = package
-spec.loader.exec_module(package)
-
 from project.nodes.adapter import _copied_encoder, _encoder_on
 from project.nodes.families import downscale_of
 from project.sds.memory import transient_bytes
-from zoo import tiny
+from safetensors.torch import load_file, save_file
+from zoo import vaes, weights
 
 given, found, notes = load_file(source), {}, {}
 images, direction = given["images"], given["direction"]
@@ -43,17 +30,17 @@ STEP = 1e-2
 def small(channels):
     """A tiny autoencoder, as people use for previews."""
     made = comfy.sd.VAE(sd=comfy.taesd.taesd.TAESD(latent_channels=channels).state_dict(), dtype=torch.float32)
-    tiny.fill(made.first_stage_model, 0)
+    weights.fill(made.first_stage_model, 0)
     return made
 
 
 def of_films(stage, channels, ratio):
     """A video autoencoder in the place of another one."""
-    made = tiny.vae("wan", 0)
+    made = vaes.vae("wan", 0)
     made.first_stage_model = stage.eval()
-    made.patcher = tiny.PATCHER(stage, load_device=made.device, offload_device=torch.device("cpu"))
+    made.patcher = weights.PATCHER(stage, load_device=made.device, offload_device=torch.device("cpu"))
     made.latent_channels, made.downscale_ratio = channels, (made.downscale_ratio[0], ratio, ratio)
-    tiny.fill(stage, 0)
+    weights.fill(stage, 0)
     return made
 
 
@@ -67,13 +54,13 @@ def films():
     from comfy.ldm.models.autoencoder import AutoencoderKL
 
     return of_films(
-        AutoencoderKL(ddconfig=tiny._ldm_settings(16) | {"conv3d": True, "time_compress": 4}, embed_dim=16), 16, 8
+        AutoencoderKL(ddconfig=vaes.settings(16) | {"conv3d": True, "time_compress": 4}, embed_dim=16), 16, 8
     )
 
 
 MADE = {
-    kind: (lambda kind=kind: tiny.vae(kind, 0))
-    for kind in ("kl 4", "bare 16", "packed", "wan", "hunyuan image", "cascade", "cascade pixels", "pixels")
+    kind: (lambda kind=kind: vaes.vae(kind, 0))
+    for kind in ("kl", "bare", "packed", "wan", "hunyuan image", "cascade", "cascade pixels", "pixels")
 }
 MADE |= {"tiny 4": lambda: small(4), "tiny 16": lambda: small(16), "wan 2.2": wan22, "films": films}
 

@@ -5,35 +5,22 @@ the guidance scale and the timesteps."""
 
 import contextlib
 import gc
-import importlib.util
 import json
 import sys
 import weakref
-from pathlib import Path
+
+from in_host import start
 
 project, source, target, request = sys.argv[1:]
 request = json.loads(request)
-sys.argv = ["main.py", "--cpu"]
-sys.path.insert(0, str(Path.cwd()))
-
-import comfy.options
-
-comfy.options.enable_args_parsing()
+start(project)
 
 import torch
-from safetensors.torch import load_file, save_file
-
-spec = importlib.util.spec_from_file_location(
-    "project", Path(project) / "__init__.py", submodule_search_locations=[project]
-)
-package = importlib.util.module_from_spec(spec)
-sys.modules["project"] = package
-spec.loader.exec_module(package)
-
 from project.nodes import native_miniature
 from project.nodes.adapter import ComfyPrior, text_guider
 from project.sds.memory import Work
 from project.sds.objective import Objective
+from safetensors.torch import load_file, save_file
 
 given, found = load_file(source), {}
 with torch.inference_mode():  # as nodes run

@@ -1,13 +1,9 @@
 """Every model type of ComfyUI against a closed form: where the data are Gaussian, the ideal noise prediction is known."""
 
 import json
-import os
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
-from comfy_host import PROJECT, HostNotFound, find_comfyui
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -40,28 +36,12 @@ def given():
 
 
 @pytest.fixture(scope="module")
-def in_host(given, tmp_path_factory):
-    try:
-        folder, python = find_comfyui()
-    except HostNotFound as e:
-        pytest.skip(str(e))
+def in_host(given, tmp_path_factory, run_in_host):
     place = tmp_path_factory.mktemp("closed_form")
     save_file(given, place / "given.safetensors")
-    request = json.dumps(
-        {"timesteps": TIMESTEPS, "deviation": DEVIATION, "scale": SCALE, "families": list(NATIVE_SIZES)}
-    )
-    script = Path(__file__).parent / "closed_form_in_host.py"
-    arguments = [str(PROJECT), str(place / "given.safetensors"), str(place / "found.safetensors"), request]
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-    done = subprocess.run(
-        [str(python), str(script), *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    request = {"timesteps": TIMESTEPS, "deviation": DEVIATION, "scale": SCALE, "families": list(NATIVE_SIZES)}
+    files = place / "given.safetensors", place / "found.safetensors"
+    run_in_host("closed_form_in_host.py", *files, json.dumps(request))
     with safe_open(place / "found.safetensors", "pt") as file:
         return load_file(place / "found.safetensors") | {"notes": file.metadata()}
 

@@ -1,16 +1,11 @@
 """The copies of encoders compute what the autoencoders of ComfyUI do, and gradients pass through them."""
 
-import os
-import subprocess
-from pathlib import Path
-
 import pytest
 import torch
-from comfy_host import PROJECT, HostNotFound, find_comfyui
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-KINDS = ("kl 4", "bare 16", "packed", "hunyuan image", "tiny 4", "tiny 16", "wan", "wan 2.2", "films", "cascade")
+KINDS = ("kl", "bare", "packed", "hunyuan image", "tiny 4", "tiny 16", "wan", "wan 2.2", "films", "cascade")
 ALL = (*KINDS, "cascade pixels", "pixels")
 
 
@@ -23,25 +18,10 @@ def given():
 
 
 @pytest.fixture(scope="module")
-def in_host(given, tmp_path_factory):
-    try:
-        folder, python = find_comfyui()
-    except HostNotFound as e:
-        pytest.skip(str(e))
+def in_host(given, tmp_path_factory, run_in_host):
     place = tmp_path_factory.mktemp("encoders")
     save_file(given, place / "given.safetensors")
-    script = Path(__file__).parent / "encoders_in_host.py"
-    arguments = [str(PROJECT), str(place / "given.safetensors"), str(place / "found.safetensors")]
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-    done = subprocess.run(
-        [str(python), str(script), *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_in_host("encoders_in_host.py", place / "given.safetensors", place / "found.safetensors")
     with safe_open(place / "found.safetensors", "pt") as file:
         return load_file(place / "found.safetensors") | {"notes": file.metadata()}
 

@@ -1,13 +1,9 @@
 """The prior inside ComfyUI and the one on diffusers compute the same function of the miniature's weights."""
 
 import json
-import os
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
-from comfy_host import PROJECT, HostNotFound, find_comfyui
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.factors import sample_factors
 from comfyui_stylegan_fusion.miniature.renderer import render
@@ -36,25 +32,11 @@ def given():
 
 
 @pytest.fixture(scope="module")
-def in_host(given, tmp_path_factory):
-    try:
-        folder, python = find_comfyui()
-    except HostNotFound as e:
-        pytest.skip(str(e))
+def in_host(given, tmp_path_factory, run_in_host):
     place = tmp_path_factory.mktemp("prior")
     save_file(given, place / "given.safetensors")
-    script = Path(__file__).parent / "prior_in_host.py"
-    arguments = [str(PROJECT), str(place / "given.safetensors"), str(place / "found.safetensors"), json.dumps(REQUEST)]
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
-    done = subprocess.run(
-        [str(python), str(script), *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    files = place / "given.safetensors", place / "found.safetensors"
+    run_in_host("prior_in_host.py", *files, json.dumps(REQUEST))
     with safe_open(place / "found.safetensors", "pt") as file:
         return load_file(place / "found.safetensors") | {"notes": file.metadata()}
 

@@ -1,13 +1,9 @@
 """What users hang on MODEL and CONDITIONING, or put in their place, changes the gradient as it changes sampling."""
 
 import json
-import os
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
-from comfy_host import PROJECT, HostNotFound, find_comfyui
 from safetensors import safe_open
 
 # Timesteps go up and down, as in training: 0 = clean, 1 = pure noise. Sampling starts at 1, so the first half of its
@@ -73,24 +69,11 @@ def acts(name, t):
 
 
 @pytest.fixture(scope="module")
-def in_host(tmp_path_factory):
-    try:
-        folder, python = find_comfyui()
-    except HostNotFound as e:
-        pytest.skip(str(e))
+def in_host(tmp_path_factory, run_in_host):
     place = tmp_path_factory.mktemp("variants")
     everything = {"plain": {size: sorted(set(IN_TIME)) for size in SIZES}}
     request = json.dumps(everything | {name: timesteps(name) for name in VARIANTS})
-    script = Path(__file__).parent / "variants_in_host.py"
-    done = subprocess.run(
-        [str(python), str(script), str(PROJECT), str(place), str(place / "found.safetensors"), request],
-        cwd=folder,
-        env={k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_in_host("variants_in_host.py", place, place / "found.safetensors", request)
     with safe_open(place / "found.safetensors", "pt") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return found | {"lacking": json.loads(file.metadata()["lacking"])}

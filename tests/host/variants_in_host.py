@@ -4,40 +4,25 @@ Of each variant, at each size and timestep: the latent gradient, and what ComfyU
 noisy latents. Arguments: the project's folder, a folder to work in, the file to write, and as JSON the timesteps of each
 size of latents ("16x12": width by height) of each variant, and of "plain", which has nothing hung on it."""
 
-import importlib.util
 import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+from in_host import start
+
 project, place, target, request = sys.argv[1:]
 request = json.loads(request)
-sys.argv = ["main.py", "--cpu"]
-sys.path.insert(0, str(Path.cwd()))
-
-import comfy.options  # reads the command line
-
-comfy.options.enable_args_parsing()
+start(project)
 
 import torch
-from safetensors.torch import save_file
-
-spec = importlib.util.spec_from_file_location(
-    "project", Path(project) / "__init__.py", submodule_search_locations=[project]
-)
-package = importlib.util.module_from_spec(spec)
-sys.modules["project"] = package
-spec.loader.exec_module(package)
-
+from host_variants import LONG, PROMPT, VARIANTS, Graph, save_files
 from project.nodes import native_miniature
 from project.nodes.adapter import ComfyPrior
 from project.nodes.guider import text_guider
 from project.sds.memory import Work
 from project.sds.objective import Objective
-
-# The host's `nodes` and the project's come before it.
-sys.path.append(str(Path(__file__).parent))
-from host_variants import LONG, PROMPT, VARIANTS, Graph, save_files
+from safetensors.torch import save_file
 
 ROWS = 2
 

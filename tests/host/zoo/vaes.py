@@ -19,20 +19,20 @@ def vae(kind: str, seed: int):
 
 
 def _kl(seed: int, levels: int = 3):
-    parts = _settings(4, levels)
+    parts = settings(4, levels)
     made = _autoencoder_kl(parts)
     return _finished(made, made.first_stage_model, seed, 4, 2**levels)
 
 
 def _packed(seed: int):
-    made = _autoencoder_kl(_settings(32) | {"batch_norm_latent": True})
+    made = _autoencoder_kl(settings(32) | {"batch_norm_latent": True})
     made.first_stage_model.bn.running_var.fill_(2.0)
     return _finished(made, made.first_stage_model, seed, 128, 16)
 
 
 def _bare(seed: int):
-    stage = _engine("comfy.ldm.modules.diffusionmodules.model", _settings(16))
-    return _finished(_autoencoder_kl(_settings(16)), stage, seed, 16, 8)
+    stage = _engine("comfy.ldm.modules.diffusionmodules.model", settings(16))
+    return _finished(_autoencoder_kl(settings(16)), stage, seed, 16, 8)
 
 
 def _hunyuan_image(seed: int):
@@ -45,14 +45,14 @@ def _hunyuan_image(seed: int):
         "z_channels": 64,
     }
     stage = _engine("comfy.ldm.hunyuan_video.vae", parts)
-    return _finished(_autoencoder_kl(_settings(4)), stage, seed, 64, 32)
+    return _finished(_autoencoder_kl(settings(4)), stage, seed, 64, 32)
 
 
 def _wan(seed: int):
     from comfy.ldm.wan.vae import WanVAE
 
     stage = WanVAE(dim=8, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=1, temperal_downsample=[False, True, True])
-    made = _finished(_autoencoder_kl(_settings(4)), stage, seed, 16, 8)
+    made = _finished(_autoencoder_kl(settings(4)), stage, seed, 16, 8)
     made.latent_dim = 3
     made.upscale_index_formula = made.downscale_index_formula = (4, 8, 8)
     made.upscale_ratio = (lambda frames: max(0, frames * 4 - 3), 8, 8)
@@ -64,14 +64,14 @@ def _wan(seed: int):
 def _cascade(seed: int):
     from comfy.ldm.cascade.stage_c_coder import StageC_coder
 
-    return _finished(_autoencoder_kl(_settings(4)), StageC_coder(), seed, 16, 32)
+    return _finished(_autoencoder_kl(settings(4)), StageC_coder(), seed, 16, 32)
 
 
 def _cascade_pixels(seed: int):
     from comfy.ldm.cascade.stage_a import StageA
 
     stage = StageA(bottleneck_blocks=1, c_hidden=32, codebook_size=16)
-    made = _finished(_autoencoder_kl(_settings(4)), stage, seed, 4, 4)
+    made = _finished(_autoencoder_kl(settings(4)), stage, seed, 4, 4)
     made.process_input = made.process_output = lambda image: image
     return made
 
@@ -88,7 +88,7 @@ _MAKERS = {
 }
 
 
-def _settings(channels: int, levels: int = 3) -> dict:
+def settings(channels: int, levels: int = 3) -> dict:
     return {
         "double_z": True,
         "z_channels": channels,
