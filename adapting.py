@@ -3,7 +3,9 @@
 import argparse
 import dataclasses
 import logging
+import os
 import shlex
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,16 +70,25 @@ def adapt(options: argparse.Namespace) -> int:
     require_free(folder.path, RESULTS)
     parts = _load(plan)
     make_folder(folder.path)
-    folder.tidy()
-    folder.write(plan)
-    return _run(plan, parts, folder)
+    with folder.held():
+        require_free(folder.path, RESULTS)  # once more: loading takes a while
+        folder.tidy()
+        folder.write(plan)
+        return _run(plan, parts, folder)
 
 
 def resume(path: Path) -> int:
     """Go on with the run in a folder."""
+    folder = RunFolder(path)
+    folder.read()  # that there is a run
+    with folder.held():
+        return _resumed(folder)
+
+
+def _resumed(folder: RunFolder) -> int:
     from .stylegan import CheckpointError
 
-    folder = RunFolder(path)
+    path = folder.path
     plan, finished = folder.read()
     folder.tidy()
     if finished:
@@ -169,7 +180,7 @@ def _load(plan: Plan) -> Parts:
 
 def _run(plan: Plan, parts: Parts, folder: RunFolder) -> int:
     """Train, and write what came of it; the exit status."""
-    from .sds import TrainingDiverged, TrainingStopped, train_generator
+    from .sds import TrainingDiverged, TrainingOutOfMemory, TrainingStopped, train_generator
 
     saved, stopped = folder.saved(plan), None
     try:
@@ -200,6 +211,8 @@ def _run(plan: Plan, parts: Parts, folder: RunFolder) -> int:
     if isinstance(stopped.__cause__, KeyboardInterrupt):
         print(f"Stopped. {kept}")
         return INTERRUPTED
+    if isinstance(stopped, TrainingOutOfMemory):
+        kept += ", once there is more memory, or begin anew with --image-size or --half and another --output."
     if isinstance(stopped, TrainingDiverged):
         kept += ", or begin anew with other settings and another --output; going on may end the same way."
     raise UsageError(f"{stopped} {kept}") from stopped
@@ -271,7 +284,8 @@ def _what_is_kept(plan: Plan, folder: RunFolder) -> str:
 
 
 def _resuming(folder: RunFolder) -> str:
-    return f"stylegan-fusion adapt --resume {shlex.quote(str(folder.path))}"
+    path = str(folder.path)  # each system's shell has its own quotation marks
+    return f"stylegan-fusion adapt --resume {subprocess.list2cmdline([path]) if os.name == 'nt' else shlex.quote(path)}"
 
 
 def _regularizers(plan: Plan) -> list:

@@ -9,6 +9,7 @@ from torch import OutOfMemoryError
 
 from .commands import DEMO_FOLDER, adapt_or_resume, convert, demo, sample
 from .miniature.settings import DEMOS, MINIATURE_SETTINGS, MiniatureSettings
+from .runs import RunError
 from .sds import TIMESTEP_SCHEDULES, TRAINED_BY_DEFAULT, WEIGHTINGS, SavedTrainingError
 from .stylegan import CheckpointError
 from .terminal import INTERRUPTED, MINIATURE, UsageError, quiet_libraries
@@ -22,7 +23,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         quiet_libraries()
         return options.run(options)
-    except (UsageError, CheckpointError, SavedTrainingError, ValueError, ImportError, FileNotFoundError) as error:
+    except (
+        UsageError,
+        RunError,
+        CheckpointError,
+        SavedTrainingError,
+        ValueError,
+        ImportError,
+        FileNotFoundError,
+    ) as error:
         message = str(error)
     except OutOfMemoryError:
         message = "Out of memory. Try --half, --batch-size 1, or --device cpu."

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from .adapting import adapt, resume
 from .miniature.settings import DEMOS, MINIATURE_SETTINGS
-from .runs import RunError
 from .terminal import UsageError, device_named, free_folder, load_generator, make_folder, require_free, write_png
 
 DEMO_FOLDER = "stylegan-fusion-demo"
@@ -25,10 +24,7 @@ def demo(options: argparse.Namespace) -> int:
 
 def adapt_or_resume(options: argparse.Namespace) -> int:
     if options.resume is not None:
-        try:
-            return resume(options.resume)
-        except RunError as error:
-            raise UsageError(str(error)) from error
+        return resume(options.resume)
     options.miniature_settings = MINIATURE_SETTINGS
     return adapt(options)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .sds import SavedTraining, TrainSettings
 from .stylegan import write_atomically
-from .stylegan.files import remove_leftovers
+from .stylegan.files import locked, remove_leftovers
 
 FORMAT = "stylegan-fusion-run-1"
 RESULTS = ("generator.safetensors", "best.safetensors", "before_after.png", "loss.png", "run.json")
@@ -63,6 +63,14 @@ class RunFolder:
     @property
     def notes(self) -> Path:
         return self.path / "run.json"
+
+    @contextlib.contextmanager
+    def held(self):
+        """In the body no other process works on the folder. Raises RunError when one does already."""
+        with locked(self.path / ".lock") as free:
+            if not free:
+                raise RunError(f"Another process is working on {self.path}; wait until it ends, or stop it first.")
+            yield
 
     def saved(self, plan: Plan) -> SavedTraining:
         """Where the training is kept while it is not finished."""

@@ -153,6 +153,27 @@ def detached(value):
     return value
 
 
+def sketch(guider) -> str:
+    """A guider's prompts and scales in a few numbers, which differ where these do. Rounded: some devices do not give the
+    same bits twice."""
+    return repr([_sketched(conditions_of(guider)), _scales(guider)])
+
+
+def _sketched(value):
+    if torch.is_tensor(value):
+        numbers = value.detach().double().cpu().flatten()
+        random = torch.Generator().manual_seed(numbers.numel())
+        signs = torch.randint(0, 2, (4, min(numbers.numel(), 2**20)), generator=random, dtype=torch.float64) * 2 - 1
+        return list(value.shape), [
+            f"{x:.2e}" for x in signs @ numbers[: signs.shape[1]] / max(1, numbers.numel()) ** 0.5
+        ]
+    if isinstance(value, list | tuple):
+        return [_sketched(part) for part in value]
+    if isinstance(value, dict):
+        return {str(key): _sketched(part) for key, part in value.items() if key != "uuid"}
+    return value if isinstance(value, str | int | float | bool | None) else type(value).__name__
+
+
 def require_text_alone(running) -> None:
     """Raise ValueError when the model of a running guider reads an image beside the noise."""
     for cond in (cond for named in getattr(running, "conds", {}).values() for cond in named):

@@ -1,5 +1,6 @@
 """The node that trains."""
 
+import dataclasses
 import logging
 
 import torch
@@ -10,21 +11,25 @@ from ..sds import (
     TRAINED_BY_DEFAULT,
     AllLayers,
     SavedTrainingError,
+    TrainingDiverged,
+    TrainingOutOfMemory,
     TrainingStopped,
     TrainSettings,
     parse_groups,
     train_generator,
     training_metadata,
+    weights_digest,
 )
 from ..sds.figures import loss_plot
 from ..sds.out_of_memory import is_out_of_memory
 from ..stylegan import crop_of, sample_z
 from .adapter import ComfyPrior, is_interruption
 from .drawing import class_input, class_number, render_on, to_image
+from .guider import sketch
 from .report import Report
 from .spare_memory import give_back
 from .types import CATEGORY, GeneratorType, Guidance, GuidanceType, LayersType, NamedGenerator, RegularizerType
-from .unfinished import keep, unfinished_training
+from .unfinished import keep, keep_latest, unfinished_training
 
 logger = logging.getLogger(__name__)
 
@@ -209,7 +214,12 @@ class TrainGenerator(io.ComfyNode):
             source_metadata=generator.metadata,
         )
         unfinished = unfinished_training(
-            cls.hidden.prompt, cls.hidden.unique_id, save_every or None, LEAVE_THE_TRAINING_ALONE, seed="seed"
+            cls.hidden.prompt,
+            cls.hidden.unique_id,
+            save_every or None,
+            LEAVE_THE_TRAINING_ALONE,
+            "seed",
+            _arrived(generator, guidance, dataclasses.replace(settings, seed=0), regularizer, layers),
         )
         if when_unfinished == START_OVER:
             unfinished.start_over()
@@ -229,7 +239,8 @@ class TrainGenerator(io.ComfyNode):
             except SavedTrainingError as error:
                 failure = RuntimeError(f'{error} Or set when_unfinished to "{START_OVER}".')
             except TrainingStopped as stopped:
-                failure = _failure(stopped, keep(stopped.result, metadata), report)
+                again = 0 if isinstance(stopped, TrainingDiverged) else unfinished.saved.steps_done()
+                failure = _failure(stopped, keep(stopped.result, metadata, again), report)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -246,8 +257,9 @@ class TrainGenerator(io.ComfyNode):
                 )
                 plot = _as_image(loss_plot(result.history))
             except Exception as error:
-                where = keep(result, metadata)
+                where = keep(result, metadata, 0)
                 raise RuntimeError(f"The pictures could not be drawn: {_sentence(error)} {where}") from error
+            keep_latest(result.generator, metadata)
             unfinished.forget()
         if result.history.skipped:
             logger.warning("%d of %d steps were skipped: their gradient was not finite.", result.history.skipped, steps)
@@ -264,16 +276,21 @@ def _prior(guidance: Guidance) -> ComfyPrior:
     return prior
 
 
+def _arrived(generator: NamedGenerator, guidance: Guidance, *others) -> str:
+    """What came through the links of one run of the node, in a few numbers."""
+    settings = guidance.image_size, guidance.guidance_scale, sketch(guidance.guider)
+    return repr((weights_digest(generator.generator), settings, others))
+
+
 def _failure(stopped: TrainingStopped, kept: str, report: Report) -> BaseException:
     """What to raise when a training ended early and what was trained is kept."""
     cause = stopped.__cause__
     if is_interruption(cause):
         report.ended(kept)
         return cause.with_traceback(None)
-    if cause is not None and is_out_of_memory(cause):
-        said = f"Out of memory at step {stopped.result.steps_done} ({_first_line(cause)}). {LESS}"
-    else:
-        said = _sentence(stopped)
+    said = _sentence(stopped)
+    if isinstance(stopped, TrainingOutOfMemory):
+        said += " Starting ComfyUI with --lowvram helps, too. Other settings begin a new training."
     failure = RuntimeError(f"{_with_restart(said)} {kept}")
     failure.__cause__ = cause
     return failure

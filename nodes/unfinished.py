@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ..sds import SavedTraining, TrainResult
-from ..stylegan import CheckpointError, Generator, save_or_rescue
+from ..stylegan import CheckpointError, Generator, save_generator, save_or_rescue
 from ..stylegan.files import remove_leftovers
 from . import files
 
@@ -79,22 +79,35 @@ class Unfinished:
 
 
 def unfinished_training(
-    graph: Mapping | None, node_id: str | None, every: int | None, ignored: Collection[str], seed: str
+    graph: Mapping | None, node_id: str | None, every: int | None, ignored: Collection[str], seed: str, arrived: str
 ) -> Unfinished:
     """Where the training of a node is kept: a function of everything that goes into the node but `ignored` inputs.
 
     graph is the API form, {id: {"class_type", "inputs"}}; ids do not count, so that a graph opened again is the same.
-    `seed` names the node's input whose trainings are kept under names that begin alike."""
+    `arrived` says what came through the links but the seed: a node that is given a list runs once for each of its
+    entries, with one graph. `seed` names the node's input whose trainings are kept under names that begin alike."""
     graph, node_id = graph or {}, str(node_id)
-    digest = _digest(graph, node_id, {}, frozenset(ignored))
-    family = _digest(graph, node_id, {}, frozenset((*ignored, seed)))
+    digest = _hash(_digest(graph, node_id, {}, frozenset(ignored)) + arrived)
+    family = _hash(_digest(graph, node_id, {}, frozenset((*ignored, seed))) + arrived)
     path = _folder() / f"{family[:16]}-{digest[:16]}.safetensors"
     return Unfinished(SavedTraining(path, every, digest))
 
 
-def keep(result: TrainResult, metadata: Mapping[str, str]) -> str:
+def keep_latest(generator: Generator, metadata: Mapping[str, str]) -> None:
+    """Write a finished generator as output/stylegan/latest.safetensors, and keep the one before: whatever happens before
+    the graph has saved it, it is not lost."""
+    latest = files.output_folder() / "latest.safetensors"
+    try:
+        if latest.exists():
+            latest.replace(latest.with_name("latest-but-one.safetensors"))
+        save_generator(generator, latest, dict(metadata))
+    except (CheckpointError, OSError) as error:
+        logger.warning("StyleGAN Fusion: the generator is not kept as %s (%s).", latest.name, error)
+
+
+def keep(result: TrainResult, metadata: Mapping[str, str], going_on_from: int) -> str:
     """Write what was trained to a recovery file, and where images became alike the state before that; sentences that
-    say where they are."""
+    say where they are, and from which step the training can go on (0: from none)."""
     done, best = result.steps_done, result.best_step
     if done == 0:
         return "Nothing was trained yet."
@@ -105,8 +118,8 @@ def keep(result: TrainResult, metadata: Mapping[str, str]) -> str:
         kept += "; Load StyleGAN2 loads it."
     except (CheckpointError, OSError) as error:
         kept = f"The generator as trained for {done} steps could not be kept: {error}"
-    if result.interrupted:
-        kept += f" Run the same graph again, with seed {metadata['seed']}, to go on from there."
+    if result.interrupted and going_on_from:
+        kept += f" Run the same graph again, with seed {metadata['seed']}, to go on from step {going_on_from}."
     logger.warning("StyleGAN Fusion: %s", kept)
     return kept
 
@@ -134,9 +147,12 @@ def _digest(graph: Mapping, node_id: str, known: dict[str, str], ignored: frozen
                 if name not in ignored
             }
             described = [node.get("class_type"), inputs]
-        written = json.dumps(described, sort_keys=True, default=str)
-        known[node_id] = hashlib.sha256(written.encode()).hexdigest()
+        known[node_id] = _hash(json.dumps(described, sort_keys=True, default=str))
     return known[node_id]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _is_link(graph: Mapping, value) -> bool:

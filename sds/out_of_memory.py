@@ -24,8 +24,8 @@ def no_memory_message(reason: str, when: str = "") -> str:
     """What to say when memory ran out at last, with the first line of the error's reason."""
     said = next((line for line in reason.splitlines() if line.strip()), "no more could be had")
     return (
-        f"Out of memory{when} ({said}). Choose a smaller image_size for the diffusion model, leave out the directional "
-        "regularizer, close other programs that use the device, or start ComfyUI with --lowvram."
+        f"Out of memory{when} ({said}). Choose a smaller image size for the diffusion model, leave out the directional "
+        "regularizer, or close other programs that use the device."
     )
 
 

@@ -84,4 +84,10 @@ def reduced(images: Tensor, size: int) -> Tensor:
     proportion, but of SMALLEST at least."""
     scale = min(1.0, size / max(images.shape[-2:]))
     wanted = [max(SMALLEST, round(side * scale)) for side in images.shape[-2:]]
-    return images if list(images.shape[-2:]) == wanted else F.interpolate(images, wanted, mode="area")
+    # Whole areas first, then bilinearly to the exact size: means over parts of pixels are not to be had on every device.
+    whole = [side // goal for side, goal in zip(images.shape[-2:], wanted, strict=True)]
+    if max(whole) > 1:
+        images = F.avg_pool2d(images, [max(1, factor) for factor in whole])
+    if list(images.shape[-2:]) != wanted:
+        images = F.interpolate(images, wanted, mode="bilinear", align_corners=False)
+    return images

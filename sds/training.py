@@ -64,7 +64,7 @@ def train_generator(
             # The frames that it passed through hold on to tensors; what remains to be done needs memory, too.
             traceback.clear_frames(error.__traceback__)
             if not state.whole:
-                _go_back(state, saved)
+                saved = _gone_back(state, saved)
             reason = str(error) or type(error).__name__
             if isinstance(error, NoMemoryLeft) or is_out_of_memory(error):
                 message = reason if isinstance(error, NoMemoryLeft) else no_memory_message(reason)
@@ -83,11 +83,11 @@ def train_generator(
 def _train(state: TrainState, progress: Callable[[Progress], None] | None, saved: SavedTraining | None) -> None:
     # Once more: the prior may have entered another mode on the way here.
     with _recording_gradients():
-        if state.step == 0:
+        if _is_due(state) and state.step not in state.history.diversity:  # at first, or where it was cut short
             _measure_diversity(state)
         while state.step < state.settings.steps:
             record, warning = train_step(state), None
-            if state.step % state.settings.diversity_every == 0 or state.step == state.settings.steps:
+            if _is_due(state):
                 warning = _measure_diversity(state)
             if saved is not None and saved.every is not None and state.step % saved.every == 0:
                 warning = _save(state, saved) or warning
@@ -105,6 +105,11 @@ def diversity(images: Tensor) -> float:
         images = F.adaptive_avg_pool2d(images, DIVERSITY_SIZE)
     rows = images.clamp(-1, 1).flatten(1).double()
     return (torch.pdist(rows) / rows.shape[1] ** 0.5).mean().item()
+
+
+def _is_due(state: TrainState) -> bool:
+    """Whether diversity is measured at this step."""
+    return state.step % state.settings.diversity_every == 0 or state.step == state.settings.steps
 
 
 def _measure_diversity(state: TrainState) -> str | None:
@@ -157,12 +162,14 @@ def _ended(state: TrainState, saved: SavedTraining | None) -> TrainResult:
     return state.result()
 
 
-def _go_back(state: TrainState, saved: SavedTraining | None) -> None:
-    """Leave the weights of a step that was cut short within its update for the latest ones that are whole."""
+def _gone_back(state: TrainState, saved: SavedTraining | None) -> SavedTraining | None:
+    """Leave the weights of a step that was cut short within its update for the latest ones that are whole. Gives `saved`
+    when it may be written: the best state is without Adam's moments of its time, so no training could go on with it."""
     with contextlib.suppress(SavedTrainingError):
         if saved is not None and saved.restore(state):
-            return
+            return saved
     state.return_to_best()
+    return None
 
 
 def _report(state: TrainState, record: StepRecord, warning: str | None) -> Progress:

@@ -1,5 +1,6 @@
 """Writing files so that an earlier one stays whole until the new one is complete."""
 
+import errno
 import json
 import os
 import secrets
@@ -41,6 +42,40 @@ def remove_leftovers(path: Path) -> None:
     with suppress(OSError):
         for leftover in path.parent.glob(f"{_prefix(path)}*.tmp"):
             leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the file at `path` alone in the body, among processes that do the same; gives whether nobody else holds it.
+    The system lets go of it when the process ends, however that is. Where files cannot be locked, nobody holds them."""
+    try:
+        file = path.open("ab")
+    except OSError:  # said by what is to be written there
+        yield True
+        return
+    free = _lock(file.fileno())
+    try:
+        yield free
+    finally:
+        file.close()
+        if free:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+    return True
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -133,7 +133,7 @@ def cut_file(tmp_path):
 @pytest.mark.parametrize(
     "changes, sentence",
     [
-        (["--generator", "absent.safetensors"], "There is no file absent.safetensors"),
+        (["--generator", "absent.safetensors"], "absent.safetensors; check the name and the folder"),
         (["--generator", "CUT"], "cut.safetensors is damaged or incomplete"),
         (["--model", "absent"], "absent is not a diffusion model in the layout of diffusers"),
         (["--t-min", "0.9", "--t-max", "0.1"], "The timestep range 0.9 to 0.1 is empty"),

@@ -21,7 +21,7 @@ ALLOWED = {
     "runs.py": {"stylegan", "sds"},
     "adapting.py": {"runs", "terminal", "stylegan", "sds", "miniature"},
     "commands.py": {"adapting", "runs", "terminal", "stylegan", "sds", "miniature"},
-    "cli.py": {"commands", "terminal", "stylegan", "sds", "miniature"},
+    "cli.py": {"commands", "runs", "terminal", "stylegan", "sds", "miniature"},
 }
 
 

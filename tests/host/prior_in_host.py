@@ -18,6 +18,7 @@ start(project)
 import torch
 from project.nodes import native_miniature
 from project.nodes.adapter import ComfyPrior, text_guider
+from project.nodes.guider import sketch
 from project.sds.memory import Work
 from project.sds.objective import Objective
 from safetensors.torch import load_file, save_file
@@ -85,4 +86,16 @@ with torch.inference_mode():
             ComfyPrior(text_guider(model, *prompts), decoder, size)
         except ValueError as error:
             refused[name] = str(error)
+with torch.inference_mode():
+    again = clip.encode_from_tokens_scheduled(clip.tokenize(request["prompt"]))
+    other = clip.encode_from_tokens_scheduled(clip.tokenize(request["prompt"] + " with a hat"))
+    masked = [[tensor, {**options, "strength": 0.5}] for tensor, options in positive]
+    for name, (prompt, scale) in {
+        "itself": (positive, 7.5),
+        "encoded again": (again, 7.5),
+        "other words": (other, 7.5),
+        "other strength": (masked, 7.5),
+        "other scale": (positive, 8.0),
+    }.items():
+        refused[f"sketch of {name}"] = sketch(text_guider(model, prompt, negative, scale))
 save_file({name: value.detach().clone().contiguous() for name, value in found.items()}, target, refused | stayed)

@@ -17,6 +17,8 @@ from comfyui_stylegan_fusion.sds import (
     TrainSettings,
     train_generator,
 )
+from comfyui_stylegan_fusion.sds.state import TrainState
+from comfyui_stylegan_fusion.stylegan.files import locked
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -323,3 +325,52 @@ def test_a_step_cut_short_within_its_update_is_not_kept(generator, prior, saved,
             assert torch.equal(x, y)
         assert len(result.history.records) == result.steps_done
     assert_same_result(train(generator, prior, saved), whole)
+
+
+def test_what_no_training_could_go_on_with_is_not_saved(generator, prior, tmp_path, monkeypatch):
+    """The best state comes back without Adam's moments of its time."""
+    never = SavedTraining(tmp_path / "training.safetensors", every=None)
+    update, whole = TrainState.update, train(generator, prior)
+
+    def cut_short(state):
+        update(state)
+        if state.step == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainState, "update", cut_short)
+    with pytest.raises(TrainingInterrupted) as caught:
+        train(generator, prior, never)
+    assert caught.value.result.steps_done == 4 and not never.path.exists()
+    monkeypatch.undo()
+    assert_same_result(train(generator, prior, never), whole)
+
+
+def test_a_measurement_of_diversity_that_was_cut_short_is_made_up_for(generator, prior, saved, monkeypatch):
+    whole, samples = train(generator, prior), TrainState.samples
+
+    def cut_short(state, count):
+        if state.step == 4:
+            raise KeyboardInterrupt
+        return samples(state, count)
+
+    monkeypatch.setattr(TrainState, "samples", cut_short)
+    with pytest.raises(TrainingInterrupted):
+        train(generator, prior, saved)
+    monkeypatch.undo()
+    assert saved.steps_done() == 4
+    resumed = train(generator, prior, saved)
+    assert resumed.history.diversity.keys() == whole.history.diversity.keys()
+    assert_same_result(resumed, whole)
+
+
+def test_a_file_is_held_by_one_process_at_a_time(tmp_path):
+    with locked(tmp_path / ".lock") as one:
+        with locked(tmp_path / ".lock") as other:
+            assert (one, other) == (True, False)
+        with locked(tmp_path / ".lock") as other:  # whom it was refused does not let go of it
+            assert not other
+    assert not (tmp_path / ".lock").exists()
+    with pytest.raises(Stop), locked(tmp_path / ".lock"):
+        raise Stop
+    with locked(tmp_path / ".lock") as again:
+        assert again
