@@ -45,8 +45,8 @@ def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_one_that_was_not(tmp
     whole = survival.whole_run(
         "--steps 3 --batch-size 1 --save-every 1 --layers top3 --cooldown 0.5", tmp_path / "whole"
     )
-    row = survival.killed(tmp_path, [whole], "killed", [signal.SIGKILL], 3, seed=5)
-    assert (row.injected, row.survived, row.losses) == (3, 3, [])
+    row = survival.killed(tmp_path, [whole], "killed", [signal.SIGKILL], 2, seed=5)
+    assert (row.injected, row.survived, row.losses) == (2, 2, [])
 
 
 def test_a_folder_knows_its_run(tmp_path):

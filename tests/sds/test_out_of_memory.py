@@ -105,7 +105,7 @@ def test_what_fits_nowhere_ends_with_advice_and_the_last_weights(generator, prio
     assert message.startswith(
         "Out of memory with one image at a time (CUDA out of memory. Tried to allocate 2.00 GiB.)."
     )
-    assert "Choose a smaller image_size" in message and "More about it" not in message
+    assert "Choose a smaller image size" in message and "More about it" not in message
     assert (result.steps_done, saved.steps_done()) == (2, 2)
     assert len(released) >= 4  # halved twice, then without activations, then at the end
     prior.guided = guided
@@ -171,7 +171,7 @@ def test_memory_that_runs_out_elsewhere_ends_the_training_in_the_same_way(genera
         raise ON_THE_CPU
 
     prior.run = run
-    with pytest.raises(TrainingOutOfMemory, match="Choose a smaller image_size") as caught:
+    with pytest.raises(TrainingOutOfMemory, match="Choose a smaller image size") as caught:
         train(generator, prior)
     assert caught.value.result.steps_done == 0
 
