@@ -1,5 +1,6 @@
 """The generator: StyleGAN2 and StyleGAN3 networks, latents, and reading and writing checkpoints. Knows torch only."""
 
+from .blending import blend_generators, blend_metadata, swap_amounts, swap_amounts_at
 from .checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -9,16 +10,31 @@ from .checkpoint import (
     save_generator,
     save_or_rescue,
 )
+from .codes import (
+    LAYER_RANGES,
+    codes_of,
+    draw_codes,
+    mapping_digest,
+    mix_styles,
+    parse_codes,
+    require_fitting,
+    sample_codes,
+    w_statistics,
+)
 from .config import GeneratorConfig, StyleGAN3Config
 from .convert import SUFFIXES, crop_of, provenance, with_crop, write_generator
 from .crop import Crop, find_crop
+from .directions import move_codes, sefa_directions
 from .files import replacing, write_atomically
 from .networks import Generator, class_labels
 from .sampling import render_samples, sample_z
 from .synthesis import NOISE_MODES
+from .walks import PATHS, walk
 
 __all__ = [
+    "LAYER_RANGES",
     "NOISE_MODES",
+    "PATHS",
     "SUFFIXES",
     "Checkpoint",
     "CheckpointError",
@@ -26,18 +42,33 @@ __all__ = [
     "Generator",
     "GeneratorConfig",
     "StyleGAN3Config",
+    "blend_generators",
+    "blend_metadata",
     "class_labels",
+    "codes_of",
     "crop_of",
+    "draw_codes",
     "find_crop",
     "load_checkpoint",
     "load_generator",
+    "mapping_digest",
+    "mix_styles",
+    "move_codes",
+    "parse_codes",
     "provenance",
     "read_metadata",
     "render_samples",
     "replacing",
+    "require_fitting",
+    "sample_codes",
     "sample_z",
     "save_generator",
     "save_or_rescue",
+    "sefa_directions",
+    "swap_amounts",
+    "swap_amounts_at",
+    "w_statistics",
+    "walk",
     "with_crop",
     "write_atomically",
     "write_generator",

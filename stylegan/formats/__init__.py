@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from . import nvlabs, rosinality, safetensors_files, tensorflow, torch_files
+from . import nvlabs, rosinality, safetensors_files, tensorflow, torch_files, torch_layout
 from .errors import Damaged, FileError, Unsupported
 from .inert_pickle import read_pickle
 from .names import require_harmless
@@ -28,7 +28,7 @@ def read_source(path: Path) -> Source:
         start = file.read(64)
         if safetensors_files.is_safetensors(start):
             return safetensors_files.read(file, size)
-        if start.startswith((torch_files.ZIP_START, torch_files.LEGACY_START)):
+        if start.startswith((torch_layout.ZIP_START, torch_layout.LEGACY_START)):
             return _read_torch(file, path)
         if start.startswith(b"\x80"):
             return _read_pickle(file, size)

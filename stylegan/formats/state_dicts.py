@@ -6,7 +6,6 @@ restricted unpickler sees a file: what a pickle says is read as data, and the nu
 
 import math
 import os
-import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,22 +17,10 @@ from . import safetensors_files
 from .errors import Damaged, Unsupported
 from .inert_pickle import Chunk, Global, Pickle, PickleReader, Record, Stored
 from .names import ITEM_SIZES, TENSORS
-from .torch_files import (
-    FLOATS,
-    LEGACY_MAGIC,
-    LEGACY_PICKLES,
-    LEGACY_START,
-    ZIP_START,
-    is_within,
-    storage_of,
-)
-from .zip_directory import read_directory
+from .torch_layout import FLOATS, LEGACY_START, ZIP_START, Places, is_within, legacy_content, storage_of, zip_content
 
 _HARMLESS = TENSORS | {"torch.nn.parameter.Parameter", *(kind.replace("Storage", "Tensor") for kind in TENSORS)}
 """What torch has written for tensors in state dictionaries since its first versions."""
-
-Places = Mapping[str, tuple[int, int]]
-"""Start and length in bytes of each storage in a file, by its key."""
 
 
 def read_tensors(path: Path, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
@@ -49,9 +36,9 @@ def read_tensors(path: Path, shapes: Mapping[str, Sequence[int]]) -> dict[str, T
         if safetensors_files.is_safetensors(start):
             read = _from_safetensors(file, size)
         elif start.startswith(ZIP_START):
-            read = _from_torch(file, *_zip(file, size))
+            read = _from_torch(file, *zip_content(file, size, _read_plain))
         elif start.startswith(LEGACY_START):
-            read = _from_torch(file, *_legacy(file, size))
+            read = _from_torch(file, *legacy_content(file, 0, size, _read_plain))
         else:
             raise Unsupported("is neither a safetensors file nor one of torch.save", "download it again")
         tensors = {}
@@ -143,46 +130,6 @@ def _described(value: Any) -> tuple[Stored, int, tuple, tuple]:
     raise Damaged("something else is where a weight should be")
 
 
-def _zip(file: BinaryIO, size: int) -> tuple[Pickle, Places]:
-    members = read_directory(file, size)
-    roots = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
-    if len(roots) != 1:
-        raise Unsupported("is a zip archive, but not a torch file", "unpack it and choose what is inside")
-    start, length = members[roots[0]]
-    content = _read_pickle(file, start, start + length)
-    folder, places = roots[0].removesuffix("data.pkl"), {}
-    for key, claimed in map(storage_of, content.stored):
-        places[key] = members.get(f"{folder}data/{key}", (0, -1))
-        if places[key][1] != claimed:
-            raise Damaged(f"its part {key!r} is missing or has another size")
-    return content, places
-
-
-def _legacy(file: BinaryIO, size: int) -> tuple[Pickle, Places]:
-    """Of a file from before torch 1.6: pickles, and then each storage behind the count of its numbers."""
-    pickles, position = [], 0
-    for _ in range(LEGACY_PICKLES):
-        pickles.append(_read_pickle(file, position, size))
-        position = pickles[-1].end
-    magic, _, _, content, keys = pickles
-    if magic.root != LEGACY_MAGIC or type(keys.root) is not list:
-        raise Unsupported("is not a torch file")
-    stored = {storage_of(each)[0]: each for each in content.stored}
-    if sorted(map(str, keys.root)) != sorted(stored):
-        raise Damaged("its list of parts is wrong")
-    places = {}
-    for key in keys.root:
-        _, length = storage_of(stored[key])
-        file.seek(position)
-        if file.read(8) != struct.pack("<q", stored[key].id[4]):
-            raise Damaged(f"its part {key!r} is missing or has another size")
-        places[key] = position + 8, length
-        position += 8 + length
-    if position > size:
-        raise Damaged("it ends within its weights")
-    return content, places
-
-
 class _TextReader(PickleReader):
     """Takes Python 2's strings for text: state dictionaries hold no other bytes."""
 
@@ -190,7 +137,7 @@ class _TextReader(PickleReader):
         self.push_text(length)
 
 
-def _read_pickle(file: BinaryIO, start: int, end: int) -> Pickle:
+def _read_plain(file: BinaryIO, start: int, end: int) -> Pickle:
     content = _TextReader(file, start, end).run()
     _require_harmless(content.globals)
     return content

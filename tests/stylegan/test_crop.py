@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from comfyui_stylegan_fusion.stylegan import Crop, crop_of, find_crop
+from comfyui_stylegan_fusion.stylegan import Crop, crop_of, find_crop, with_crop
 from foreign_files import small
 
 
@@ -61,3 +61,16 @@ def test_a_crop_is_read_from_metadata():
     assert str(Crop.parse(" 512 X 384 ")) == "512x384"
     with pytest.raises(ValueError, match="'wide' is no crop; write width and height"):
         crop_of({"crop": "wide"})
+
+
+@pytest.mark.parametrize(
+    "wanted, crop", [("none", None), ("auto", "512x384"), ("", "512x384"), (" 512x256 ", "512x256"), ("64X32", "64x32")]
+)
+def test_a_crop_is_kept_taken_out_or_replaced(wanted, crop):
+    assert with_crop({"a": "b", "crop": "512x384"}, wanted).get("crop") == crop
+
+
+@pytest.mark.parametrize("wanted", ["512", "512x", "axb", "0x3", "512x384x3", "-1x2"])
+def test_a_crop_that_is_none_is_named(wanted):
+    with pytest.raises(ValueError, match="crop"):
+        with_crop({}, wanted)

@@ -1,0 +1,113 @@
+"""Two generators blended into one, all weights alike or layer by layer (Pinkney and Adler, arXiv 2010.05334)."""
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+import torch
+
+from .codes import codes_between
+from .config import StyleGAN3Config
+from .networks import Generator
+
+_MAY_DIFFER = ("conv_clamp",)  # no sizes of weights
+
+
+@torch.inference_mode(False)  # a host may blend within inference mode, whose tensors could never be trained
+@torch.no_grad()
+def blend_generators(
+    first: Generator, second: Generator, amounts: Sequence[float], mapping_amount: float = 0.0
+) -> Generator:
+    """A generator with (1 - p) first + p second in every weight: p is amounts[i] for layer i of `synthesis.layers`, for
+    the constant that of layer 0, for a ToRGB that of the layer before it, and `mapping_amount` for the mapping.
+
+    Where p is 0 or 1 weights are those of one generator, bit for bit. In eval mode, on the first one's device.
+    Raises ValueError when the generators are not built alike or the number of amounts is not that of the layers."""
+    _require_alike(first, second)
+    count = len(first.synthesis.layers)
+    if len(amounts) != count:
+        raise ValueError(f"There are {len(amounts)} amounts for {count} layers; give one for each.")
+    first.mapping.centre(), second.mapping.centre()
+    blended = copy.deepcopy(first).eval().requires_grad_(False)
+    weights, others = blended.state_dict(), second.state_dict()
+    for name, amount in _amount_of_each(blended, amounts, mapping_amount).items():
+        other = others[name].to(weights[name])
+        if amount == 1:
+            weights[name].copy_(other)
+        elif amount != 0:
+            weights[name].lerp_(other, amount)
+    return blended
+
+
+def _amount_of_each(generator: Generator, amounts: Sequence[float], mapping_amount: float) -> dict[str, float]:
+    """The amount of each entry of state_dict()."""
+    synthesis, found = generator.synthesis, {}
+    for layer, amount in zip(synthesis.layers, amounts, strict=True):
+        found[id(layer)] = amount
+    if isinstance(generator.config, StyleGAN3Config):
+        found[id(synthesis.to_rgb)] = amounts[-1]
+    else:
+        for block in synthesis.blocks:
+            found[id(block.to_rgb)] = found[id(block.convs[-1])]
+        found[id(synthesis.blocks[0])] = amounts[0]  # its constant
+    found[id(generator.mapping)] = mapping_amount
+    # Modules come before what is in them: the innermost one that has an amount decides.
+    result = {}
+    for path, module in generator.named_modules():
+        if id(module) in found:
+            result.update((f"{path}.{name}", found[id(module)]) for name in module.state_dict())
+    missing = generator.state_dict().keys() - result.keys()
+    assert not missing, f"weights without an amount: {sorted(missing)}"
+    return result
+
+
+def _require_alike(first: Generator, second: Generator) -> None:
+    if type(first.config) is not type(second.config):
+        raise ValueError("One of these generators is a StyleGAN2 and the other a StyleGAN3; blend two of one kind.")
+    for name in (field.name for field in fields(first.config) if field.name not in _MAY_DIFFER):
+        a, b = getattr(first.config, name), getattr(second.config, name)
+        if a != b:
+            raise ValueError(
+                f"These generators are not built alike ({name} is {a} in the first and {b} in the second); blend two of the "
+                "same sizes, for example one and what was adapted from it."
+            )
+
+
+def swap_amounts(generator: Generator, resolution: int, amount: float = 1.0, softness: float = 0.0) -> list[float]:
+    """For `blend_generators`: 0 for the layers that draw what is coarser than `resolution` pixels over the picture, and
+    `amount` from there on. With a softness above 0 the change is a logistic curve, that many layers long on each side of
+    the border; `layer_detail` tells how layers are counted. Raises ValueError when no layer is so fine."""
+    count = len(generator.synthesis.layers)
+    fine = [index for index in codes_between(generator, resolution, float("inf")) if index < count]
+    if not fine:
+        raise ValueError(f"This generator has no layer for {resolution} pixels and more; swap from a coarser one.")
+    return swap_amounts_at(count, fine[0], amount, softness)
+
+
+def swap_amounts_at(count: int, layer: int, amount: float = 1.0, softness: float = 0.0) -> list[float]:
+    """As `swap_amounts`, for `count` layers, from the index of a layer on. Raises ValueError when there is no such layer."""
+    if layer >= count:
+        raise ValueError(f"There is no layer {layer}: these generators have the layers 0 to {count - 1}.")
+    if softness == 0:
+        return [amount if index >= layer else 0.0 for index in range(count)]
+    places = (torch.arange(count, dtype=torch.float64) + 0.5 - layer) / softness
+    return (amount * torch.sigmoid(places * 3)).tolist()  # 95 % of the way `softness` layers from the border
+
+
+def blend_metadata(
+    first: tuple[str, Mapping[str, str]], second: tuple[str, Mapping[str, str]], share: str
+) -> dict[str, str]:
+    """Metadata for `save_generator` of two generators, each a name with its metadata, blended so that the second has a
+    `share`, in words. The crop is the first one's, and both licences hold."""
+    described = [{"name": name, "metadata": dict(metadata)} for name, metadata in (first, second)]
+    licences = dict.fromkeys(metadata["license"] for _, metadata in (first, second) if metadata.get("license"))
+    result = {
+        "source": f"{first[0]} and {second[0]}",
+        "blend": json.dumps({"first": described[0], "second": described[1], "share of the second": share}),
+    }
+    if licences:
+        result["license"] = "; ".join(licences)
+    if first[1].get("crop"):
+        result["crop"] = first[1]["crop"]
+    return result

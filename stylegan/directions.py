@@ -1,0 +1,36 @@
+"""Directions to edit along, found in the weights alone: SeFa (Shen and Zhou, arXiv 2007.06600)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .networks import Generator
+
+
+@torch.no_grad()
+def sefa_directions(generator: Generator, codes: Sequence[int]) -> Tensor:
+    """Directions [w_dim, w_dim] of unit length in W, one a row, the one that changes the styles most first.
+
+    They are the eigenvectors of A^T A, with A the style affine weights of the layers that `codes` drive, one
+    below the other (of the last code, that of the last ToRGB). Of each the largest entry is positive. On the CPU."""
+    affines = torch.cat([_affine(generator, index).cpu().double() for index in codes])
+    _, vectors = torch.linalg.eigh(affines.t() @ affines)  # in rising order, one a column
+    directions = vectors.flip(1).t()
+    largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
+    return (directions * largest.sign()).float()
+
+
+def _affine(generator: Generator, index: int) -> Tensor:
+    """The weights [styles, w_dim] by which a code becomes its layer's styles."""
+    layers = [*generator.synthesis.layers, generator.synthesis.groups["to_rgb"][-1]]
+    return layers[index].affine.weight
+
+
+def move_codes(ws: Tensor, direction: Tensor, codes: Sequence[int], strengths: Sequence[float]) -> Tensor:
+    """ws [N, num_ws, w_dim] moved along `direction` [w_dim] by each strength, in the chosen codes only:
+    [N len(strengths), num_ws, w_dim], all strengths of the first latent first."""
+    chosen = torch.zeros(ws.shape[1], 1)
+    chosen[list(codes)] = 1
+    shifts = torch.tensor(strengths).view(-1, 1, 1) * chosen * direction
+    return (ws[:, None] + shifts.to(ws)).flatten(0, 1)
