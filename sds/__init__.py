@@ -3,6 +3,7 @@
 from .layers import TRAINED_BY_DEFAULT, AllLayers, LayerChoice, ManualLayers, TopKLayers
 from .memory import Work
 from .metadata import training_metadata
+from .parameters import with_weights
 from .perceptual import PerceptualRegularizer
 from .prior import Prior, timestep_index
 from .progress import (
@@ -15,10 +16,12 @@ from .progress import (
     TrainingStopped,
     TrainResult,
 )
+from .projection import Projection, ProjectionOutOfMemory, ProjectionSettings, project
 from .regularizers import DirectionalRegularizer, ImageRegularizer, ReconstructionRegularizer, Regularizer
 from .saving import SavedTraining, SavedTrainingError, weights_digest
 from .schedules import TIMESTEP_SCHEDULES, WEIGHTINGS
 from .settings import PARAMETER_GROUPS, TrainSettings, parse_groups
+from .state import require_trainable
 from .training import diversity, train_generator
 from .vgg import load_vgg
 
@@ -36,6 +39,9 @@ __all__ = [
     "PerceptualRegularizer",
     "Prior",
     "Progress",
+    "Projection",
+    "ProjectionOutOfMemory",
+    "ProjectionSettings",
     "ReconstructionRegularizer",
     "Regularizer",
     "SavedTraining",
@@ -52,8 +58,11 @@ __all__ = [
     "diversity",
     "load_vgg",
     "parse_groups",
+    "project",
+    "require_trainable",
     "timestep_index",
     "train_generator",
     "training_metadata",
     "weights_digest",
+    "with_weights",
 ]

@@ -10,6 +10,8 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor
 
+from ..stylegan import parse_codes
+
 TRAINED_BY_DEFAULT = (
     "Trained by default are, of StyleGAN2, the convolutions from 8x8 up (weight, style weight, noise strength), and of "
     "StyleGAN3 the convolutions 1 to 14 (weight, style weight); frozen are the mapping, the first layer (constant and "
@@ -69,14 +71,8 @@ class ManualLayers:
 
     @classmethod
     def parse(cls, text: str) -> "ManualLayers":
-        """From indices written with commas or spaces. Raises ValueError when the text is anything else."""
-        try:
-            indices = tuple(int(part) for part in text.replace(",", " ").split())
-        except ValueError:
-            raise ValueError(
-                f"The list of layers {text!r} is not made of whole numbers; write for example 1, 2, 3."
-            ) from None
-        return cls(indices)
+        """From indices and ranges with commas or spaces, as "0-3, 6". Raises ValueError when the text is anything else."""
+        return cls(parse_codes(text))
 
     def candidates(self, count: int) -> tuple[int, ...]:
         outside = [index for index in self.indices if not 0 <= index < count]

@@ -1,5 +1,6 @@
 """How much memory a training needs, from sizes alone: nothing here touches a device."""
 
+import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..stylegan import Generator
+from ..stylegan import Generator, GeneratorConfig, StyleGAN3Config
 from ..stylegan.sampling import together
 
 
@@ -34,21 +35,40 @@ def training_memory(
     `accumulate`, and what rendering `rows` images at a time leaves for its backward pass, which waits for the prior.
     The peak is that of the frozen rendering, of the rendering with its backward pass, or of `samples` images rendered
     together for a look at them (None: as many as `render_samples` does); what the prior needs comes on top of `held`, not of both."""
-    samples = samples or together(generator.resolution)
     trained = [name for name, parameter in generator.named_parameters() if parameter.requires_grad]
+    copy = _on_meta(generator.config)
+    without_gradient = _rendering_bytes(copy, max(rows, samples or together(generator.resolution)))
     with torch.device("meta"):
-        copy = Generator(generator.config).requires_grad_(False)
-        codes = torch.empty(max(rows, samples), copy.num_ws, copy.w_dim)
-    with torch.no_grad():
-        without_gradient = transient_bytes(lambda: copy.synthesis(codes))
+        codes = torch.empty(rows, copy.num_ws, copy.w_dim)
     parameters = [copy.get_parameter(name).requires_grad_() for name in trained]
     with torch.enable_grad(), LiveBytes() as live:
-        images = copy.synthesis(codes[:rows], checkpoint=checkpoint)
+        images = copy.synthesis(codes, checkpoint=checkpoint)
         waiting = live.now
         torch.autograd.grad(images, parameters, torch.empty_like(images), allow_unused=True)
     copies = 2 * _bytes([*copy.parameters(), *copy.buffers()])
     held = copies + (3 if accumulate else 2) * _bytes(parameters) + waiting
     return held, max(live.peak, without_gradient) - waiting
+
+
+@functools.lru_cache(maxsize=16)
+def drawing_memory(config: GeneratorConfig | StyleGAN3Config) -> int:
+    """Bytes of the weights of such a generator and of what `render_samples` takes beside them."""
+    generator = _on_meta(config)
+    return _bytes([*generator.parameters(), *generator.buffers()]) + _rendering_bytes(
+        generator, together(config.resolution)
+    )
+
+
+def _rendering_bytes(on_meta: Generator, samples: int) -> int:
+    with torch.device("meta"):
+        codes = torch.empty(samples, on_meta.num_ws, on_meta.w_dim)
+    with torch.no_grad():
+        return transient_bytes(lambda: on_meta.synthesis(codes))
+
+
+def _on_meta(config: GeneratorConfig | StyleGAN3Config) -> Generator:
+    with torch.device("meta"):
+        return Generator(config).requires_grad_(False)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

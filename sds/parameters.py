@@ -6,9 +6,10 @@ mapping is never trained.
 """
 
 import copy
+from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..stylegan import Generator
 
@@ -35,6 +36,19 @@ def copy_generator(generator: Generator, device: torch.device) -> Generator:
 
     Outside of torch.inference_mode the copies of inference tensors are normal ones."""
     return copy.deepcopy(generator).to(device=device, dtype=torch.float32).requires_grad_(False).eval()
+
+
+def with_weights(generator: Generator, weights: Mapping[str, Tensor]) -> Generator:
+    """A copy of a generator, where it lives, with some of its parameters replaced, given by name. Raises ValueError when
+    a name or a shape is not the generator's."""
+    changed = copy_generator(generator, next(generator.parameters()).device)
+    parameters = dict(changed.named_parameters())
+    with torch.no_grad():
+        for name, value in weights.items():
+            if name not in parameters or parameters[name].shape != value.shape:
+                raise ValueError(f"The weights do not belong to this generator: {name} {tuple(value.shape)}.")
+            parameters[name].copy_(value)
+    return changed
 
 
 def _without_biases(module: nn.Module) -> list[nn.Parameter]:

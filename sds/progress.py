@@ -36,6 +36,10 @@ class History:
         """Names of the terms, "sds" first."""
         return list(dict.fromkeys(name for record in self.records for name in record.losses))
 
+    def until(self, step: int) -> "History":
+        """What it was after this many steps."""
+        return History(self.records[:step], {at: value for at, value in self.diversity.items() if at <= step})
+
     def series(self, term: str) -> tuple[list[int], list[float]]:
         """Steps and losses of one term, without the skipped steps."""
         kept = [record for record in self.records if term in record.losses]
@@ -56,6 +60,10 @@ class Progress:
     samples: Callable[[int], Tensor]
     """samples(count) renders [count, 3, R, R] on the CPU from the latents sample_z(z_dim, count, seed); costs
     nothing until it is called, and is meant to be called within the callback."""
+    weights: Callable[[], dict[str, Tensor]]
+    """weights() copies the trained parameters to the CPU, by their names in the generator; as `samples`."""
+    history: History
+    """Of the whole training, also of what was done before it was gone on with; not to be changed."""
     result: Callable[[], "TrainResult"]
     """result() copies the generator as it is now, and the best one; as `samples`."""
 

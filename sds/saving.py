@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..stylegan import Generator, replacing
 from ..stylegan.files import remove_leftovers, write_tensors
-from .out_of_memory import is_out_of_memory
+from .out_of_memory import handle_out_of_memory
 from .progress import History, StepRecord
 from .regularizers import title
 from .state import Best, TrainState
@@ -66,7 +66,7 @@ class SavedTraining:
             reason = error.strerror or str(error)
             raise SavedTrainingError(f"{self.path} could not be read ({reason}); check the folder.") from error
         except (SafetensorError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            if is_out_of_memory(error):
+            if handle_out_of_memory(error):
                 raise
             raise SavedTrainingError(
                 f"{self.path} is damaged ({error}); remove it to begin anew, the generators beside it stay."

@@ -13,7 +13,7 @@ from ..stylegan import Generator, class_labels, render_samples, sample_z
 from .layers import LayerChoice
 from .memory import Work, training_memory
 from .objective import Objective
-from .out_of_memory import NoMemoryLeft, is_out_of_memory, no_memory_message
+from .out_of_memory import NoMemoryLeft, handle_out_of_memory, no_memory_message
 from .parameters import copy_generator, group_parameters, layer_parameters
 from .prior import Prior
 from .progress import History, TrainResult
@@ -69,8 +69,8 @@ class TrainState:
     ) -> "TrainState":
         """Raises ValueError when generator, regularizers and layers do not fit together."""
         regularizers = [regularizer for regularizer in regularizers if regularizer.weight > 0]
+        require_trainable(generator, settings, regularizers, layers)
         candidates = layers.candidates(len(generator.synthesis.layers))
-        _check(generator, regularizers, settings)
         trained = copy_generator(generator, prior.device)
         parameters = trained_parameters(trained, candidates, settings.also_train)
         for parameter in parameters:
@@ -125,13 +125,16 @@ class TrainState:
         here = sum(value.nbytes for copy in (self.frozen, self.generator) for value in copy.state_dict().values())
         return dataclasses.replace(work, held=held - here, peak=peak)
 
+    def give_up_attempt(self) -> None:
+        """Free what a step took that did not come to its end."""
+        self.optimizer.zero_grad()
+        gc.collect()  # what an error's frames held in cycles
+        self.objective.prior.release_memory()
+
     def use_less_memory(self, reason: str) -> None:
         """After memory has run out in a step: smaller pieces, at last of one sample, then no kept activations.
 
         Raises NoMemoryLeft when that is how it ran already."""
-        self.optimizer.zero_grad()
-        gc.collect()  # what an error's frames held in cycles
-        self.objective.prior.release_memory()
         if self.piece > 1:
             self.piece = (self.piece + 1) // 2
             logger.warning("Out of memory in step %d: going on with %d samples at a time.", self.step + 1, self.piece)
@@ -165,13 +168,18 @@ class TrainState:
         try:
             return render_samples(self.generator, z, class_index=chosen)
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not handle_out_of_memory(error):
                 raise
         self.objective.prior.release_memory()
         turns = range(count) if self.generator.c_dim and chosen is None else ()
         classes = [index % self.generator.c_dim for index in turns] or [chosen] * count
         one_by_one = zip(z.split(1), classes, strict=True)
         return torch.cat([render_samples(self.generator, row, class_index=index) for row, index in one_by_one])
+
+    def weights(self) -> dict[str, Tensor]:
+        """Copies of the trained parameters on the CPU, by their names in the generator."""
+        names = {parameter: name for name, parameter in self.generator.named_parameters()}
+        return {names[parameter]: parameter.detach().to("cpu", copy=True) for parameter in self.trained}
 
     def current(self) -> Generator:
         """A copy of the generator in training, where the given one lives."""
@@ -206,8 +214,7 @@ class TrainState:
         with torch.no_grad():
             for parameter, weight in zip(self.trained, best.weights, strict=True):
                 parameter.copy_(weight)
-        kept = {step: value for step, value in self.history.diversity.items() if step <= best.step}
-        self.step, self.history = best.step, History(self.history.records[: best.step], kept)
+        self.step, self.history = best.step, self.history.until(best.step)
 
     def result(self) -> TrainResult:
         generator, best_step = self.current(), self.best.step if self.best else 0
@@ -230,14 +237,19 @@ def trained_parameters(generator: Generator, layers: Sequence[int], groups: Sequ
     return list(dict.fromkeys(parameters))
 
 
-def _check(
-    generator: Generator, regularizers: Sequence[Regularizer | ImageRegularizer], settings: TrainSettings
+def require_trainable(
+    generator: Generator,
+    settings: TrainSettings,
+    regularizers: Sequence[Regularizer | ImageRegularizer],
+    layers: LayerChoice,
 ) -> None:
+    """Raises ValueError when these do not fit together; nothing is copied or computed."""
     channels = generator.config.img_channels
     if channels != 3:
         raise ValueError(f"The generator makes images of {channels} channels; give one that makes RGB images.")
     class_labels(generator.c_dim, 1, class_index=settings.class_index)
-    names = [regularizer.name for regularizer in regularizers]
+    trained_parameters(generator, layers.candidates(len(generator.synthesis.layers)), settings.also_train)
+    names = [regularizer.name for regularizer in regularizers if regularizer.weight > 0]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"The {twice[0]} regularizer is given {names.count(twice[0])} times; give it once.")

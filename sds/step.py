@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..stylegan import class_labels
 from .objective import Batch, NonFiniteGradient, Reference
-from .out_of_memory import is_out_of_memory
+from .out_of_memory import is_out_of_memory, switch_off_onednn
 from .progress import StepRecord
 from .schedules import scheduled_timestep
 from .settings import TrainSettings
@@ -46,11 +46,14 @@ def _update(state: TrainState, timesteps: list[float]) -> tuple[tuple[int, ...],
             state.reserve(layers)
             break
         except Exception as error:
-            if not is_out_of_memory(error):
+            again = switch_off_onednn(error)
+            if not again and not is_out_of_memory(error):
                 raise
             reason = str(error)
         # Outside of the handler, whose error holds on to every tensor of the attempt.
-        state.use_less_memory(reason)
+        state.give_up_attempt()
+        if not again:
+            state.use_less_memory(reason)
     # The others' gradients stay None: a gradient of zero would still age Adam's moments of them.
     chosen = set(state.parameters(layers))
     for parameter, gradient in zip(parameters, gradients, strict=True):

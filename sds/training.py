@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..stylegan import Generator
 from .layers import AllLayers, LayerChoice
-from .out_of_memory import NoMemoryLeft, is_out_of_memory, no_memory_message
+from .out_of_memory import NoMemoryLeft, handle_out_of_memory, no_memory_message
 from .prior import Prior
 from .progress import Progress, StepRecord, TrainingDiverged, TrainingInterrupted, TrainingOutOfMemory, TrainResult
 from .regularizers import ImageRegularizer, Regularizer
@@ -66,7 +66,7 @@ def train_generator(
             if not state.whole:
                 saved = _gone_back(state, saved)
             reason = str(error) or type(error).__name__
-            if isinstance(error, NoMemoryLeft) or is_out_of_memory(error):
+            if isinstance(error, NoMemoryLeft) or handle_out_of_memory(error):
                 message = reason if isinstance(error, NoMemoryLeft) else no_memory_message(reason)
                 raise TrainingOutOfMemory(message, _ended(state, saved)) from None
             if state.step == 0:
@@ -103,7 +103,7 @@ def diversity(images: Tensor) -> float:
     Near 0 when the generator has collapsed to one image."""
     if images.shape[-1] > DIVERSITY_SIZE:
         images = F.adaptive_avg_pool2d(images, DIVERSITY_SIZE)
-    rows = images.clamp(-1, 1).flatten(1).double()
+    rows = images.clamp(-1, 1).flatten(1).cpu().double()  # Apple's GPUs have no float64
     return (torch.pdist(rows) / rows.shape[1] ** 0.5).mean().item()
 
 
@@ -156,7 +156,7 @@ def _ended(state: TrainState, saved: SavedTraining | None) -> TrainResult:
     try:
         return state.result()
     except Exception as error:
-        if not is_out_of_memory(error):
+        if not handle_out_of_memory(error):
             raise
     state.home = torch.device("cpu")
     return state.result()
@@ -182,6 +182,8 @@ def _report(state: TrainState, record: StepRecord, warning: str | None) -> Progr
         skipped=record.skipped,
         warning=warning,
         samples=state.samples,
+        weights=state.weights,
+        history=state.history,
         result=state.result,
     )
 

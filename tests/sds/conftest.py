@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from comfyui_stylegan_fusion.sds import Prior
+from comfyui_stylegan_fusion.sds import Prior, SavedTraining
 from comfyui_stylegan_fusion.stylegan import Generator, GeneratorConfig
+from vgg_weights import random_linear, random_vgg
 
 
 class GaussianPrior(Prior):
@@ -41,15 +42,6 @@ class GaussianPrior(Prior):
         return eps_hat
 
 
-@pytest.fixture(autouse=True, scope="package")
-def one_thread():
-    """These tensors are tiny: threads would only wait for each other, above all on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def prior():
     return GaussianPrior()
@@ -62,3 +54,18 @@ def generator():
         torch.manual_seed(1)
         config = GeneratorConfig(resolution=32, z_dim=16, w_dim=16, mapping_layers=2, channel_base=256, channel_max=16)
         return Generator(config).eval()
+
+
+@pytest.fixture(scope="session")
+def vgg():
+    return random_vgg()
+
+
+@pytest.fixture(scope="session")
+def linear():
+    return random_linear()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    return SavedTraining(tmp_path / "new" / "training.safetensors", every=3)

@@ -46,7 +46,7 @@ def main(folder: Path, spare: int) -> None:
     limit = used() + spare * 1_000_000
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
-        result = train(large, 8, saved)
+        result = train(large, 16, saved)
         print("done", result.steps_done)
     except TrainingOutOfMemory as error:
         result = error.result

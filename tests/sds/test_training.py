@@ -1,7 +1,5 @@
 """Training as a whole: what moves, what stays, what can be relied on when it ends early."""
 
-import copy
-
 import pytest
 import torch
 from comfyui_stylegan_fusion.sds import (
@@ -12,39 +10,18 @@ from comfyui_stylegan_fusion.sds import (
     TopKLayers,
     TrainingDiverged,
     TrainingInterrupted,
-    TrainSettings,
     diversity,
     train_generator,
 )
 from comfyui_stylegan_fusion.sds.parameters import layer_parameters
 from comfyui_stylegan_fusion.sds.state import TrainState
-from comfyui_stylegan_fusion.sds.step import draw_labels, draw_latents, draw_timestep, noise_source, train_step
-from comfyui_stylegan_fusion.stylegan import Crop, Generator, GeneratorConfig, StyleGAN3Config, sample_z
-
-
-def settings(**changes):
-    return TrainSettings(**{"steps": 3, "batch_size": 2, "t_max": 0.8, "diversity_samples": 2, **changes})
+from comfyui_stylegan_fusion.sds.step import draw_latents, draw_timestep, noise_source, train_step
+from comfyui_stylegan_fusion.stylegan import Generator, GeneratorConfig, sample_z
+from trainings import assert_same_weights, moved, settings, trained_names
 
 
 def weights(generator):
     return {name: tensor.clone() for name, tensor in generator.state_dict().items()}
-
-
-def assert_same_weights(a, b):
-    for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
-        assert torch.equal(x, y), name
-
-
-def moved(before, after):
-    """Names of the tensors that differ."""
-    after = after.state_dict()
-    return {name for name, tensor in before.state_dict().items() if not torch.equal(tensor, after[name])}
-
-
-def trained_names(generator, modules):
-    """Names of the parameters of these modules that the method trains: all but biases."""
-    wanted = {id(p) for module in modules for name, p in module.named_parameters() if not name.endswith("bias")}
-    return {name for name, p in generator.named_parameters() if id(p) in wanted}
 
 
 def test_the_samples_move_to_the_priors_mean(generator, prior):
@@ -316,97 +293,6 @@ def test_what_does_not_fit_the_generator_is_named(generator, prior):
     gray = Generator(GeneratorConfig(**small, img_channels=1))
     with pytest.raises(ValueError, match="images of 1 channels; give one that makes RGB"):
         train_generator(gray, prior, settings())
-
-
-def small_stylegan3():
-    torch.manual_seed(0)
-    return Generator(StyleGAN3Config(32, 16, 16, 0, 2, channel_base=512, channel_max=16)).eval().requires_grad_(False)
-
-
-def test_of_stylegan3_only_the_convolutions_move(prior):
-    generator = small_stylegan3()
-    result = train_generator(generator, prior, settings())
-    assert moved(generator, result.generator) == trained_names(generator, generator.synthesis.convs)
-
-
-@pytest.mark.parametrize("group, module", [("constant", "input"), ("to_rgb", "to_rgb")])
-def test_groups_of_stylegan3(prior, group, module):
-    generator = small_stylegan3()
-    result = train_generator(generator, prior, settings(also_train=(group,)))
-    modules = [*generator.synthesis.convs, getattr(generator.synthesis, module)]
-    assert moved(generator, result.generator) == trained_names(generator, modules)
-
-
-def test_a_group_that_stylegan3_does_not_have_is_named(prior):
-    with pytest.raises(ValueError, match="no group '4x4' to train; it has constant, to_rgb"):
-        train_generator(small_stylegan3(), prior, settings(also_train=("4x4",)))
-
-
-def test_layers_of_stylegan3_are_selected(prior):
-    generator = small_stylegan3()
-    manual = train_generator(generator, prior, settings(), layers=ManualLayers((0, 3)))
-    layers = generator.synthesis.layers
-    assert moved(generator, manual.generator) == trained_names(generator, [layers[0], layers[3]])
-    top = train_generator(generator, prior, settings(steps=1), layers=TopKLayers(2))
-    (chosen,) = [record.layers for record in top.history.records]
-    assert len(chosen) == 2
-    assert moved(generator, top.generator) == trained_names(generator, [layers[i] for i in chosen])
-    with pytest.raises(ValueError, match="Cannot select 16 layers: this generator has 15"):
-        train_generator(generator, prior, settings(), layers=TopKLayers(16))
-
-
-def test_stylegan3_moves_to_the_priors_mean(prior):
-    generator = small_stylegan3()
-
-    def distance(g):
-        images = g.synthesis(g.mapping(sample_z(g.z_dim, 16, seed=7)))
-        pooled = torch.nn.functional.avg_pool2d(images.clamp(-1, 1), 2)
-        return (prior.encode(pooled) - prior.mean).square().mean().item()
-
-    with torch.no_grad():
-        before = distance(generator)
-        result = train_generator(generator, prior, settings(steps=60, batch_size=4, learning_rate=0.02))
-        assert distance(result.generator) < 0.6 * before
-
-
-def labelled_generator():
-    torch.manual_seed(0)
-    config = GeneratorConfig(
-        resolution=32, z_dim=16, w_dim=16, c_dim=4, mapping_layers=2, channel_base=256, channel_max=16
-    )
-    return Generator(config).eval().requires_grad_(False)
-
-
-def test_every_class_is_drawn_in_training_unless_one_is_chosen():
-    rows = torch.cat([draw_labels(0, step, 8, 4, None) for step in range(40)])
-    assert torch.equal(rows.sum(dim=1), torch.ones(320)) and rows.mean(dim=0).min() > 0.15
-    assert torch.equal(draw_labels(0, 3, 8, 4, None), draw_labels(0, 3, 8, 4, None))
-    assert torch.equal(draw_labels(0, 3, 8, 4, 2), torch.eye(4)[[2] * 8])
-    assert draw_labels(0, 3, 8, 0, None) is None
-
-
-def test_a_generator_with_classes_is_trained(prior):
-    generator = labelled_generator()
-    every = train_generator(generator, prior, settings()).generator
-    one = train_generator(generator, prior, settings(class_index=1)).generator
-    assert moved(generator, every) == moved(generator, one) == trained_names(generator, generator.synthesis.layers[1:])
-    assert not torch.equal(every.synthesis.layers[3].weight, one.synthesis.layers[3].weight)
-
-
-def test_the_prior_sees_only_the_crop(generator, prior):
-    seen, encode = [], prior.encode
-    prior.encode = lambda images, checkpoint=False: (
-        seen.append(images.detach()) or encode(torch.nn.functional.interpolate(images, (16, 16)))
-    )
-    with_bars = copy.deepcopy(generator)
-    with_bars.synthesis.layers[-1].noise_strength.data.fill_(1.0)
-    with_bars.synthesis.layers[-1].noise_const.zero_()[:4] = 100.0  # rows that the crop takes away
-    whole, cropped = (
-        train_generator(with_bars, prior, settings(steps=1, crop=crop)) for crop in (None, Crop(width=32, height=24))
-    )
-    assert [images.shape[-2:] for images in seen] == [(16, 16), (12, 16)]
-    assert seen[0][:, :, 0].abs().min() > 0.9 and seen[1].abs().mean() < 0.9
-    assert moved(whole.generator, cropped.generator)
 
 
 def test_diversity_is_the_mean_distance_between_samples():

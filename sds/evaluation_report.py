@@ -1,0 +1,115 @@
+"""What an evaluation found: a table of measures for up to three sets of images, in words and as a picture."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from .evaluation import Measure, frechet_distance, kernel_distance
+
+SETS = ("now", "before", "reference")
+"""What is judged, what it is compared with, and what both should come near to."""
+
+_COLOURS = {"now": "#2f6fde", "before": "#9aa3ad", "reference": "#2f9e5f"}
+_INK, _FAINT, _RULE = "#222222", "#666666", "#dddddd"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure of every set that it was taken of."""
+
+    name: str
+    direction: str  # which way is better, for people
+    values: dict[str, Measure]  # by names of SETS
+
+    def __str__(self):
+        others = ", ".join(f"{name} {value}" for name, value in self.values.items() if name != "now")
+        return f"{self.name}: {self.values['now']}" + (f" ({others})" if others else "") + f"; {self.direction}"
+
+
+@dataclass
+class Evaluation:
+    """Rows of measures, and sentences on how to read them."""
+
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def value(self, name: str) -> float:
+        """The measure of the set that is judged; nan where it was not taken."""
+        return next((row.values["now"].value for row in self.rows if row.name == name), math.nan)
+
+    def text(self) -> str:
+        return "\n".join([*map(str, self.rows), *self.notes])
+
+
+def distance_rows(features: dict[str, Tensor], seed: int) -> tuple[list[Row], list[str]]:
+    """Fréchet and kernel distance of each set's features [N, D] to those of "reference", and what is to be known of them.
+    Raises what the two measures raise."""
+    reference = features["reference"]
+    sets = [name for name in SETS[:2] if name in features]
+    frechet = {name: Measure(frechet_distance(features[name], reference)) for name in sets}
+    kernel = {name: kernel_distance(features[name], reference, seed) for name in sets}
+    kernel = {name: Measure(1000 * found.value, 1000 * found.error) for name, found in kernel.items()}
+    rows = [
+        Row("Fréchet distance", "lower is nearer to the reference", frechet),
+        Row("Kernel distance x 1000", "lower is nearer to the reference", kernel),
+    ]
+    fewest, width = min(map(len, features.values())), reference.shape[1]
+    notes = []
+    if fewest <= width:
+        notes.append(
+            f"The Fréchet distance is too large with few images ({fewest}, and the network has {width} features): compare "
+            "it only with one of as many images. The kernel distance has no such bias."
+        )
+    return rows, notes
+
+
+def evaluation_picture(evaluation: Evaluation, width: int = 720) -> Image.Image:
+    """A bar with its error for every value, those of one measure on one scale."""
+    bar, gap, head = 26, 22, 34
+    height = sum(head + bar * len(row.values) + gap for row in evaluation.rows) + 12
+    picture = Image.new("RGB", (width, max(height, 60)), "white")
+    draw = ImageDraw.Draw(picture)
+    if not evaluation.rows:
+        draw.text((16, 20), "Nothing was measured.", fill=_INK, font=_font(15))
+    top = 12
+    for row in evaluation.rows:
+        draw.text((16, top), row.name.replace("é", "e"), fill=_INK, font=_font(16))  # Pillow's font has no é
+        draw.text((width - 16, top + 3), row.direction, fill=_FAINT, font=_font(13), anchor="ra")
+        _bars(draw, (110, top + head - 6, width - 150), bar, row.values)
+        top += head + bar * len(row.values) + gap
+        draw.line([(16, top - 12), (width - 16, top - 12)], fill=_RULE)
+    return picture
+
+
+def _bars(draw, place: Sequence[int], height: int, values: dict[str, Measure]) -> None:
+    """Horizontal bars from 0 between left and right, the longest of which reaches the right with its error."""
+    left, top, right = place
+    reach = max(
+        (value.value + _drawn_error(value) for value in values.values() if math.isfinite(value.value)), default=0
+    )
+    scale = (right - left) / reach if reach > 0 else 0.0
+    for name, value in values.items():
+        middle = top + height // 2
+        draw.text((left - 10, middle), name, fill=_INK, font=_font(13), anchor="rm")
+        length = max(0.0, value.value) * scale if math.isfinite(value.value) else 0.0
+        draw.rectangle([left, middle - 8, left + max(1, length), middle + 8], fill=_COLOURS[name])
+        spread = _drawn_error(value) * scale
+        end = left + length
+        if spread >= 1:
+            ends = max(left, end - spread), end + spread
+            draw.line([(ends[0], middle), (ends[1], middle)], fill=_INK, width=1)
+            for x in ends:
+                draw.line([(x, middle - 4), (x, middle + 4)], fill=_INK, width=1)
+        draw.text((end + spread + 8, middle), str(value), fill=_INK, font=_font(13), anchor="lm")
+        top += height
+
+
+def _drawn_error(value: Measure) -> float:
+    return value.error if math.isfinite(value.error) else 0.0
+
+
+def _font(size: int):
+    return ImageFont.load_default(size)
