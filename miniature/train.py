@@ -12,7 +12,7 @@ import torch
 
 from . import WEIGHTS
 
-STAGES = ("classifier", "vae", "diffusion", "generator")
+STAGES = ("classifier", "vae", "diffusion", "generator", "clip", "lora")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -6,12 +6,13 @@ import logging
 import math
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
-from .factors import captions, sample_factors
+from .factors import Factors, captions, sample_factors
 from .renderer import render
 from .resumable import exponential_average, save_weights, seeded, train
 from .tokenizer import LENGTH, learned_tokenizer
@@ -73,10 +74,6 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     average.load_state_dict(parts.state_dict())
     optimizer = torch.optim.AdamW(parts.parameters(), 6e-4, betas=(0.9, 0.99), weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: _learning_rate(i, steps))
-    betas = torch.linspace(
-        SCHEDULER["beta_start"] ** 0.5, SCHEDULER["beta_end"] ** 0.5, 1000, dtype=torch.float64
-    ).square()
-    abar = (1 - betas).cumprod(0).float()
 
     def step(i):
         random = seeded(_SEED, i)
@@ -87,14 +84,9 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
         tokens = tokenizer(
             lines, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
         ).input_ids
-        t = torch.randint(1000, [BATCH], generator=random)
-        noise = torch.randn(latents[rows].shape, generator=random)
-        signal = abar[t][:, None, None, None]
-        noisy = signal.sqrt() * latents[rows] + (1 - signal).sqrt() * noise
         with torch.autocast("cpu", torch.bfloat16):
             states = parts["text"](tokens).last_hidden_state
-            predicted = parts["unet"](noisy, t, states).sample
-        loss = F.mse_loss(predicted.float(), noise)
+        loss = noise_loss(parts["unet"], latents[rows], states, random)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
@@ -108,6 +100,21 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     shutil.copytree(folder / "tokenizer", model_folder / "tokenizer", dirs_exist_ok=True)
 
 
+def noise_loss(unet, latents: torch.Tensor, states: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    """Mean squared error of the noise that a UNet sees in latents [B, 4, 16, 16] at random timesteps, given the text
+    encoder's states [B, tokens, 128]."""
+    betas = torch.linspace(
+        SCHEDULER["beta_start"] ** 0.5, SCHEDULER["beta_end"] ** 0.5, 1000, dtype=torch.float64
+    ).square()
+    t = torch.randint(1000, [len(latents)], generator=random)
+    noise = torch.randn(latents.shape, generator=random)
+    signal = (1 - betas).cumprod(0).float()[t][:, None, None, None]
+    noisy = signal.sqrt() * latents + (1 - signal).sqrt() * noise
+    with torch.autocast("cpu", torch.bfloat16):
+        predicted = unet(noisy, t, states).sample
+    return F.mse_loss(predicted.float(), noise)
+
+
 def _learning_rate(step: int, steps: int) -> float:
     """Factor of the learning rate: a short rise, level to the middle, a cosine to a twentieth."""
     falling = math.pi * max(0.0, 2 * step / steps - 1)
@@ -115,6 +122,16 @@ def _learning_rate(step: int, steps: int) -> float:
 
 
 @torch.no_grad()
+def encoded(vae, factors: Factors, draw: Callable[[Factors], torch.Tensor] = render) -> torch.Tensor:
+    """The scaled latents [N, 4, 16, 16] of portraits that `draw` renders."""
+    chunks = []
+    for start in range(0, len(factors), 100):
+        chunks.append(vae.encode(draw(factors[slice(start, start + 100)])).latent_dist.mode())
+        if start % 6000 == 0:
+            log.info("encoded %d of %d renders", start, len(factors))
+    return torch.cat(chunks) * vae.config.scaling_factor
+
+
 def _latents(folder: Path, vae_folder: Path):
     """The factors of IMAGES portraits and their scaled latents [IMAGES, 4, 16, 16], encoded once."""
     from diffusers import AutoencoderKL
@@ -125,14 +142,7 @@ def _latents(folder: Path, vae_folder: Path):
     if not path.exists():
         vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32, local_files_only=True)
         folder.mkdir(parents=True, exist_ok=True)
-        chunks = []
-        for start in range(0, IMAGES, 100):
-            chunks.append(
-                vae.encode(render(factors[slice(start, start + 100)])).latent_dist.mode() * vae.config.scaling_factor
-            )
-            if start % 6000 == 0:
-                log.info("encoded %d of %d renders", start, IMAGES)
-        torch.save(torch.cat(chunks), path.with_suffix(".tmp"))
+        torch.save(encoded(vae, factors), path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)
     return factors, torch.load(path, weights_only=True)
 

@@ -6,10 +6,11 @@ from comfyui_stylegan_fusion import load_generator
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.classifier import load_classifier
 from comfyui_stylegan_fusion.miniature.damage import blurred, disturbed
-from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
-from comfyui_stylegan_fusion.miniature.metrics import diversity, frechet_distance
+from comfyui_stylegan_fusion.miniature.factors import BACKGROUNDS, DOMAINS, sample_factors
+from comfyui_stylegan_fusion.miniature.metrics import diversity
 from comfyui_stylegan_fusion.miniature.renderer import render
 from comfyui_stylegan_fusion.miniature.resumable import seeded
+from comfyui_stylegan_fusion.sds.evaluation import agreement, clip_score, frechet_distance
 from comfyui_stylegan_fusion.stylegan import sample_z
 
 
@@ -23,6 +24,52 @@ def diffusion():
     from comfyui_stylegan_fusion.sds.diffusers_prior import StableDiffusion
 
     return StableDiffusion.load(WEIGHTS / "diffusion", decoder=True)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    """Functions from pictures and from lines of text to embeddings."""
+    from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
+
+    vision, text = (
+        kind.from_pretrained(WEIGHTS / "clip" / name, dtype=torch.float32).eval().requires_grad_(False)
+        for kind, name in ((CLIPVisionModelWithProjection, "vision"), (CLIPTextModelWithProjection, "text"))
+    )
+    tokenizer = CLIPTokenizer.from_pretrained(WEIGHTS / "diffusion" / "tokenizer", local_files_only=True)
+
+    def read(lines):
+        return text(tokenizer(lines, padding=True, return_tensors="pt").input_ids).text_embeds
+
+    return lambda pictures: vision(pixel_values=pictures).image_embeds, read
+
+
+def test_clip_names_the_domain_of_new_portraits_and_of_what_the_generator_draws(clip):
+    see, read = clip
+    lines = read([f"a portrait of a {domain}" for domain in DOMAINS])
+
+    def named(pictures):
+        return torch.cosine_similarity(see(pictures)[:, None], lines, dim=-1).argmax(1)
+
+    factors = sample_factors(300, seeded(820))
+    assert (named(render(factors)) == factors.domain).float().mean() > 0.9
+    generator = load_generator("miniature")
+    with torch.no_grad():
+        drawn = generator(sample_z(generator.z_dim, 60, seed=6)).clamp(-1, 1)
+    assert (named(drawn) == DOMAINS.index("person")).float().mean() > 0.85
+
+
+def test_clip_score_falls_while_foxes_are_blended_into_persons(clip):
+    see, read = clip
+    fox, person = (render(sample_factors(60, seeded(821), name)) for name in ("fox", "person"))
+    text = read(["a portrait of a fox"])[0]
+    scores = [clip_score(see(torch.lerp(fox, person, share)), text).value for share in (0.0, 0.3, 0.6, 1.0)]
+    assert scores == sorted(scores, reverse=True) and scores[0] > scores[-1] + 20
+
+
+def test_clip_knows_plain_colours(clip):
+    see, read = clip
+    colours = torch.tensor(list(BACKGROUNDS.values()))[:, :, None, None].expand(-1, -1, 64, 64) * 2 - 1
+    assert agreement(see(colours), read([f"a {name} background" for name in BACKGROUNDS])) >= 7
 
 
 def test_all_weights_together_stay_small():
