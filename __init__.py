@@ -13,6 +13,9 @@ _PUBLIC = {
     "CheckpointError": ".stylegan",
 }
 
+WEB_DIRECTORY = "./web"
+"""What ComfyUI serves to its page: our extension of it, and the help page of every node."""
+
 __all__ = ["CheckpointError", "load_generator", "save_generator", "train_generator"]
 
 

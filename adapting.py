@@ -1,26 +1,21 @@
 """The command `adapt`, and going on with what it began."""
 
 import argparse
-import dataclasses
 import logging
 import os
 import shlex
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .miniature.settings import MiniatureSettings
+from .planning import Parts, load_parts, plan_for
 from .runs import RESULTS, Plan, RunError, RunFolder
 from .terminal import (
     INTERRUPTED,
-    MINIATURE,
     UsageError,
     ctrl_c_ignored,
     ctrl_c_noted,
-    device_named,
-    load_generator,
     make_folder,
     progress_bar,
     require_free,
@@ -29,46 +24,16 @@ from .terminal import (
 
 logger = logging.getLogger(__name__)
 
-_SETTINGS = (
-    "steps",
-    "batch_size",
-    "accumulation",
-    "learning_rate",
-    "cooldown",
-    "t_min",
-    "t_max",
-    "timestep_schedule",
-    "weighting",
-    "guidance_end",
-    "seed",
-    "class_index",
-    "collapse_threshold",
-    "checkpoint",
-)
-"""Options that are settings of the training under the same name."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a plan names, loaded."""
-
-    generator: Any
-    prior: Any
-    settings: Any  # the plan's, with the generator's crop
-    regularizers: list
-    layers: Any
-    metadata: dict[str, str]  # of the generators to be written
-
 
 def adapt(options: argparse.Namespace) -> int:
     """Begin a run, with the miniature's settings as defaults where `options.miniature_settings` are given."""
-    plan, folder = _plan(options), RunFolder(options.output)
+    plan, folder = plan_for(options), RunFolder(options.output)
     if folder.notes.exists():
         raise UsageError(
             f"{folder.path} already holds a run. Go on with it: {_resuming(folder)}, or give another folder as --output."
         )
     require_free(folder.path, RESULTS)
-    parts = _load(plan)
+    parts = load_parts(plan)
     make_folder(folder.path)
     with folder.held():
         require_free(folder.path, RESULTS)  # once more: loading takes a while
@@ -99,7 +64,7 @@ def _resumed(folder: RunFolder) -> int:
         print(f"This run is finished: {steps} of {steps} steps. {folder.generator} holds the generator.")
         return 0
     try:
-        parts = _load(plan)
+        parts = load_parts(plan)
     except (UsageError, CheckpointError, ValueError, ImportError, OSError) as error:
         raise RunError(
             f"{error} The run in {path} cannot go on without it: put back what it began with, then resume it again. "
@@ -108,74 +73,6 @@ def _resumed(folder: RunFolder) -> int:
     make_folder(path, "see that it can be, then resume it again")
     print(f"Going on after {folder.saved(plan).steps_done()} of {plan.settings.steps} steps.")
     return _run(plan, parts, folder)
-
-
-def _plan(options: argparse.Namespace) -> Plan:
-    """What was asked for, over the defaults."""
-    from .sds import TrainSettings, parse_groups
-
-    on_miniature = options.model == MINIATURE
-    base: MiniatureSettings | None = options.miniature_settings if on_miniature else None
-    asked = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}
-    settings = dataclasses.replace(
-        base.training if base else TrainSettings(), **asked, also_train=parse_groups(options.also_train)
-    )
-
-    def either(given, of_miniature, usual):
-        return given if given is not None else (of_miniature(base) if base else usual)
-
-    return Plan(
-        generator=_absolute(options.generator),
-        model=_absolute(options.model),
-        prompt=options.prompt,
-        negative_prompt=either(options.negative_prompt, lambda s: s.negative_prompt, ""),
-        extra_prompts=tuple((text, _number(scale)) for text, scale in options.extra_prompt or ()),
-        guidance_scale=either(options.guidance_scale, lambda s: s.guidance_scale, 100.0),
-        image_size=options.image_size,
-        settings=settings,
-        directional=either(options.directional, lambda s: s.directional_weight, 1.0),
-        reconstruction=either(options.reconstruction, lambda s: s.reconstruction_weight, 0.0),
-        lpips=options.lpips or 0.0,
-        lpips_features=_absolute(options.lpips_features),
-        layers=options.layers or "all",
-        selection_steps=options.selection_steps,
-        samples=options.samples,
-        device=options.device,
-        half=options.half,
-        save_every=options.save_every,
-    )
-
-
-def _absolute(name: str) -> str:
-    return name if name == MINIATURE else str(Path(name).absolute())
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"The scale of an extra prompt is {text!r}; give a number behind its text.") from None
-
-
-def _load(plan: Plan) -> Parts:
-    from .sds import training_metadata
-
-    regularizers, layers = _regularizers(plan), _layers(plan)
-    device = device_named(plan.device)
-    generator, source_metadata, crop = load_generator(plan.generator, device)
-    settings = dataclasses.replace(plan.settings, crop=crop)
-    layers.candidates(len(generator.synthesis.layers))  # a choice that does not fit is said before more is loaded
-    metadata = training_metadata(
-        settings,
-        regularizers,
-        layers,
-        prompt=plan.prompt,
-        negative_prompt=plan.negative_prompt,
-        guidance={"guidance_scale": plan.guidance_scale, "extra_prompts": plan.extra_prompts},
-        source=Path(plan.generator).name,
-        source_metadata=source_metadata,
-    )
-    return Parts(generator, _prior(plan, device), settings, regularizers, layers, metadata)
 
 
 def _run(plan: Plan, parts: Parts, folder: RunFolder) -> int:
@@ -286,44 +183,3 @@ def _what_is_kept(plan: Plan, folder: RunFolder) -> str:
 def _resuming(folder: RunFolder) -> str:
     path = str(folder.path)  # each system's shell has its own quotation marks
     return f"stylegan-fusion adapt --resume {subprocess.list2cmdline([path]) if os.name == 'nt' else shlex.quote(path)}"
-
-
-def _regularizers(plan: Plan) -> list:
-    from .miniature.perceptual import load_features
-    from .sds import DirectionalRegularizer, ReconstructionRegularizer
-    from .sds.perceptual import PerceptualRegularizer
-
-    wanted = [DirectionalRegularizer(plan.directional), ReconstructionRegularizer(plan.reconstruction)]
-    if plan.lpips != 0:
-        wanted.append(PerceptualRegularizer(plan.lpips, load_features(plan.lpips_features)))
-    return [regularizer for regularizer in wanted if regularizer.weight != 0]
-
-
-def _layers(plan: Plan):
-    from .sds import AllLayers, ManualLayers, TopKLayers
-
-    if plan.layers == "all":
-        layers = AllLayers()
-    elif plan.layers.startswith("top"):
-        if not plan.layers[3:].isdigit():
-            raise UsageError(f"--layers {plan.layers} names no number of layers; write for example top3.")
-        layers = TopKLayers(int(plan.layers[3:]))
-    else:
-        layers = ManualLayers.parse(plan.layers)
-    if plan.selection_steps is None:
-        return layers
-    if not isinstance(layers, TopKLayers):
-        raise UsageError("--selection-steps is for a choice of the layers that matter most; add --layers top3.")
-    return dataclasses.replace(layers, steps=plan.selection_steps)
-
-
-def _prior(plan: Plan, device):
-    import torch
-
-    from .miniature import WEIGHTS
-    from .sds.diffusers_prior import DiffusersPrior, ExtraPrompt, StableDiffusion
-
-    folder = WEIGHTS / "diffusion" if plan.model == MINIATURE else Path(plan.model)
-    model = StableDiffusion.load(folder, device, torch.float16 if plan.half else torch.float32)
-    extra = [ExtraPrompt(text, text, scale) for text, scale in plan.extra_prompts]
-    return DiffusersPrior(model, plan.prompt, plan.negative_prompt, plan.guidance_scale, plan.image_size, extra)

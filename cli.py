@@ -1,6 +1,7 @@
 """The command line: adapt a generator to a prompt, draw samples with one, or see a demo of it all."""
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ KNOWN_FORMATS = "a safetensors file of this program, a .pt in rosinality's layou
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is 0, 1 for an error that is explained, 130 when Ctrl-C ended the run."""
+    for stream in (sys.stdout, sys.stderr):  # on Windows a pipe may lack letters that are in file names
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     options = _parsed(arguments)
     try:
         quiet_libraries()
@@ -231,7 +235,7 @@ def _training_options(parser: argparse.ArgumentParser, miniature: Mapping[str, M
         f'it calibrates the metric; or "{MINIATURE}" (default)',
     )
     parser.add_argument(
-        "--layers", metavar="CHOICE", help='"all", the k that matter most in each step as "top3", or a list as "1,2,3"'
+        "--layers", metavar="CHOICE", help='"all", the k that matter most in each step as "top3", or a list as "1-3,6"'
     )
     parser.add_argument(
         "--selection-steps", type=int, help="search steps of a top-k choice; 1 costs nothing (default: 1)"

@@ -105,7 +105,7 @@ def _out_of_memory(run: Run, folder: Path) -> Row:
     row.count(fails(process, "Out of memory with one image at a time", "trained for 4 of 6 steps is kept", "--resume"))
     row.count(ends_well(go_on(out), run, out), 0)
     script = Path(survival.__file__).parents[1] / "tests" / "sds" / "small_memory.py"
-    for spare, ending in ((500, "done 1"), (6, "TrainingOutOfMemory")):  # of a real process
+    for spare, ending in ((700, "done 1"), (6, "TrainingOutOfMemory")):  # of a real process
         (folder / str(spare)).mkdir()
         ran = subprocess.run([sys.executable, script, folder / str(spare), str(spare)], capture_output=True, text=True)
         row.count(None if ran.returncode == 0 and ending in ran.stdout else ran.stdout + ran.stderr)

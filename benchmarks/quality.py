@@ -18,12 +18,13 @@ from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.classifier import load_classifier
 from comfyui_stylegan_fusion.miniature.drawing import draw
 from comfyui_stylegan_fusion.miniature.factors import sample_factors
-from comfyui_stylegan_fusion.miniature.metrics import diversity, frechet_distance
+from comfyui_stylegan_fusion.miniature.metrics import diversity
 from comfyui_stylegan_fusion.miniature.renderer import render
 from comfyui_stylegan_fusion.miniature.resumable import seeded
 from comfyui_stylegan_fusion.miniature.settings import DEMOS
 from comfyui_stylegan_fusion.sds import DirectionalRegularizer
 from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior, StableDiffusion
+from comfyui_stylegan_fusion.sds.evaluation import frechet_distance
 from comfyui_stylegan_fusion.stylegan import render_samples, sample_z
 
 SAMPLES = 2000
@@ -56,7 +57,8 @@ def main():
 def _fingerprint() -> str:
     """Of settings and weights: what other ones made is never taken for theirs."""
     digest = hashlib.sha256(repr(DEMOS).encode())
-    for path in sorted(WEIGHTS.rglob("*.safetensors")):
+    judged = (path for path in WEIGHTS.rglob("*.safetensors") if not {"clip", "loras"} & {*path.parts})
+    for path in sorted(judged):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 

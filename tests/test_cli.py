@@ -140,7 +140,7 @@ def cut_file(tmp_path):
         (["--t-max", "1.5"], "leaves the schedule"),
         (["--layers", "top99"], "Cannot select 99 layers: this generator has 9 synthesis convolutions"),
         (["--layers", "top"], "write for example top3"),
-        (["--layers", "a,b"], "write for example 1, 2, 3"),
+        (["--layers", "a,b"], "write for example 0-3, 6"),
         (["--also-train", "bias"], "There is no parameter group 'bias'"),
         (["--steps", "0"], "steps is 0; it must be at least 1"),
         (["--device", "abacus"], "There is no device 'abacus'"),
