@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..sds.memory import LiveBytes, Work
-from ..sds.out_of_memory import is_out_of_memory
+from ..sds.out_of_memory import handle_out_of_memory, is_out_of_memory
 from ..sds.prior import Prior
 from . import guider as guiders
 from .compatibility import incompatible
@@ -209,6 +209,31 @@ def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def torch_device() -> torch.device:
     """The device that the host computes on."""
     return comfy.model_management.get_torch_device()
+
+
+def make_room(size: Callable[..., int], *arguments) -> None:
+    """Let the host move its models off its device until size(*arguments) bytes are free there; on the CPU nobody asks."""
+    device = torch_device()
+    if device.type != "cpu":
+        comfy.model_management.free_memory(size(*arguments), device)
+
+
+def unload_models() -> None:
+    """Let the host move all of its models off its device, as it does itself when memory ran out in a node."""
+    comfy.model_management.unload_all_models()
+    comfy.model_management.soft_empty_cache()
+
+
+def retry_without_models(body: Callable[[], T]) -> T:
+    """body(), and where memory runs out once more, when the host's models are out of the way."""
+    try:
+        return body()
+    except Exception as error:
+        if not handle_out_of_memory(error):
+            raise
+    # Outside of the handler, whose error holds on to every tensor of the attempt.
+    unload_models()
+    return body()
 
 
 def raise_if_interrupted() -> None:

@@ -4,8 +4,9 @@ from comfy_api.v0_0_2 import io
 
 from ..stylegan import SUFFIXES, with_crop, write_generator
 from . import files
+from .inputs import complaint
 from .loaded import load_named
-from .types import CATEGORY, GeneratorType, NamedGenerator
+from .types import CATEGORY, GeneratorType, NamedGenerator, aliases
 
 
 class ConvertCheckpoint(io.ComfyNode):
@@ -15,6 +16,7 @@ class ConvertCheckpoint(io.ComfyNode):
             node_id="StyleGANFusionConvertCheckpoint",
             display_name="Convert Checkpoint",
             category=CATEGORY,
+            **aliases("stylegan", "gan", "export", "pkl", "pt", "safetensors", "rosinality"),
             description="Writes a generator of any known format to output/stylegan as safetensors, or as a .pt in "
             "rosinality's layout for other programs.",
             inputs=[
@@ -54,17 +56,16 @@ class ConvertCheckpoint(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file, ending, filename_prefix, crop):
-        try:
-            files.generator_path(file)
-            files.new_path(filename_prefix, ending)
-            with_crop({}, crop)
-        except ValueError as error:
-            return str(error)
-        return True
+        answers = (
+            complaint(files.generator_path, file),
+            complaint(files.new_path, filename_prefix, ending),
+            complaint(with_crop, {}, crop),
+        )
+        return next((answer for answer in answers if answer is not True), True)
 
     @classmethod
     def fingerprint_inputs(cls, file, **_):
-        return files.state_of(file)
+        return file and files.state_of(file)
 
     @classmethod
     def execute(cls, file, ending, filename_prefix, license_note, crop) -> io.NodeOutput:
@@ -72,7 +73,7 @@ class ConvertCheckpoint(io.ComfyNode):
         metadata = with_crop(source.metadata, crop)
         if license_note.strip():
             metadata["license"] = license_note.strip()
-        path = files.new_path(filename_prefix, ending)
-        write_generator(source.generator, path, metadata)
+        with files.claimed(filename_prefix, ending) as path:
+            write_generator(source.generator, path, metadata)
         written = NamedGenerator(source.generator, source.name, metadata)
         return io.NodeOutput(written, ui=files.saved_text(path))

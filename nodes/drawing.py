@@ -1,12 +1,20 @@
 """Drawing with generators, for several nodes."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from comfy_api.v0_0_2 import io
 
-from ..stylegan import Crop, Generator, render_samples
+from ..sds.figures import sample_grid
+from ..sds.memory import drawing_memory
+from ..sds.out_of_memory import handle_out_of_memory
+from ..stylegan import Crop, crop_of, draw_codes, require_fitting
+from .adapter import make_room, progress_bar, raise_if_interrupted, retry_without_models, torch_device
+from .types import NamedGenerator
+
+PREVIEW_EVERY = 1.0  # seconds: what is quick needs none
+PREVIEW_SIDE = 256
 
 
 def to_image(images: torch.Tensor, crop: Crop | None = None) -> torch.Tensor:
@@ -15,33 +23,60 @@ def to_image(images: torch.Tensor, crop: Crop | None = None) -> torch.Tensor:
     return (images.clamp(-1, 1) + 1).div(2).movedim(1, -1).float().cpu()
 
 
-def render_on(device, generator: Generator, z: torch.Tensor, *options) -> torch.Tensor:
-    """`render_samples` on `device`; the generator goes back to where it was."""
-    with at(device, generator):
-        return render_samples(generator, z, *options)
+def picture_image(picture) -> torch.Tensor:
+    """A Pillow picture (RGB) as the host's IMAGE [1, H, W, 3] in [0, 1]."""
+    data = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    return data.view(1, picture.height, picture.width, 3).float() / 255
+
+
+def draw(generator: NamedGenerator, ws: torch.Tensor, noise: str = "const") -> torch.Tensor:
+    """Codes [N, num_ws, w_dim] as the host's IMAGE [N, H, W, 3], with progress and previews; ends on cancel.
+
+    Raises RuntimeError with a sentence when it does not fit into memory."""
+    require_fitting(generator.generator, ws)
+    try:
+        make_room(drawing_memory, generator.generator.config)
+        return retry_without_models(lambda: _drawn(generator, ws, noise))
+    except Exception as error:
+        if not handle_out_of_memory(error):
+            raise
+        side = generator.generator.resolution
+        raise RuntimeError(
+            f"Out of memory while drawing {len(ws)} images of {side} x {side} pixels. Draw fewer at a time, or close other "
+            "programs that use the device."
+        ) from error
+
+
+def _drawn(generator: NamedGenerator, ws: torch.Tensor, noise: str) -> torch.Tensor:
+    crop, count = crop_of(generator.metadata), len(ws)
+    bar, images, done, shown = progress_bar(count), None, 0, time.monotonic()
+    with torch.inference_mode(False), at(torch_device(), generator.generator):
+        for piece in draw_codes(generator.generator, ws, noise):
+            raise_if_interrupted()
+            rows = to_image(piece, crop)
+            if images is None:  # a film can be half of the memory: it is not joined from pieces
+                images = rows.new_empty(count, *rows.shape[1:])
+            images[done : done + len(rows)] = rows
+            done += len(rows)
+            preview = None
+            if time.monotonic() - shown > PREVIEW_EVERY:
+                shown = time.monotonic()
+                preview = "JPEG", sample_grid(rows[-1:].movedim(-1, 1) * 2 - 1, cell=PREVIEW_SIDE), None
+            bar.update_absolute(done, count, preview)
+    return images
 
 
 @contextmanager
-def at(device, generator: Generator) -> Iterator[None]:
-    home = next(generator.parameters()).device
-    generator.to(device)
-    try:
+def at(device, module: torch.nn.Module) -> Iterator[None]:
+    """A generator or another network on a device, and back where it was at the end."""
+    home = next(module.parameters()).device
+    try:  # moving may end halfway, when memory runs out
+        _move(module, device)
         yield
     finally:
-        generator.to(home)
+        _move(module, home)
 
 
-def class_number(class_index: int) -> int | None:
-    """The nodes' number of a class, -1 for none in particular."""
-    return None if class_index < 0 else class_index
-
-
-def class_input() -> io.Int.Input:
-    return io.Int.Input(
-        "class_index",
-        optional=True,  # came later: graphs saved before it stay valid
-        default=-1,
-        min=-1,
-        max=65535,
-        tooltip="For generators with classes (CIFAR-10 has 0 to 9): the one to draw. -1 takes all classes. Others ignore -1.",
-    )
+def _move(module: torch.nn.Module, device) -> None:
+    with torch.inference_mode(False):  # or its parameters could never be trained again
+        module.to(device)

@@ -3,10 +3,16 @@ models/lpips, for the networks of the perceptual regularizer."""
 
 import contextlib
 import os
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import folder_paths
 from comfy_api.v0_0_2 import ui
+
+from ..miniature import WEIGHTS
+from ..stylegan.files import locked
+from .file_names import new_within, within
 
 SUBFOLDER = "stylegan"
 
@@ -20,16 +26,23 @@ ENDINGS = (".safetensors", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 def register_folders() -> None:
-    """Make models/stylegan (other packs use the folder too) and models/lpips known to the host."""
+    """Make models/stylegan (other packs use the folder too) and models/lpips known to the host, and the miniature's
+    LoRA."""
     for name in (SUBFOLDER, LPIPS):
         folder = os.path.join(folder_paths.models_dir, name)
         with contextlib.suppress(OSError):  # a read-only models folder is no reason to go without our nodes
             os.makedirs(folder, exist_ok=True)
         folder_paths.add_model_folder_path(name, folder, is_default=True)
+    folder_paths.add_model_folder_path("loras", str(WEIGHTS / "loras"))  # last: of one name, the user's own file counts
 
 
 def output_folder() -> Path:
     return Path(folder_paths.get_output_directory()) / SUBFOLDER
+
+
+def temporary_folder() -> Path:
+    """The host empties it when it starts."""
+    return Path(folder_paths.get_temp_directory()) / SUBFOLDER
 
 
 def generator_names() -> list[str]:
@@ -44,8 +57,9 @@ def network_names() -> list[str]:
 
 def generator_path(name: str) -> Path:
     """The file of a name from `generator_names`. Raises ValueError for names that leave the folders or do not exist."""
-    made = name.startswith("output/")
-    path = _found([output_folder()] if made else _roots(SUBFOLDER), name.removeprefix("output/"))
+    folder, _, rest = name.replace("\\", "/").partition("/")
+    made = folder == "output"
+    path = _found([output_folder()] if made else _roots(SUBFOLDER), rest if made else name)
     if path is not None:
         return path
     raise ValueError(
@@ -76,23 +90,27 @@ def state_of_file(path: Path) -> str:
 
 
 def new_path(prefix: str, suffix: str = ".safetensors") -> Path:
-    """A path in output/stylegan that is not taken: prefix_00001.safetensors, counting up."""
-    folder = output_folder()
-    stem = within(folder, prefix.strip() or "generator")
-    if stem == folder or prefix.strip().endswith(("/", "\\")):
-        raise ValueError(f"The file name {prefix!r} names a folder; give it a name such as fox or animals/fox.")
-    number = 1
-    while (path := stem.with_name(f"{stem.name}_{number:05}{suffix}")).exists():
-        number += 1
-    return path
+    """A path in output/stylegan that is not taken: prefix_00001.safetensors, counting up. Raises ValueError for names
+    that lead elsewhere, or that not every system can store."""
+    return next(path for path in _numbered(prefix, suffix) if not path.exists())
 
 
-def within(folder: Path, relative: str) -> Path:
-    """folder/relative. Raises ValueError for a name that leads elsewhere; links that the user put there are followed."""
-    parts = relative.replace("\\", "/").split("/")
-    if parts[0] == "" or ".." in parts or any(":" in part or "\0" in part for part in parts):
-        raise ValueError(f"The file name {relative!r} leads out of the folder {folder.name}; use a plain name.")
-    return folder.joinpath(*parts)
+@contextlib.contextmanager
+def claimed(prefix: str, suffix: str = ".safetensors") -> Iterator[Path]:
+    """`new_path`, which no other ComfyUI on the same folder takes in the body."""
+    for path in _numbered(prefix, suffix):
+        with contextlib.suppress(OSError):  # said by what is to be written there
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            with locked(path.with_name(f".{path.name}.lock")) as free:
+                if free and not path.exists():
+                    yield path
+                    return
+
+
+def _numbered(prefix: str, suffix: str) -> Iterator[Path]:
+    stem = new_within(output_folder(), prefix.strip() or "generator")
+    return (stem.with_name(f"{stem.name}_{number:05}{suffix}") for number in count(1))
 
 
 def _roots(folder: str) -> list[Path]:
@@ -100,7 +118,10 @@ def _roots(folder: str) -> list[Path]:
 
 
 def _found(roots: list[Path], relative: str) -> Path | None:
-    return next((path for root in roots if (path := within(root, relative)).is_file()), None)
+    try:
+        return next((path for root in roots if (path := within(root, relative)).is_file()), None)
+    except OSError:  # longer than names can be
+        return None
 
 
 def _brought(folder: str) -> list[str]:
@@ -108,15 +129,17 @@ def _brought(folder: str) -> list[str]:
 
 
 def _names(root: Path) -> list[str]:
-    if not root.is_dir():
-        return []
+    """As the host lists files: links to folders are followed, but not in circles."""
+    found = []
+    for folder, below, names in os.walk(root, followlinks=True):
+        here = Path(folder)
+        leads_back = os.path.realpath(here) in map(os.path.realpath, here.parents)
+        if leads_back or here.name == UNFINISHED:
+            below.clear()
+        else:
+            found += [here / name for name in names if not name.startswith(".")]
     return sorted(
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.suffix.lower() in ENDINGS
-        and path.is_file()
-        and not path.name.startswith(".")
-        and path.parent.name != UNFINISHED
+        path.relative_to(root).as_posix() for path in found if path.suffix.lower() in ENDINGS and path.is_file()
     )
 
 

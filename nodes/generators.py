@@ -1,14 +1,14 @@
 """Nodes that load, save and sample generators."""
 
-import torch
 from comfy_api.v0_0_2 import io
 
-from ..stylegan import NOISE_MODES, crop_of, sample_z, save_generator
+from ..stylegan import save_generator
 from . import files
-from .adapter import torch_device
-from .drawing import class_input, class_number, render_on, to_image
+from .drawing import draw
+from .exploring import sampled
+from .inputs import class_input, complaint, cutoff_input, noise_input, psi_input, seed_input
 from .loaded import load_named
-from .types import CATEGORY, GeneratorType
+from .types import CATEGORY, GeneratorType, aliases
 
 
 class LoadGenerator(io.ComfyNode):
@@ -18,6 +18,7 @@ class LoadGenerator(io.ComfyNode):
             node_id="StyleGANFusionLoadGenerator",
             display_name="Load StyleGAN2",
             category=CATEGORY,
+            **aliases("stylegan", "stylegan3", "gan", "load generator", "checkpoint", "pkl", "pt", "safetensors"),
             description="Loads a StyleGAN2 or StyleGAN3 generator from models/stylegan, or one that you adapted from "
             "output/stylegan: safetensors of this pack, .pt in rosinality's layout, .pkl of NVlabs' programs. Nothing in "
             "a file is ever executed.",
@@ -35,15 +36,11 @@ class LoadGenerator(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file):
-        try:
-            files.generator_path(file)
-        except ValueError as error:
-            return str(error)
-        return True
+        return complaint(files.generator_path, file)
 
     @classmethod
     def fingerprint_inputs(cls, file):
-        return files.state_of(file)
+        return file and files.state_of(file)
 
     @classmethod
     def execute(cls, file) -> io.NodeOutput:
@@ -57,10 +54,13 @@ class SaveGenerator(io.ComfyNode):
             node_id="StyleGANFusionSaveGenerator",
             display_name="Save Generator",
             category=CATEGORY,
+            **aliases("stylegan", "gan", "export", "safetensors", "write"),
             description="Saves a generator as safetensors in output/stylegan, with its history as metadata. "
             "Load StyleGAN2 loads it again.",
             inputs=[
-                GeneratorType.Input("generator", tooltip="The generator to save."),
+                GeneratorType.Input(
+                    "generator", tooltip="The generator to save, from Train Generator or any other node that gives one."
+                ),
                 io.String.Input(
                     "filename_prefix",
                     default="generator",
@@ -73,16 +73,12 @@ class SaveGenerator(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, filename_prefix):
-        try:
-            files.new_path(filename_prefix)
-        except ValueError as error:
-            return str(error)
-        return True
+        return complaint(files.new_path, filename_prefix)
 
     @classmethod
     def execute(cls, generator, filename_prefix) -> io.NodeOutput:
-        path = files.new_path(filename_prefix)
-        save_generator(generator.generator, path, generator.metadata)
+        with files.claimed(filename_prefix) as path:
+            save_generator(generator.generator, path, generator.metadata)
         return io.NodeOutput(ui=files.saved_text(path))
 
 
@@ -93,49 +89,30 @@ class SampleGenerator(io.ComfyNode):
             node_id="StyleGANFusionSampleGenerator",
             display_name="Sample Generator",
             category=CATEGORY,
+            **aliases("stylegan", "gan", "generate", "seed", "truncation", "psi"),
             description="Draws images with a generator: milliseconds each on a GPU.",
             inputs=[
                 GeneratorType.Input("generator", tooltip="A loaded or an adapted generator."),
-                io.Int.Input(
+                seed_input(
                     "seed",
-                    default=0,
-                    min=0,
-                    max=2**63 - 1,
-                    control_after_generate=True,
-                    tooltip="The same seed gives the same latents, also with an adapted generator: compare before and after.",
+                    0,
+                    "The same seed gives the same latents, also with an adapted generator: compare before and after.",
                 ),
-                io.Int.Input("count", default=16, min=1, max=4096, tooltip="Number of images."),
-                io.Float.Input(
-                    "truncation_psi",
-                    default=1.0,
-                    min=-2.0,
-                    max=2.0,
-                    step=0.05,
-                    tooltip="Below 1 the images come nearer to the average: fewer oddities, less variety. 0.7 is common.",
-                ),
-                io.Int.Input(
-                    "truncation_cutoff",
-                    default=0,
-                    min=0,
-                    max=18,
-                    tooltip="Truncate only this many layers, from the coarse end. 0 truncates all.",
-                ),
-                io.Combo.Input(
-                    "noise",
-                    options=list(NOISE_MODES),
-                    default="const",
-                    tooltip="Fine detail: const is the same for every image, random is new each time, none is smooth. "
-                    "StyleGAN3 has no noise.",
-                ),
+                io.Int.Input("count", default=16, min=1, max=4096, tooltip="Number of images, 1 to 4096."),
+                psi_input(1.0),
+                cutoff_input(),
+                noise_input(),
                 class_input(),
             ],
-            outputs=[io.Image.Output(display_name="images")],
+            outputs=[
+                io.Image.Output(
+                    display_name="images",
+                    tooltip="As large as the generator draws them; the same latents in the same order.",
+                )
+            ],
         )
 
     @classmethod
     def execute(cls, generator, seed, count, truncation_psi, truncation_cutoff, noise, class_index=-1) -> io.NodeOutput:
-        z = sample_z(generator.generator.z_dim, count, seed)
-        with torch.inference_mode(False):
-            options = truncation_psi, truncation_cutoff or None, noise, class_number(class_index)
-            images = render_on(torch_device(), generator.generator, z, *options)
-        return io.NodeOutput(to_image(images, crop_of(generator.metadata)))
+        latents = sampled(generator, seed, count, truncation_psi, truncation_cutoff, class_index)
+        return io.NodeOutput(draw(generator, latents.ws, noise))

@@ -14,7 +14,7 @@ from ..sds import (
 )
 from .guider import text_guider
 from .prompt_text import prompt_behind
-from .types import CATEGORY, ExtraPromptsType, Guidance, GuidanceType, LayersType, RegularizerType
+from .types import CATEGORY, ExtraPromptsType, Guidance, GuidanceType, LayersType, RegularizerType, aliases
 
 
 class SDSGuidance(io.ComfyNode):
@@ -24,14 +24,23 @@ class SDSGuidance(io.ComfyNode):
             node_id="StyleGANFusionSDSGuidance",
             display_name="SDS Guidance",
             category=CATEGORY,
+            **aliases(
+                "stylegan", "score distillation", "text to gan", "prompt", "critic", "timesteps", "guidance scale"
+            ),
             description="The diffusion model and the prompt that tell the generator what to draw (score distillation): "
             "MODEL with two prompts, or a GUIDER in their place.",
             inputs=[
                 io.Model.Input(
-                    "model", optional=True, tooltip="The diffusion model. LoRAs and other patches on it count."
+                    "model",
+                    optional=True,
+                    tooltip="The diffusion model that judges the images. LoRAs and other patches on it count.",
                 ),
                 io.Vae.Input("vae", tooltip="The VAE of the same checkpoint."),
-                io.Conditioning.Input("positive", optional=True, tooltip="What the generator shall draw."),
+                io.Conditioning.Input(
+                    "positive",
+                    optional=True,
+                    tooltip="What the generator shall draw, for example a portrait of a werewolf. Long prompts are welcome.",
+                ),
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
@@ -52,7 +61,7 @@ class SDSGuidance(io.ComfyNode):
                     max=1000.0,
                     step=0.05,
                     tooltip="How strongly the prompt pulls. 100 for Stable Diffusion (far above the 7 of sampling), "
-                    "1 to 2 for the miniature. Too high saturates the colours.",
+                    "1 to 2 for the miniature. Too high saturates the colours, too low changes nothing.",
                 ),
                 io.Float.Input(
                     "t_min",
@@ -60,7 +69,7 @@ class SDSGuidance(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Lowest timestep, as a fraction of the schedule: 0 is clean.",
+                    tooltip="Lowest timestep, as a fraction of the schedule: 0 is clean. 0.01 is right for nearly everything.",
                 ),
                 io.Float.Input(
                     "t_max",
@@ -105,7 +114,7 @@ class SDSGuidance(io.ComfyNode):
                     "fantasia3d alpha sigma^2, x0 sigma/alpha.",
                 ),
             ],
-            outputs=[GuidanceType.Output(display_name="guidance")],
+            outputs=[GuidanceType.Output(display_name="guidance", tooltip="For Train Generator.")],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
 
@@ -162,21 +171,30 @@ class ExtraPrompt(io.ComfyNode):
             node_id="StyleGANFusionExtraPrompt",
             display_name="Extra Prompt",
             category=CATEGORY,
+            **aliases("stylegan", "prompt", "text", "second prompt", "weight", "negative"),
             description="One more prompt for SDS Guidance with a guidance scale of its own: what it pulls towards is added to "
             "what the prompt does.",
             inputs=[
-                io.Conditioning.Input("conditioning", tooltip="What the generator shall draw, too."),
+                io.Conditioning.Input(
+                    "conditioning",
+                    tooltip="What the generator shall draw, too; with a scale below 0, what it shall avoid.",
+                ),
                 io.Float.Input(
                     "scale",
                     default=30.0,
                     min=-1000.0,
                     max=1000.0,
                     step=0.05,
-                    tooltip="How strongly it pulls; below 0 it pushes away. The prompt's own is guidance_scale.",
+                    tooltip="How strongly it pulls; below 0 it pushes away. Compare it with guidance_scale, which is that of the "
+                    "prompt: 30 beside 100 is about a third of its pull.",
                 ),
                 ExtraPromptsType.Input("previous", optional=True, tooltip="Another extra prompt, to use both."),
             ],
-            outputs=[ExtraPromptsType.Output(display_name="extra prompts")],
+            outputs=[
+                ExtraPromptsType.Output(
+                    display_name="extra prompts", tooltip="For SDS Guidance, or for the next Extra Prompt."
+                )
+            ],
         )
 
     @classmethod
@@ -191,6 +209,12 @@ def _regularizer_inputs(default: float, tooltip: str) -> list:
     ]
 
 
+def regularizer_output() -> RegularizerType.Output:
+    return RegularizerType.Output(
+        display_name="regularizer", tooltip="For Train Generator, or for the next regularizer: they add up."
+    )
+
+
 class Directional(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -198,11 +222,13 @@ class Directional(io.ComfyNode):
             node_id="StyleGANFusionDirectionalRegularizer",
             display_name="Directional Regularizer",
             category=CATEGORY,
+            **aliases("stylegan", "loss", "keep identity", "preserve", "diversity", "collapse"),
             description="Keeps each image close to what the generator drew before: background, position and variety stay.",
             inputs=_regularizer_inputs(
-                1.0, "Strength. The paper uses 1 for faces and 0.5 for cats; higher stays closer to the original."
+                1.0,
+                "Strength. The paper uses 1 for faces and 0.5 for cats; higher stays closer to the original, 0 is off.",
             ),
-            outputs=[RegularizerType.Output(display_name="regularizer")],
+            outputs=[regularizer_output()],
         )
 
     @classmethod
@@ -217,9 +243,10 @@ class Reconstruction(io.ComfyNode):
             node_id="StyleGANFusionReconstructionRegularizer",
             display_name="Reconstruction Regularizer",
             category=CATEGORY,
+            **aliases("stylegan", "loss", "keep identity", "preserve", "mse"),
             description="Keeps the denoised image close to the image before training. Used for cats in the paper.",
-            inputs=_regularizer_inputs(0.5, "Strength. Higher stays closer to the original."),
-            outputs=[RegularizerType.Output(display_name="regularizer")],
+            inputs=_regularizer_inputs(0.5, "Strength. 0.5 is usual; higher stays closer to the original, 0 is off."),
+            outputs=[regularizer_output()],
         )
 
     @classmethod
@@ -234,6 +261,7 @@ class LayerSelect(io.ComfyNode):
             node_id="StyleGANFusionLayerSelect",
             display_name="Layer Select",
             category=CATEGORY,
+            **aliases("stylegan", "layers", "freeze", "unfreeze", "top k", "trainable"),
             description="Chooses which layers of the generator may change. Fewer layers keep more and need more steps. "
             + TRAINED_BY_DEFAULT,
             inputs=[
@@ -256,16 +284,17 @@ class LayerSelect(io.ComfyNode):
                     default=1,
                     min=1,
                     max=20,
-                    tooltip="For top k: steps of the search. 1 costs nothing; each further one costs one more evaluation.",
+                    tooltip="For top k: steps of the search in each training step. 1 costs nothing; each further one costs one more "
+                    "evaluation of the diffusion model.",
                 ),
                 io.String.Input(
                     "layers",
                     default="1, 2, 3",
-                    tooltip="For list: numbers of the layers with commas. StyleGAN2: 0 is the 4-pixel one, then two for each "
+                    tooltip="For list: numbers and ranges of layers, as 1-3, 6. StyleGAN2: 0 is the 4-pixel one, then two for each "
                     "size. StyleGAN3: 0 is the Fourier input, then 1 to 14.",
                 ),
             ],
-            outputs=[LayersType.Output(display_name="selected layers")],
+            outputs=[LayersType.Output(display_name="selected layers", tooltip="For layers of Train Generator.")],
         )
 
     @classmethod

@@ -161,7 +161,7 @@ def sketch(guider) -> str:
 
 def _sketched(value):
     if torch.is_tensor(value):
-        numbers = value.detach().double().cpu().flatten()
+        numbers = value.detach().cpu().double().flatten()
         random = torch.Generator().manual_seed(numbers.numel())
         signs = torch.randint(0, 2, (4, min(numbers.numel(), 2**20)), generator=random, dtype=torch.float64) * 2 - 1
         return list(value.shape), [

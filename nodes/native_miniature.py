@@ -5,6 +5,7 @@ Imported by its node when it runs: with adapter.py the only file that touches Co
 import json
 from pathlib import Path
 
+import comfy.clip_vision
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 from ..miniature import WEIGHTS
 
 FOLDER = WEIGHTS / "diffusion"
+CLIP_FOLDER = WEIGHTS / "clip"
 
 
 def load_model(folder: Path = FOLDER):
@@ -87,14 +89,64 @@ def load_vae(folder: Path = FOLDER):
     return vae
 
 
-def load_clip(folder: Path = FOLDER):
-    """Tokenizer and text encoder as CLIP."""
-    config, state = _config(folder / "text_encoder"), _weights(folder / "text_encoder" / "model.safetensors")
+def load_clip(folder: Path = FOLDER, clip_folder: Path = CLIP_FOLDER):
+    """Tokenizer and text encoder as CLIP. A second text encoder in it, for the same tokens, speaks the language of
+    `load_clip_vision`; conditioning does not pass through it."""
+    encoder_class, state = _text_encoder(folder / "text_encoder")
+    common_class, common_state = _text_encoder(clip_folder / "text")
+    width = _config(folder / "text_encoder")["hidden_size"]
+
+    class WordTokenizer(comfy.sd1_clip.SDTokenizer):
+        def __init__(self, embedding_directory=None, tokenizer_data=None):
+            super().__init__(
+                tokenizer_path=str(folder / "tokenizer"),
+                max_length=_config(folder / "text_encoder")["max_position_embeddings"],
+                embedding_directory=embedding_directory,
+                embedding_size=width,
+                embedding_key="clip_l",
+                tokenizer_data=tokenizer_data or {},
+            )
+
+    class PromptTokenizer(comfy.sd1_clip.SD1Tokenizer):
+        def __init__(self, embedding_directory=None, tokenizer_data=None):
+            super().__init__(embedding_directory, tokenizer_data or {}, tokenizer=WordTokenizer)
+
+        def tokenize_with_weights(self, *arguments, **options):
+            tokens = super().tokenize_with_weights(*arguments, **options)
+            return {**tokens, "common": tokens[self.clip_name]}
+
+    class PromptEncoder(comfy.sd1_clip.SD1ClipModel):
+        def __init__(self, device="cpu", dtype=None, model_options=None):
+            super().__init__(device=device, dtype=dtype, model_options=model_options or {}, clip_model=encoder_class)
+            self.clip_common = common_class(device, dtype, model_options)
+
+    clip = comfy.sd.CLIP(
+        comfy.supported_models_base.ClipTarget(PromptTokenizer, PromptEncoder),
+        parameters=comfy.utils.calculate_parameters(state),
+        model_options={"dtype": torch.float32},
+    )
+    clip.load_sd(state)
+    clip.cond_stage_model.clip_common.load_sd(common_state)
+    return clip
+
+
+def load_clip_vision(folder: Path = CLIP_FOLDER / "vision"):
+    """The picture encoder as CLIP_VISION."""
+    model = comfy.clip_vision.ClipVisionModel(str(folder / "config.json"))
+    model.load_sd(_weights(folder / "model.safetensors"))
+    return model
+
+
+def _text_encoder(folder: Path):
+    """A class of the host's for the text encoder in the layout of transformers, and its weights."""
+    config, state = _config(folder), _weights(folder / "model.safetensors")
     # transformers 5 leaves the prefix out, older ones write it; the host wants it.
-    state = {name if name.startswith("text_model.") else f"text_model.{name}": value for name, value in state.items()}
-    width, length = config["hidden_size"], config["max_position_embeddings"]
-    vocabulary = state["text_model.embeddings.token_embedding.weight"].shape[0]
-    start, end = config["bos_token_id"], config["eos_token_id"]
+    state = {
+        name if name.startswith(("text_model.", "text_projection.")) else f"text_model.{name}": value
+        for name, value in state.items()
+    }
+    length, start, end = config["max_position_embeddings"], config["bos_token_id"], config["eos_token_id"]
+    vocabulary, width = state["text_model.embeddings.token_embedding.weight"].shape
     text_config = {
         "hidden_act": config["hidden_act"],
         "hidden_size": width,
@@ -106,21 +158,6 @@ def load_clip(folder: Path = FOLDER):
         "vocab_size": vocabulary,
         "eos_token_id": end,
     }
-
-    class WordTokenizer(comfy.sd1_clip.SDTokenizer):
-        def __init__(self, embedding_directory=None, tokenizer_data=None):
-            super().__init__(
-                tokenizer_path=str(folder / "tokenizer"),
-                max_length=length,
-                embedding_directory=embedding_directory,
-                embedding_size=width,
-                embedding_key="clip_l",
-                tokenizer_data=tokenizer_data or {},
-            )
-
-    class PromptTokenizer(comfy.sd1_clip.SD1Tokenizer):
-        def __init__(self, embedding_directory=None, tokenizer_data=None):
-            super().__init__(embedding_directory, tokenizer_data or {}, tokenizer=WordTokenizer)
 
     class TextEncoder(comfy.sd1_clip.SDClipModel):
         def __init__(self, device="cpu", dtype=None, model_options=None):
@@ -137,17 +174,7 @@ def load_clip(folder: Path = FOLDER):
             table = self.operations.Embedding(vocabulary, width, dtype=dtype, device=device)
             self.transformer.set_input_embeddings(table)
 
-    class PromptEncoder(comfy.sd1_clip.SD1ClipModel):
-        def __init__(self, device="cpu", dtype=None, model_options=None):
-            super().__init__(device=device, dtype=dtype, model_options=model_options or {}, clip_model=TextEncoder)
-
-    clip = comfy.sd.CLIP(
-        comfy.supported_models_base.ClipTarget(PromptTokenizer, PromptEncoder),
-        parameters=comfy.utils.calculate_parameters(state),
-        model_options={"dtype": torch.float32},
-    )
-    clip.load_sd(state)
-    return clip
+    return TextEncoder, state
 
 
 def _config(folder: Path) -> dict:

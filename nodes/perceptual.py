@@ -9,7 +9,9 @@ from ..miniature.perceptual import load_features
 from ..sds.perceptual import Features, PerceptualRegularizer
 from ..sds.vgg import WHERE_FROM, linear_file
 from . import files
-from .types import CATEGORY, RegularizerType
+from .guidance import regularizer_output
+from .inputs import complaint
+from .types import CATEGORY, RegularizerType, aliases
 
 logger = logging.getLogger(__name__)
 
@@ -18,13 +20,30 @@ BUNDLED = "miniature"
 _in_memory: WeakValueDictionary[str, Features] = WeakValueDictionary()
 
 
-class LPIPS(io.ComfyNode):
+def features_input(tooltip: str) -> io.Combo.Input:
+    return io.Combo.Input("features", options=[BUNDLED, *files.network_names()], default=BUNDLED, tooltip=tooltip)
+
+
+class NodeWithFeatures(io.ComfyNode):
+    """A node with the input `features`: it runs again when a file behind the choice is another one."""
+
+    @classmethod
+    def validate_inputs(cls, features):
+        return complaint(network_state, features)
+
+    @classmethod
+    def fingerprint_inputs(cls, features, **_):
+        return features and network_state(features)
+
+
+class LPIPS(NodeWithFeatures):
     @classmethod
     def define_schema(cls):
         return io.Schema(
             node_id="StyleGANFusionLPIPSRegularizer",
             display_name="LPIPS Regularizer",
             category=CATEGORY,
+            **aliases("stylegan", "loss", "perceptual", "vgg", "keep identity", "preserve"),
             description="Keeps what each image looks like close to what the generator drew before (LPIPS, the perceptual "
             f"distance). The features of the miniature come with this pack; those of VGG16 you put into models/lpips. "
             f"{WHERE_FROM}. Nothing in a file is ever executed.",
@@ -40,38 +59,23 @@ class LPIPS(io.ComfyNode):
                     "600 to 2000; without the calibration, or with the features of the miniature, 60 to 200 does about "
                     "the same. For the diffusion model of the miniature 1 to 3.",
                 ),
-                io.Combo.Input(
-                    "features",
-                    options=[BUNDLED, *files.network_names()],
-                    default=BUNDLED,
-                    tooltip="The network that compares the images: that of the miniature, which has seen drawings only, or "
-                    f"VGG16 from a file in models/lpips. {WHERE_FROM}. Press R for new files.",
+                features_input(
+                    "The network that compares the images: that of the miniature, which has seen drawings only, or VGG16 "
+                    f"from a file in models/lpips. {WHERE_FROM}. Press R for new files."
                 ),
                 RegularizerType.Input("previous", optional=True, tooltip="Another regularizer, to use both."),
             ],
-            outputs=[RegularizerType.Output(display_name="regularizer")],
+            outputs=[regularizer_output()],
         )
 
     @classmethod
-    def validate_inputs(cls, features):
-        try:
-            _state_of(features)
-        except ValueError as error:
-            return str(error)
-        return True
-
-    @classmethod
-    def fingerprint_inputs(cls, features, **_):
-        return _state_of(features)
-
-    @classmethod
     def execute(cls, weight, features, previous=()) -> io.NodeOutput:
-        return io.NodeOutput((*previous, PerceptualRegularizer(weight, _loaded(features))))
+        return io.NodeOutput((*previous, PerceptualRegularizer(weight, load_network(features))))
 
 
-def _loaded(name: str) -> Features:
+def load_network(name: str) -> Features:
     """One copy for all nodes, as long as one of them holds it and its files stay as they are."""
-    state = _state_of(name)
+    state = network_state(name)
     network = _in_memory.get(state)
     if network is None:
         network = _in_memory[state] = load_features(name if name == BUNDLED else files.network_path(name))
@@ -79,7 +83,7 @@ def _loaded(name: str) -> Features:
     return network
 
 
-def _state_of(name: str) -> str:
+def network_state(name: str) -> str:
     """Differs whenever one of the files behind a choice is another one. Raises ValueError for unknown names."""
     if name == BUNDLED:
         return BUNDLED

@@ -1,13 +1,16 @@
-"""What a training shows in the host while it runs."""
+"""What a training shows in the host while it runs: on the node of a page in nodes/panel_report.py, here for all others."""
 
 import logging
 import time
 from collections.abc import Mapping
 
+from torch import Tensor
+
 from ..sds import Progress, TrainSettings
 from ..sds.figures import sample_grid
-from ..sds.out_of_memory import is_out_of_memory
+from ..sds.out_of_memory import handle_out_of_memory
 from .adapter import progress_bar, raise_if_interrupted, show_text
+from .panels import FAILED
 
 logger = logging.getLogger(__name__)
 
@@ -16,13 +19,13 @@ PREVIEW_SAMPLES = 4
 
 
 class Report:
-    """Shows progress in the host: the bar with previews, and the time left on the node. Ends the run on cancel."""
+    """Shows the bar with previews, and the time left as a text on the node. Ends the run on cancel."""
 
     def __init__(self, settings: TrainSettings, node_id: str):
         self.bar = progress_bar(settings.steps)
         self.steps, self.crop, self.node_id = settings.steps, settings.crop, node_id
         self.notes: list[str] = []  # what stays on the node below the progress
-        self.preview_every = max(1, settings.steps // PREVIEWS)
+        self.picture_every = max(1, settings.steps // PREVIEWS)
         self.began = self.shown = None
 
     def going_on(self, done: int, otherwise: str) -> None:
@@ -33,52 +36,70 @@ class Report:
             self.steps,
             otherwise,
         )
-        self._note(f"went on from step {done}, where this training ended before ({otherwise})")
+        self.note(f"went on from step {done}, where this training ended before ({otherwise})")
 
     def other_seeds(self, steps_by_seed: Mapping[int, int]) -> None:
         """Say that the same training with another seed waits to be gone on with, and how."""
         for seed, done in steps_by_seed.items():
             text = f"With seed {seed} this training ended at step {done}; give that seed to go on with it."
             logger.info("StyleGAN Fusion: %s", text)
-            self._note(text)
-
-    def ended(self, text: str) -> None:
-        """What the node says after a training that ended early."""
-        show_text(self.node_id, text)
+            self.note(text)
 
     def __call__(self, progress: Progress) -> None:
         raise_if_interrupted()
         now = time.monotonic()
         if progress.warning:
-            self._note(progress.warning)
-        preview = None
-        if progress.step % self.preview_every == 0 or progress.step == progress.steps:
-            preview = self._preview(progress)
-        self.bar.update_absolute(progress.step, progress.steps, preview)
+            self.note(progress.warning)
         if self.began is None:  # the first step also loads and warms up: it does not tell how long the others take
             self.began = (progress.step, now)
-        elif self.shown is None or now - self.shown > 1 or progress.step == progress.steps:
-            pace = (now - self.began[1]) / (progress.step - self.began[0])
-            left = _duration(pace * (progress.steps - progress.step))
+        self.show(progress, now)
+
+    def before(self, images: Tensor) -> None:
+        """What the generator drew before training, [B, 3, R, R]."""
+
+    def show(self, progress: Progress, now: float) -> None:
+        """Show where the training is. now: seconds of a clock."""
+        picture = None
+        if progress.step % self.picture_every == 0 or progress.step == progress.steps:
+            picture = self._picture(progress)
+        self.bar.update_absolute(progress.step, progress.steps, picture)
+        seconds = self.seconds_per_step(progress.step, now)
+        if seconds is not None and (self.is_due(now) or progress.step == progress.steps):
+            left = _duration(seconds * (progress.steps - progress.step))
             losses = ", ".join(f"{name} {value:.3g}" for name, value in progress.losses.items())
-            self._show(f"step {progress.step} of {progress.steps}, {left} left\n{losses}")
+            self._write(f"step {progress.step} of {progress.steps}, {left} left\n{losses}")
             self.shown = now
 
-    def _preview(self, progress: Progress):
+    def note(self, text: str) -> None:
+        """A sentence that stays below the progress, with the two before it."""
+        self.notes = [*self.notes, text][-3:]
+        self._write("")
+
+    def ended(self, status: str, text: str, step: int) -> None:
+        """Say how the training ended, after how many steps. What failed, the host says by itself."""
+        if text and status != FAILED:
+            show_text(self.node_id, text)
+
+    def is_due(self, now: float) -> bool:
+        """Whether the last look is a second ago."""
+        return self.shown is None or now - self.shown > 1
+
+    def seconds_per_step(self, step: int, now: float) -> float | None:
+        """None until two steps have been seen."""
+        first, start = self.began
+        return (now - start) / (step - first) if step > first else None
+
+    def _picture(self, progress: Progress):
         try:
             samples = progress.samples(PREVIEW_SAMPLES)
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not handle_out_of_memory(error):
                 raise
             return None  # a training that fits does not end for a look at it
         samples = samples if self.crop is None else self.crop.apply(samples)
         return "JPEG", sample_grid(samples, cell=256), None
 
-    def _note(self, text: str) -> None:
-        self.notes = [*self.notes, text][-3:]
-        self._show("")
-
-    def _show(self, text: str) -> None:
+    def _write(self, text: str) -> None:
         show_text(self.node_id, "\n".join(part for part in (text, *self.notes) if part))
 
 

@@ -10,35 +10,39 @@ from ..sds import (
     PARAMETER_GROUPS,
     TRAINED_BY_DEFAULT,
     AllLayers,
-    SavedTrainingError,
-    TrainingDiverged,
-    TrainingOutOfMemory,
-    TrainingStopped,
     TrainSettings,
     parse_groups,
-    train_generator,
+    require_trainable,
     training_metadata,
     weights_digest,
 )
 from ..sds.figures import loss_plot
-from ..sds.out_of_memory import is_out_of_memory
-from ..stylegan import crop_of, sample_z
-from .adapter import ComfyPrior, is_interruption
-from .drawing import class_input, class_number, render_on, to_image
+from ..stylegan import crop_of
+from .adapter import ComfyPrior
+from .drawing import picture_image, to_image
 from .guider import sketch
-from .report import Report
-from .spare_memory import give_back
-from .types import CATEGORY, GeneratorType, Guidance, GuidanceType, LayersType, NamedGenerator, RegularizerType
-from .unfinished import keep, keep_latest, unfinished_training
+from .inputs import class_input, class_number, seed_input
+from .panels import fingerprint, open_panel
+from .training_run import START_OVER, TrainingRun
+from .types import (
+    CATEGORY,
+    GeneratorType,
+    Guidance,
+    GuidanceType,
+    LayersType,
+    NamedGenerator,
+    PanelType,
+    RegularizerType,
+    aliases,
+)
+from .unfinished import unfinished_training
 
 logger = logging.getLogger(__name__)
 
-GO_ON, START_OVER = "go on", "start over"
+GO_ON = "go on"
 MEMORY = {"auto": None, "keep activations": False, "compute again": True}
-LEAVE_THE_TRAINING_ALONE = ("samples", "save_every", "when_unfinished", "memory", "collapse_threshold")
+LEAVE_THE_TRAINING_ALONE = ("samples", "save_every", "when_unfinished", "memory", "collapse_threshold", "panel")
 """Inputs that may change between a training that ended early and going on with it."""
-LESS = "Choose a smaller image_size or batch_size, close other programs that use the device, or start ComfyUI with --lowvram."
-"""What to do when memory runs out."""
 
 
 class TrainGenerator(io.ComfyNode):
@@ -48,11 +52,14 @@ class TrainGenerator(io.ComfyNode):
             node_id="StyleGANFusionTrainGenerator",
             display_name="Train Generator",
             category=CATEGORY,
+            **aliases(
+                "stylegan", "gan", "fine-tune", "adapt", "text to gan", "domain adaptation", "score distillation"
+            ),
             description="Adapts a generator to the prompt of the guidance. The generator that comes in stays as it is. "
             f"Cancel keeps what was trained, in output/stylegan. {TRAINED_BY_DEFAULT}",
             inputs=[
                 GeneratorType.Input("generator", tooltip="The generator to start from."),
-                GuidanceType.Input("guidance", tooltip="From SDS Guidance."),
+                GuidanceType.Input("guidance", tooltip="From SDS Guidance: the prompt and the model that judges."),
                 io.Int.Input(
                     "steps",
                     default=1000,
@@ -65,7 +72,7 @@ class TrainGenerator(io.ComfyNode):
                     default=1,
                     min=1,
                     max=256,
-                    tooltip="Images in each step. More are steadier and slower.",
+                    tooltip="Images in each step. More are steadier, slower, and take more memory; 1 to 4 are usual.",
                 ),
                 io.Float.Input(
                     "learning_rate",
@@ -73,17 +80,18 @@ class TrainGenerator(io.ComfyNode):
                     min=0.00001,
                     max=0.1,
                     step=0.0001,
-                    tooltip="Size of the steps of Adam, before StyleGAN2's factor of 4/5.",
+                    tooltip="Size of the steps of Adam, before StyleGAN2's factor of 4/5. Half of it where the images break, twice "
+                    "as much where too little happens.",
                 ),
+                # Fixed: the next run of the graph goes on with this training.
+                seed_input("seed", 0, "Latents, noise and timesteps of every step follow from it.", control="fixed"),
                 io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**63 - 1,
-                    control_after_generate="fixed",  # the next run of the graph goes on with this training
-                    tooltip="Latents, noise and timesteps of every step follow from it.",
+                    "samples",
+                    default=8,
+                    min=2,
+                    max=64,
+                    tooltip="Number of images before and after; they leave the training alone.",
                 ),
-                io.Int.Input("samples", default=8, min=2, max=64, tooltip="Number of images before and after."),
                 io.String.Input(
                     "also_train",
                     default="",
@@ -148,9 +156,17 @@ class TrainGenerator(io.ComfyNode):
                 LayersType.Input(
                     "layers", optional=True, tooltip="From Layer Select. Without it all layers but the first one train."
                 ),
+                PanelType.Input(
+                    "panel",
+                    optional=True,
+                    socketless=True,
+                    tooltip="Watch the training, stop it when it looks right, go back to an earlier moment.",
+                ),
             ],
             outputs=[
-                GeneratorType.Output(display_name="adapted generator"),
+                GeneratorType.Output(
+                    display_name="adapted generator", tooltip="For Save Generator, Sample Generator and all others."
+                ),
                 io.Image.Output(display_name="before", tooltip="What the generator drew before training."),
                 io.Image.Output(display_name="after", tooltip="The same latents after training."),
                 io.Image.Output(display_name="plot", tooltip="Each term and the diversity over the steps."),
@@ -161,6 +177,10 @@ class TrainGenerator(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, panel="", **inputs):
+        return fingerprint(panel, inputs)
 
     @classmethod
     def execute(
@@ -182,6 +202,7 @@ class TrainGenerator(io.ComfyNode):
         collapse_threshold=0.5,
         regularizer=(),
         layers=None,
+        panel="",
     ) -> io.NodeOutput:
         settings = TrainSettings(
             steps=steps,
@@ -203,6 +224,8 @@ class TrainGenerator(io.ComfyNode):
         )
         prior = _prior(guidance)
         layers = layers or AllLayers()
+        # Before anything of the training before is given up for this one.
+        require_trainable(generator.generator, settings, regularizer, layers)
         metadata = training_metadata(
             settings,
             regularizer,
@@ -221,52 +244,33 @@ class TrainGenerator(io.ComfyNode):
             "seed",
             _arrived(generator, guidance, dataclasses.replace(settings, seed=0), regularizer, layers),
         )
-        if when_unfinished == START_OVER:
+        shown = open_panel(panel)
+        if when_unfinished == START_OVER and not (shown and shown.asked):
             unfinished.start_over()
+            if shown:
+                shown.result = None
         unfinished.make_room()
-        z = sample_z(generator.generator.z_dim, samples, seed)
+        run = TrainingRun(
+            generator.generator,
+            prior,
+            settings,
+            regularizer,
+            layers,
+            metadata,
+            unfinished,
+            samples,
+            shown,
+            cls.hidden.unique_id,
+        )
         with torch.inference_mode(False):
-            report = Report(settings, cls.hidden.unique_id)
-            if done := unfinished.saved.steps_done():
-                report.going_on(done, f'when_unfinished "{START_OVER}" begins anew')
-            else:
-                report.other_seeds(unfinished.other_seeds())
-            result, failure = None, None
-            try:
-                result = train_generator(
-                    generator.generator, prior, settings, regularizer, layers, report, unfinished.saved
-                )
-            except SavedTrainingError as error:
-                failure = RuntimeError(f'{error} Or set when_unfinished to "{START_OVER}".')
-            except TrainingStopped as stopped:
-                again = 0 if isinstance(stopped, TrainingDiverged) else unfinished.saved.steps_done()
-                failure = _failure(stopped, keep(stopped.result, metadata, again), report)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                said = f"Out of memory before the first step ({_first_line(error)}). {LESS}"
-                failure = RuntimeError(_with_restart(said))
-            prior.release_memory()
-            give_back()
-            if failure is not None:  # raised out here, where nothing of the training hangs on to it
-                raise failure
-            try:
-                before, after = (
-                    render_on(prior.device, drawing, z, 1.0, None, "const", settings.class_index)
-                    for drawing in (generator.generator, result.generator)
-                )
-                plot = _as_image(loss_plot(result.history))
-            except Exception as error:
-                where = keep(result, metadata, 0)
-                raise RuntimeError(f"The pictures could not be drawn: {_sentence(error)} {where}") from error
-            keep_latest(result.generator, metadata)
-            unfinished.forget()
+            result, metadata, before, after = run()
+            plot = picture_image(loss_plot(result.history))
         if result.history.skipped:
             logger.warning("%d of %d steps were skipped: their gradient was not finite.", result.history.skipped, steps)
         adapted = NamedGenerator(result.generator, generator.name, metadata)
         best = NamedGenerator(result.best, generator.name, {**metadata, "steps_done": str(result.best_step)})
         pictures = (to_image(images, settings.crop) for images in (before, after))
-        return io.NodeOutput(adapted, *pictures, plot, adapted if result.best_step == steps else best)
+        return io.NodeOutput(adapted, *pictures, plot, adapted if result.best_step == result.steps_done else best)
 
 
 def _prior(guidance: Guidance) -> ComfyPrior:
@@ -280,38 +284,3 @@ def _arrived(generator: NamedGenerator, guidance: Guidance, *others) -> str:
     """What came through the links of one run of the node, in a few numbers."""
     settings = guidance.image_size, guidance.guidance_scale, sketch(guidance.guider)
     return repr((weights_digest(generator.generator), settings, others))
-
-
-def _failure(stopped: TrainingStopped, kept: str, report: Report) -> BaseException:
-    """What to raise when a training ended early and what was trained is kept."""
-    cause = stopped.__cause__
-    if is_interruption(cause):
-        report.ended(kept)
-        return cause.with_traceback(None)
-    said = _sentence(stopped)
-    if isinstance(stopped, TrainingOutOfMemory):
-        said += " Starting ComfyUI with --lowvram helps, too. Other settings begin a new training."
-    failure = RuntimeError(f"{_with_restart(said)} {kept}")
-    failure.__cause__ = cause
-    return failure
-
-
-def _with_restart(said: str) -> str:
-    """With what else to do after an error on the CPU: oneDNN, once it could not make a convolution, makes no other."""
-    return f"{said} Then restart ComfyUI, or every new convolution fails." if "create a primitive" in said else said
-
-
-def _sentence(error: BaseException) -> str:
-    """What an error says, with a full stop."""
-    said = str(error).strip() or type(error).__name__
-    return said if said.endswith((".", "!", "?")) else f"{said}."
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-def _as_image(picture) -> torch.Tensor:
-    """A Pillow picture as the host's IMAGE [1, H, W, 3] in [0, 1]."""
-    data = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-    return data.view(1, picture.height, picture.width, 3).float() / 255

@@ -1,9 +1,10 @@
 """The types that travel between our nodes, and the schema helpers they share."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from comfy_api.v0_0_2 import io
+from torch import Tensor
 
 from ..stylegan import Generator
 
@@ -14,6 +15,22 @@ GuidanceType = io.Custom("STYLEGAN_FUSION_GUIDANCE")
 RegularizerType = io.Custom("STYLEGAN_FUSION_REGULARIZER")
 LayersType = io.Custom("STYLEGAN_FUSION_LAYERS")
 ExtraPromptsType = io.Custom("STYLEGAN_FUSION_EXTRA_PROMPTS")
+LatentsType = io.Custom("STYLEGAN_FUSION_LATENTS")
+
+
+@io.comfytype(io_type="STYLEGAN_FUSION_PANEL")
+class PanelType(io.ComfyTypeI):
+    """The panel that our extension of the page draws on a node; its value is a key, random for each node."""
+
+    Type = str
+
+    class Input(io.WidgetInput):
+        """As the host's inputs that have a widget."""
+
+
+def aliases(*words: str) -> dict[str, list[str]]:
+    """Other words under which a node is found, for its schema: **aliases("gan", ...). Hosts before 0.4 have none."""
+    return {"search_aliases": [*words]} if "search_aliases" in {field.name for field in fields(io.Schema)} else {}
 
 
 @dataclass(frozen=True)
@@ -23,6 +40,16 @@ class NamedGenerator:
     generator: Generator
     name: str  # the file it came from, for metadata and messages
     metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Latents:
+    """W+ codes as they travel through a graph; they fit every generator of their shape, and mean the same to those with
+    the same mapping."""
+
+    ws: Tensor  # [N, num_ws, w_dim], on the CPU
+    mapping: str  # of stylegan.mapping_digest
+    description: str  # where they come from, for people
 
 
 @dataclass(frozen=True)

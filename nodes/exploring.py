@@ -1,0 +1,66 @@
+"""What the nodes share that explore latents: which layers, and which codes."""
+
+import torch
+from comfy_api.v0_0_2 import io
+from torch import Tensor
+
+from ..stylegan import (
+    LAYER_RANGES,
+    Generator,
+    codes_of,
+    mapping_digest,
+    parse_codes,
+    require_fitting,
+    sample_codes,
+    sample_z,
+)
+from .inputs import class_number, complaint
+from .types import CATEGORY, Latents, NamedGenerator
+
+EXPLORE = f"{CATEGORY}/explore"
+
+CUSTOM = "custom"
+
+
+def layers_inputs(default: str, what: str) -> list:
+    """Two inputs, of which `chosen_codes` makes indices."""
+    return [
+        io.Combo.Input(
+            "layers",
+            options=[*LAYER_RANGES, CUSTOM],
+            default=default,
+            tooltip=f"{what} coarse: up to 8 pixels over the image (pose, shape); middle: to 32 (features); fine: above "
+            "(colours, texture).",
+        ),
+        io.String.Input(
+            "custom_layers",
+            default="0-3",
+            tooltip="Numbers of codes for layers: custom, as 0-3, 6. 0 is the coarsest; 1024 pixels have 0 to 17, the "
+            "miniature 0 to 9.",
+        ),
+    ]
+
+
+def check_layers(layers: str, custom_layers: str) -> str | bool:
+    """For validate_inputs: what is wrong with the text of custom layers, or True."""
+    return complaint(parse_codes, custom_layers) if layers == CUSTOM else True
+
+
+def chosen_codes(generator: Generator, layers: str, custom_layers: str) -> tuple[int, ...]:
+    return codes_of(generator, custom_layers if layers == CUSTOM else layers)
+
+
+def fitting(generator: NamedGenerator, latents: Latents) -> Tensor:
+    """The codes of latents. Raises ValueError when they are not of this generator's shape."""
+    require_fitting(generator.generator, latents.ws)
+    return latents.ws
+
+
+def sampled(
+    generator: NamedGenerator, seed: int, count: int, psi: float, cutoff: int = 0, class_index: int = -1
+) -> Latents:
+    """The latents that Sample Generator draws with the same settings."""
+    network = generator.generator
+    with torch.inference_mode(False):
+        ws = sample_codes(network, sample_z(network.z_dim, count, seed), psi, cutoff or None, class_number(class_index))
+    return Latents(ws, mapping_digest(network), f"{count} of seed {seed}, {generator.name}")

@@ -1,0 +1,73 @@
+"""Inputs that several nodes have, in one wording."""
+
+from collections.abc import Callable
+
+from comfy_api.v0_0_2 import io
+
+from ..stylegan import NOISE_MODES
+
+
+def seed_input(name: str, default: int, tooltip: str, control: bool | str = True) -> io.Int.Input:
+    """`control`: what the host does with the seed after a run until the user chooses, True changes it, "fixed" keeps it."""
+    return io.Int.Input(name, default=default, min=0, max=2**63 - 1, control_after_generate=control, tooltip=tooltip)
+
+
+def psi_input(default: float) -> io.Float.Input:
+    return io.Float.Input(
+        "truncation_psi",
+        default=default,
+        min=-2.0,
+        max=2.0,
+        step=0.05,
+        tooltip="1 leaves the images as they are. Below 1 they come nearer to the average: fewer oddities, less variety. 0.7 "
+        "is common; 0 is the average, below 0 the opposite of each image.",
+    )
+
+
+def cutoff_input() -> io.Int.Input:
+    return io.Int.Input(
+        "truncation_cutoff",
+        default=0,
+        min=0,
+        max=18,
+        tooltip="Truncate only this many layers, counted from the coarse end: 8 keeps all colours. 0 truncates all.",
+    )
+
+
+def noise_input() -> io.Combo.Input:
+    return io.Combo.Input(
+        "noise",
+        options=list(NOISE_MODES),
+        default="const",
+        tooltip="Fine detail such as strands of hair: const is the same for every image, random is new each time, none is "
+        "smooth. StyleGAN3 has no noise.",
+    )
+
+
+def class_input() -> io.Int.Input:
+    return io.Int.Input(
+        "class_index",
+        optional=True,  # came later: graphs saved before it stay valid
+        default=-1,
+        min=-1,
+        max=65535,
+        tooltip="For generators with classes (CIFAR-10 has 0 to 9): the one to draw. -1 takes all classes. Others ignore -1.",
+    )
+
+
+def class_number(class_index: int) -> int | None:
+    """The nodes' number of a class, -1 for none in particular."""
+    return None if class_index < 0 else class_index
+
+
+def complaint(check: Callable[..., object], *values) -> str | bool:
+    """For validate_inputs: the sentence of the ValueError that check(*values) raises, or True.
+
+    What comes from another node is None until the graph runs: `execute` has to check it again."""
+    if any(value is None for value in values):
+        return True
+    try:
+        check(*values)
+    except ValueError as error:
+        return str(error)
+    return True
