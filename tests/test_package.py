@@ -3,14 +3,18 @@
 import ast
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 PROJECT = Path(__file__).resolve().parents[1]
+# What ComfyUI's page reads.
+OF_THE_HOST = ("web", "locales", "example_workflows")
 # Which rooms each room may import.
 ALLOWED = {
     "stylegan": set(),
@@ -19,7 +23,8 @@ ALLOWED = {
     "nodes": {"stylegan", "sds", "miniature"},
     "terminal.py": {"stylegan", "sds", "miniature"},
     "runs.py": {"stylegan", "sds"},
-    "adapting.py": {"runs", "terminal", "stylegan", "sds", "miniature"},
+    "planning.py": {"runs", "terminal", "stylegan", "sds", "miniature"},
+    "adapting.py": {"planning", "runs", "terminal", "stylegan", "sds", "miniature"},
     "commands.py": {"adapting", "runs", "terminal", "stylegan", "sds", "miniature"},
     "cli.py": {"commands", "runs", "terminal", "stylegan", "sds", "miniature"},
 }
@@ -81,9 +86,9 @@ def test_the_public_names_work():
 
 
 def test_the_base_needs_no_diffusers():
-    """ComfyUI's users have neither diffusers nor tqdm: hidden here, the rooms that nodes use must still import."""
+    """ComfyUI's users have neither diffusers nor tqdm, and may lack torchmetrics: hidden here, the rooms that nodes use must still import."""
     code = (
-        "import sys\nfor name in ('diffusers', 'transformers', 'tqdm', 'accelerate'): sys.modules[name] = None\n"
+        "import sys\nfor name in ('diffusers', 'transformers', 'tqdm', 'accelerate', 'torchmetrics'): sys.modules[name] = None\n"
         "import comfyui_stylegan_fusion as p\n"
         "from comfyui_stylegan_fusion import sds, stylegan, miniature\n"
         "from comfyui_stylegan_fusion.sds import figures\n"
@@ -132,4 +137,59 @@ def test_the_wheel_holds_every_source_of_the_rooms_and_no_tests(installed):
     assert weights == {
         path.relative_to(package) for path in (package / "miniature/weights").rglob("*") if path.is_file()
     }
+    for folder in OF_THE_HOST:
+        held = {path.relative_to(package) for path in (package / folder).rglob("*") if path.is_file()}
+        assert held == {path.relative_to(PROJECT) for path in (PROJECT / folder).rglob("*") if path.is_file()}, folder
     assert not (package / "tests").exists() and not (package / "benchmarks").exists()
+
+
+def tracked(*options) -> set[str]:
+    """Paths that git lists; new ones count before they are committed."""
+    if not (PROJECT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("no clone of the repository, or no git")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", *options]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=PROJECT)
+    return {name for name in done.stdout.decode().split("\0") if name}
+
+
+def test_the_registry_s_archive_holds_what_runs_and_no_more():
+    """The registry packs what is tracked and not in .comfyignore, whose patterns are those of git."""
+    outside = tracked("--ignored", "--exclude-from=.comfyignore")
+    archive = tracked() - outside
+    folders = {name.split("/")[0] for name in archive if "/" in name}
+    assert folders == {"stylegan", "sds", "miniature", "nodes", *OF_THE_HOST}
+    assert {"__init__.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"} <= archive
+    assert "miniature/weights/generator.safetensors" in archive and "example_workflows/quickstart.json" in archive
+    assert {name for name in tracked() if name.startswith(("web/", "locales/"))} <= archive, "help and translations"
+    assert not any(name.startswith("training-runs/") for name in archive)
+    assert sum((PROJECT / name).stat().st_size for name in archive if (PROJECT / name).exists()) < 40 << 20
+
+
+def metadata() -> dict:
+    with open(PROJECT / "pyproject.toml", "rb") as file:
+        return pytest.importorskip("tomllib").load(file)
+
+
+def test_the_registry_finds_what_it_asks_for():
+    """https://docs.comfy.org/registry/specifications"""
+    project, comfy = metadata()["project"], metadata()["tool"]["comfy"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", project["version"]) and re.fullmatch(r"[a-z][a-z0-9-]+", project["name"])
+    assert comfy["PublisherId"] and comfy["DisplayName"] == "StyleGAN Fusion"
+    assert re.fullmatch(r">=\d+\.\d+\.\d+", comfy["requires-comfyui"])
+    assert comfy["requires-comfyui"].removeprefix(">=") in (PROJECT / "README.md").read_text("utf-8")
+    raw = project["urls"]["Repository"].replace("github.com", "raw.githubusercontent.com") + "/main/"
+    for key, size in (("Icon", (400, 400)), ("Banner", (1260, 540))):  # square, and 21:9
+        with Image.open(PROJECT / comfy[key].removeprefix(raw)) as picture:
+            assert picture.size == size
+    systems = {name.rpartition(" :: ")[2] for name in project["classifiers"] if name.startswith("Operating System")}
+    assert systems == {"Windows", "Linux", "MacOS"}
+
+
+def test_what_comfyui_installs_leaves_torch_alone():
+    lines = (PROJECT / "requirements.txt").read_text("utf-8").splitlines()
+    wanted = [line.partition("#")[0].strip() for line in lines if line.partition("#")[0].strip()]
+    allowed = {re.split(r"[<>=!~ ]", name)[0] for name in metadata()["project"]["dependencies"]} | {"torchmetrics"}
+    for requirement in wanted:
+        # A lower bound alone never takes the place of what is installed and new enough.
+        assert re.fullmatch(r"[a-z]+>=[\d.]+", requirement), requirement
+        assert requirement.partition(">=")[0] in allowed - {"torch"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import socket
@@ -99,7 +100,7 @@ class Run:
 
     prompt_id: str
     events: list[tuple[str, dict]] = field(default_factory=list)
-    previews: list[bytes] = field(default_factory=list)
+    previews: list[tuple[str, bytes]] = field(default_factory=list)  # each with the node that ran
     texts: list[str] = field(default_factory=list)  # shown on nodes while they ran
 
     def of(self, kind: str) -> list[dict]:
@@ -130,8 +131,9 @@ class Run:
 class Host:
     """One ComfyUI server, on the CPU unless told, with the project and `extensions` (folders) and nothing of the user's.
 
-    base holds models, custom_nodes, input, output, temp and user; it may be that of an earlier server. `arguments` are
-    further ones of ComfyUI's command line. A context manager: starts and stops the process.
+    base holds models, custom_nodes, input, output, temp and user; it may be that of another server. `arguments` are
+    further ones of ComfyUI's command line. `folder_name` is what the project's folder is called in custom_nodes; None
+    leaves it out. A context manager: starts and stops the process.
     """
 
     def __init__(
@@ -142,12 +144,16 @@ class Host:
         extensions: tuple[Path, ...] = (),
         arguments: tuple[str, ...] = (),
         cpu: bool = True,
+        folder_name: str | None = EXTENSION_FOLDER,
     ):
         self.folder, self.python, self.base = folder, python, base
-        self.extensions, self.arguments = extensions, (*["--cpu"] * cpu, *arguments)
+        self.extensions, self.arguments = {e.name: e for e in extensions}, (*["--cpu"] * cpu, *arguments)
+        if folder_name is not None:
+            self.extensions[folder_name] = PROJECT
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log_path = base / "comfyui.log"
+        self.log_path = base / f"comfyui-{self.port}.log"
+        self.headers: dict[str, str] = {}  # of each request
         self._process: subprocess.Popen | None = None
         self._sockets: dict[str, websocket.WebSocket] = {}
 
@@ -159,8 +165,8 @@ class Host:
     def __enter__(self) -> Host:
         for name in ("models", "custom_nodes", "input", "output", "temp", "user/default"):
             (self.base / name).mkdir(parents=True, exist_ok=True)
-        (self.base / "user/default/comfy.settings.json").write_text(json.dumps(PAGE_SETTINGS))
-        for name, extension in {EXTENSION_FOLDER: PROJECT, **{e.name: e for e in self.extensions}}.items():
+        (self.base / "user/default/comfy.settings.json").write_text(json.dumps(PAGE_SETTINGS), "utf-8")
+        for name, extension in self.extensions.items():
             link = self.base / "custom_nodes" / name
             if not link.is_symlink():
                 link.symlink_to(extension, target_is_directory=True)
@@ -219,14 +225,27 @@ class Host:
     def version(self) -> str:
         return self.get("/system_stats")["system"]["comfyui_version"]
 
-    def get(self, path: str):
-        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
-            return json.load(answer)
+    def as_user(self, name: str) -> Host:
+        """The same server, which must be one with --multi-user, as a new user's page talks to it."""
+        user = copy.copy(self)
+        user.headers = {"comfy-user": json.loads(self.post("/users", {"username": name}))}
+        return user
 
-    def _post(self, path: str, body: dict) -> bytes:
-        data = json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
+    def get(self, path: str):
+        return json.loads(self.fetch(path))
+
+    def fetch(self, path: str) -> bytes:
+        with urllib.request.urlopen(
+            urllib.request.Request(self.url + path, headers=self.headers), timeout=60
+        ) as answer:
+            return answer.read()
+
+    def post(self, path: str, body: dict | str, timeout: float = 60) -> bytes:
+        """Post text, or an object as JSON."""
+        data = (body if isinstance(body, str) else json.dumps(body)).encode()
+        kind = {} if isinstance(body, str) else {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, data, {**self.headers, **kind})
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
             return answer.read()
 
     def object_info(self) -> dict:
@@ -236,12 +255,11 @@ class Host:
         return self.get(f"/history/{prompt_id}")[prompt_id]
 
     def interrupt(self) -> None:
-        self._post("/interrupt", {})
+        self.post("/interrupt", {})
 
     def view(self, image: dict) -> bytes:
         """The file behind an output entry {"filename", "subfolder", "type"}."""
-        with urllib.request.urlopen(f"{self.url}/view?{urllib.parse.urlencode(image)}", timeout=60) as answer:
-            return answer.read()
+        return self.fetch(f"/view?{urllib.parse.urlencode(image)}")
 
     def submit(self, graph: dict) -> str:
         """Queue a graph in API form; its prompt id. PromptRejected when validation fails."""
@@ -249,7 +267,7 @@ class Host:
         # Connected before queueing, so that no message is missed.
         ws = websocket.create_connection(f"ws://127.0.0.1:{self.port}/ws?clientId={client}", timeout=60)
         try:
-            answer = json.loads(self._post("/prompt", {"prompt": graph, "client_id": client}))
+            answer = json.loads(self.post("/prompt", {"prompt": graph, "client_id": client}))
         except urllib.error.HTTPError as e:
             ws.close()
             raise PromptRejected(json.load(e)) from None
@@ -260,14 +278,15 @@ class Host:
         self, prompt_id: str, on_event: Callable[[str, dict | bytes], None] | None = None, timeout: float = 300
     ) -> Run:
         """Listen until the prompt is finished, failed or interrupted. on_event(kind, data) sees each message."""
-        run = Run(prompt_id)
+        run, node = Run(prompt_id), ""
         for kind, data in self._messages(prompt_id, timeout):
             if kind == "preview":
-                run.previews.append(data)
+                run.previews.append((node, data))
             elif kind == "text":
                 run.texts.append(data)
             else:
                 run.events.append((kind, data))
+                node = data["node"] if kind == "executing" else node
             if on_event is not None:
                 on_event(kind, data)
         return run

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import Error, TimeoutError, sync_playwright
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -21,6 +22,54 @@ CHROMIUM_ARGUMENTS = [
 ]
 
 READY = "() => window.app?.vueAppReady && window.app.graph && LiteGraph.registered_node_types['KSampler']"
+FIRST_GRAPH = "() => window.app.extensionManager.workflow.activeWorkflow"
+
+# Queues the open graph and waits for its last message: null when it succeeded, else what went wrong.
+RUN = """async seconds => {
+    const { api } = window.app, kinds = ["execution_success", "execution_error", "execution_interrupted"];
+    let listener;
+    const ended = new Promise(resolve => {
+        listener = event => resolve(event.type === kinds[0] ? null : event.detail.exception_message ?? event.type);
+        setTimeout(() => resolve(`not finished after ${seconds} s`), 1000 * seconds);
+    });
+    kinds.forEach(kind => api.addEventListener(kind, listener));
+    try {
+        await window.app.queuePrompt(0);
+        const rejected = window.app.lastNodeErrors ?? {};
+        return Object.keys(rejected).length ? JSON.stringify(rejected) : await ended;
+    } finally {
+        kinds.forEach(kind => api.removeEventListener(kind, listener));
+    }
+}"""
+
+# One node's box on the page, in pixels: x, y, width, height, the title bar included.
+NODE_BOX = """title => {
+    const node = window.app.graph.nodes.find(n => n.title === title), view = window.app.canvas.ds;
+    const canvas = window.app.canvas.canvas.getBoundingClientRect(), bar = LiteGraph.NODE_TITLE_HEIGHT;
+    return {
+        x: canvas.x + (node.pos[0] + view.offset[0]) * view.scale,
+        y: canvas.y + (node.pos[1] - bar + view.offset[1]) * view.scale,
+        width: node.size[0] * view.scale,
+        height: (node.size[1] + bar) * view.scale,
+    };
+}"""
+
+# The node's middle into the page's middle.
+LOOK_AT = """([title, scale]) => {
+    const node = window.app.graph.nodes.find(n => n.title === title), view = window.app.canvas.ds;
+    const canvas = window.app.canvas.canvas.getBoundingClientRect();
+    view.scale = scale;
+    view.offset[0] = canvas.width / 2 / scale - node.pos[0] - node.size[0] / 2;
+    view.offset[1] = canvas.height / 2 / scale - node.pos[1] - node.size[1] / 2;
+    window.app.canvas.setDirty(true, true);
+}"""
+
+# Marks the HTML element of the node's widget, wherever the page has put it.
+MARK_ELEMENT = """title => {
+    const node = window.app.graph.nodes.find(n => n.title === title);
+    const { element } = node.widgets.find(widget => widget.element);
+    element.dataset.ofNode = title;
+}"""
 
 
 class BrowserNotFound(Exception):
@@ -47,7 +96,13 @@ class ComfyPage:
         self._page.on("pageerror", lambda error: self.errors.append(str(error)))
         self._page.route(lambda address: not address.startswith((url, "data:", "blob:")), self._refuse)
         self._page.goto(url)
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
         self._page.wait_for_function(READY, timeout=90_000)
+        # Newer pages open a graph of their own at last, which would replace ours; the oldest may open none.
+        with suppress(TimeoutError):
+            self._page.wait_for_function(FIRST_GRAPH, timeout=5_000)
 
     def _refuse(self, route) -> None:
         self.outside_requests.append(route.request.url)
@@ -80,6 +135,81 @@ class ComfyPage:
             for b in boxes[i + 1 :]
             if a[1] < b[3] and b[1] < a[3] and a[2] < b[4] and b[2] < a[4]
         ]
+
+    def run(self, timeout: float = 120) -> str | None:
+        """Queue the open graph as the button "Run" does and wait for its end: None when it succeeded, else what went
+        wrong. Seeds that change after each run do so."""
+        return self._page.evaluate(RUN, timeout)
+
+    def queue(self) -> None:
+        """Queue the open graph by the page, and do not wait."""
+        self._page.evaluate("() => { window.app.queuePrompt(0) }")
+
+    def pause(self, milliseconds: float) -> None:
+        """Wait, while the page goes on."""
+        self._page.wait_for_timeout(milliseconds)
+
+    def wait_until_idle(self, timeout: float = 120) -> None:
+        """Wait until ComfyUI's queue is empty, in seconds."""
+        script = """async () => {
+            const queue = await (await window.app.api.fetchApi("/queue")).json();
+            return queue.queue_running.length + queue.queue_pending.length;
+        }"""
+        deadline = time.monotonic() + timeout
+        while self._page.evaluate(script):
+            assert time.monotonic() < deadline, f"ComfyUI was still busy after {timeout} s"
+            self.pause(100)
+
+    def evaluate(self, script: str, *arguments):
+        """What a function of JavaScript returns in the page; several arguments come as one array."""
+        return self._page.evaluate(script, arguments[0] if len(arguments) == 1 else list(arguments))
+
+    @property
+    def mouse(self):
+        """Playwright's mouse and keyboard, in pixels of the page."""
+        return self._page.mouse
+
+    @property
+    def keyboard(self):
+        return self._page.keyboard
+
+    def control(self, role: str, name: str):
+        """Playwright's locator of a control of the page's own, by its role and its name for screen readers."""
+        return self._page.get_by_role(role, name=name).first
+
+    def look_at(self, title: str, scale: float = 1.0) -> None:
+        """Move the view: the node in the middle, one unit of the graph as `scale` pixels."""
+        self._page.evaluate(LOOK_AT, [title, scale])
+        self._page.wait_for_timeout(300)  # until it is drawn, and the HTML on the node has followed
+
+    def node_element(self, title: str):
+        """Playwright's locator of the HTML element that one node's widget shows."""
+        self._page.evaluate(MARK_ELEMENT, title)
+        return self._page.locator(f'[data-of-node="{title}"]')
+
+    def node_screenshot(self, title: str, path: Path, scale: float = 1.0, margin: float = 8) -> Path:
+        """One node as it looks, with `margin` pixels around it."""
+        self.look_at(title, scale)
+        box = self._page.evaluate(NODE_BOX, title)
+        clip = {side: box[side] - margin for side in ("x", "y")}
+        clip |= {side: box[side] + 2 * margin for side in ("width", "height")}
+        self._page.screenshot(path=path, clip=clip)
+        return path
+
+    def set_setting(self, name: str, value) -> None:
+        """Change one of the page's settings as its dialog does."""
+        script = "([name, value]) => window.app.extensionManager.setting.set(name, value)"
+        self._page.evaluate(script, [name, value])
+        self._page.wait_for_timeout(300)  # until the page looks like it
+
+    def set_theme(self, name: str) -> None:
+        """A colour palette of the page: "dark", "light"."""
+        self.set_setting("Comfy.ColorPalette", name)
+
+    def reload(self) -> None:
+        """Reload the page. It opens the last workflow again only with the setting Comfy.Workflow.Persist."""
+        self._page.reload()
+        self._wait_until_ready()
 
     def screenshot(self, path: Path) -> Path:
         """The page with the whole graph in view."""

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from comfy_host import Host, HostNotFound, find_comfyui, run_script
 from comfy_page import BrowserNotFound, open_page
+from panel_page import TITLE, workflow
 
 
 def pytest_collection_modifyitems(items):
@@ -49,3 +50,17 @@ def page(host):
             yield page
     except BrowserNotFound as e:
         pytest.skip(str(e))
+
+
+@pytest.fixture
+def opened(page):
+    """A function that opens a graph with trainings in the page: opened(steps, titles)."""
+    page.errors.clear()  # the page of the oldest host starts with one of its own
+
+    def open_graph(*arguments):
+        page.evaluate("graph => window.app.loadApiJson(graph, 'test.json')", workflow(*arguments))
+        page.look_at(TITLE)  # the page hides what is out of view
+        return page
+
+    yield open_graph
+    page.evaluate("() => window.app.api.interrupt()")

@@ -1,7 +1,7 @@
 """Graphs in API form that several tests submit."""
 
 MINIATURE = {"class_type": "StyleGANFusionLoadMiniature", "inputs": {}}
-"""Outputs: 0 model, 1 clip, 2 vae, 3 generator."""
+"""Outputs: 0 model, 1 clip, 2 vae, 3 generator, 4 clip_vision."""
 
 
 def training(steps=3, **changes) -> dict:

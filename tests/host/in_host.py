@@ -13,6 +13,8 @@ def start(project: str, *options: str) -> None:
     import comfy.options
 
     comfy.options.enable_args_parsing()
+    import utils.extra_config  # noqa: F401  (as main.py does: later, the folder comfy has another module of this name)
+
     spec = importlib.util.spec_from_file_location(
         "project", Path(project) / "__init__.py", submodule_search_locations=[project]
     )

@@ -198,6 +198,20 @@ def test_a_crop_in_the_metadata_is_applied(host, folder):
         host.submit(converting("cars.pkl", crop="wide"))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+def test_linked_folders_are_looked_into_once(host, folder, tmp_path):
+    save_generator(small(), tmp_path / "elsewhere.safetensors")
+    (folder / "disk").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "back").symlink_to(folder, target_is_directory=True)
+    try:
+        names = listed(host)
+        assert [name for name in names if "elsewhere" in name] == ["disk/elsewhere.safetensors"]
+        assert not any("back" in name for name in names)
+        assert host.run(sampling("disk/elsewhere.safetensors")).succeeded
+    finally:
+        (folder / "disk").unlink()
+
+
 @pytest.mark.parametrize(
     "name, make, metadata, options",
     [
@@ -220,4 +234,4 @@ def test_other_kinds_of_generators_are_trained(host, folder, name, make, metadat
     assert checkpoint.metadata.get("crop") == metadata.get("crop")
     size = (32, 24) if metadata else (32, 32)
     assert {picture.size for node in ("before", "after") for picture in pictures(host, run, node)} == {size}
-    assert run.previews
+    assert "train" in dict(run.previews)

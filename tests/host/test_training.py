@@ -78,7 +78,7 @@ def test_a_lora_on_the_model_changes_the_guidance(host):
     [
         ({"guidance.t_min": 0.6, "guidance.t_max": 0.5}, "The timestep range 0.6 to 0.5 is empty"),
         ({"layers.k": 12}, "Cannot select 12 layers: this generator has 9 synthesis convolutions"),
-        ({"layers.mode": "list", "layers.layers": "1, two"}, "write for example 1, 2, 3"),
+        ({"layers.mode": "list", "layers.layers": "1, two"}, "write for example 0-3, 6"),
         (
             {"layers.mode": "list", "layers.layers": "1, 30"},
             "There is no layer 30: this generator's layers are numbered 0 to 8",

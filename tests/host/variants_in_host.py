@@ -16,13 +16,14 @@ request = json.loads(request)
 start(project)
 
 import torch
-from host_variants import LONG, PROMPT, VARIANTS, Graph, save_files
 from project.nodes import native_miniature
 from project.nodes.adapter import ComfyPrior
 from project.nodes.guider import text_guider
 from project.sds.memory import Work
 from project.sds.objective import Objective
 from safetensors.torch import save_file
+from variants import VARIANTS, Graph, save_files
+from variants.conditionings import LONG, PROMPT
 
 ROWS = 2
 

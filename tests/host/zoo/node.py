@@ -1,4 +1,4 @@
-"""The node of the zoo."""
+"""The nodes of the zoo."""
 
 import comfy.supported_models
 from comfy_api.v0_0_2 import ComfyExtension, io
@@ -33,6 +33,24 @@ class TinyModel(io.ComfyNode):
         return io.NodeOutput(tiny.model(family, seed), vaes.vae(family.vae, seed), *prompts)
 
 
+class SeveralTexts(io.ComfyNode):
+    """Whatever comes behind it runs once for each line."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SeveralTexts",
+            display_name="Several Texts",
+            category="testing",
+            inputs=[io.String.Input("lines", multiline=True)],
+            outputs=[io.String.Output(display_name="text", is_output_list=True)],
+        )
+
+    @classmethod
+    def execute(cls, lines) -> io.NodeOutput:
+        return io.NodeOutput(lines.splitlines())
+
+
 class Zoo(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [TinyModel]
+        return [TinyModel, SeveralTexts]

@@ -1,0 +1,122 @@
+"""Where a panel may be: in a subgraph, in a duplicate of a workflow, in a node of any size, beside the page's own panels."""
+
+import uuid
+
+import pytest
+from panel_page import KEYS, TITLE, button, ended, state, training, wait_for
+
+KEYS_IN_SUBGRAPHS = """() => [...(window.app.rootGraph ?? window.app.graph).subgraphs.values()]
+    .flatMap(graph => graph.nodes).flatMap(n => n.widgets ?? []).filter(w => w.name === 'panel').map(w => w.value)"""
+NODE = "window.app.graph.nodes.find(n => n.title === title)"
+
+
+def resize(page, width, height):
+    page.evaluate(f"([title, width, height]) => {NODE}.setSize([width, height])", TITLE, width, height)
+
+
+def height(page) -> float:
+    return page.evaluate(f"title => {NODE}.size[1]", TITLE)
+
+
+def saved_with_id(page) -> dict:
+    """What the page has open, opened again as a workflow that it tells from others: a graph in API form has no id."""
+    page.open({**page.saved_form(), "id": str(uuid.uuid4())})
+    page.pause(300)
+    return page.saved_form()
+
+
+def test_in_a_subgraph_it_survives_undoing_and_other_workflows(page, opened):
+    opened(3)
+    page.evaluate(f"title => {{ window.app.graph.convertToSubgraph(new Set([{NODE}])) }}", TITLE)
+    saved = saved_with_id(page)
+    (key,) = page.evaluate(KEYS_IN_SUBGRAPHS)
+    for _ in range(3):  # undoing opens what was saved, too
+        page.open(saved)
+        page.pause(300)
+        assert page.evaluate(KEYS_IN_SUBGRAPHS) == [key]
+
+
+def test_a_duplicate_of_an_open_workflow_has_a_panel_of_its_own(page, opened):
+    opened(3)
+    original = saved_with_id(page)
+    (key,) = page.evaluate(KEYS)
+    page.open({**original, "id": str(uuid.uuid4())})
+    page.pause(300)
+    (other,) = page.evaluate(KEYS)
+    assert other != key
+    page.open(original)
+    page.pause(300)
+    assert page.evaluate(KEYS) == [key]
+
+
+def test_a_node_that_was_made_smaller_stays_so(page, opened):
+    opened(2)
+    resize(page, 460, 1400)
+    page.queue()
+    wait_for(page, ended)
+    page.wait_until_idle()
+    page.pause(500)
+    resize(page, 460, 700)
+    page.evaluate(f"title => {{ {NODE}.widgets.find(w => w.name === 'seed').value = 77 }}", TITLE)
+    before = state(page)["training"]
+    page.queue()
+    wait_for(page, lambda found: ended(found) and found["training"] != before)
+    page.wait_until_idle()
+    page.pause(500)
+    assert height(page) <= 701
+
+
+def test_going_on_shows_what_is_new(page, opened):
+    opened(400)
+    page.queue()
+    moment = wait_for(page, lambda found: len(found.get("moments", [])) >= 3)["moments"][1]
+    button(page, "Stop and keep").press("Enter")
+    stopped = wait_for(page, ended)
+    page.wait_until_idle()
+    panel = page.node_element(TITLE)
+    panel.get_by_role("slider").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert f"After {moment} step" in panel.inner_text()
+    button(page, "Go on").press("Enter")
+    wait_for(page, lambda found: found["status"] == "running" and found["moments"][-1] > stopped["step"])
+    page.pause(300)
+    assert f"After {moment} step" not in panel.inner_text()
+    button(page, "Stop and keep").press("Enter")
+    wait_for(page, ended)
+    page.wait_until_idle()
+
+
+def test_the_page_s_list_of_settings_leaves_it_as_wide_as_it_is(page, opened):
+    opened(2)
+    page.queue()
+    wait_for(page, ended)
+    page.wait_until_idle()
+    page.pause(500)
+    toggle, panel = page.control("button", "Toggle properties panel"), page.node_element(TITLE)
+    if not toggle.count():
+        pytest.skip("this page lists no settings beside the graph")
+    page.look_at(TITLE)
+    panel.wait_for()
+    width = panel.evaluate("element => element.clientWidth")
+    page.evaluate(f"title => window.app.canvas.selectNode({NODE})", TITLE)
+    toggle.click()
+    try:
+        page.control("tab", "Parameters").click()
+        page.pause(1000)
+        page.look_at(TITLE)
+        panel.wait_for()  # shown again: the page hides what it has yet to lay out
+        assert panel.evaluate("element => element.clientWidth") == width > 400
+    finally:
+        page.control("button", "Toggle properties panel").click()
+        page.evaluate("() => window.app.canvas.deselectAll()")
+
+
+def test_wrong_settings_leave_the_training_that_is_shown(host):
+    graph = training(steps=2, **{"train.panel": "wrong"})
+    assert host.run(graph).succeeded
+    shown = host.get("/stylegan_fusion/panels/wrong")
+    for name, value, saying in (("class_index", 5, "no class"), ("also_train", "foo", "foo")):
+        run = host.run(training(steps=2, **{"train.panel": "wrong", f"train.{name}": value}))
+        assert saying in run.error["exception_message"]
+        assert host.get("/stylegan_fusion/panels/wrong") == shown
