@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import time
 
 from torch import Tensor
@@ -26,7 +27,7 @@ class PanelReport(Report):
     def __init__(self, settings: TrainSettings, node_id: str, panel: Panel):
         super().__init__(settings, node_id)
         self.panel = panel
-        self.spent = self.moment_seconds = 0.0
+        self.spent, self.cheapest = 0.0, None  # seconds: of the panel in all, of a moment
         self.last_moment = 0
 
     def before(self, images: Tensor) -> None:
@@ -41,8 +42,7 @@ class PanelReport(Report):
             self._take_moment(progress)
             self._publish(progress, now)
             raise
-        due = progress.step - self.last_moment >= self.picture_every and now > self.began[1]
-        if last or (due and self.spent + self.moment_seconds <= SHARE * (now - self.began[1])):
+        if last or progress.step - self.last_moment >= self._interval(progress, now):
             self._take_moment(progress)
         if last or self.is_due(now):
             self._publish(progress, now)
@@ -56,6 +56,18 @@ class PanelReport(Report):
             self.panel.note(text)
         self.panel.publish(status, step=step, seconds_left=None)
 
+    def _interval(self, progress: Progress, now: float) -> float:
+        """Steps from one moment to the next: those that the training's time has room for are spread over what is left."""
+        seconds = self.seconds_per_step(progress.step, now)
+        if seconds is None:
+            return math.inf
+        if self.cheapest is None:
+            return self.picture_every
+        room = SHARE * seconds * (self.steps - self.began[0]) - self.spent
+        # The cheapest so far: the first one warms up, and any may have met a busy machine.
+        affordable = room / self.cheapest
+        return max(self.picture_every, (self.steps - self.last_moment) / affordable) if affordable >= 1 else math.inf
+
     def _take_moment(self, progress: Progress) -> None:
         start = time.monotonic()
         try:
@@ -67,7 +79,8 @@ class PanelReport(Report):
                 raise
             # A training that fits does not end for a look at it.
             logger.warning("StyleGAN Fusion: the moment after %d steps is not kept (%s).", progress.step, error)
-        self.last_moment, self.moment_seconds = progress.step, time.monotonic() - start
+        took = time.monotonic() - start
+        self.last_moment, self.cheapest = progress.step, min(took, self.cheapest or took)
 
     def _publish(self, progress: Progress, now: float) -> None:
         seconds = self.seconds_per_step(progress.step, now)

@@ -3,7 +3,7 @@
 import uuid
 
 import pytest
-from panel_page import KEYS, TITLE, button, ended, state, training, wait_for
+from panel_page import KEYS, TITLE, button, ended, state, trained_past_a_moment, training, wait_for
 
 KEYS_IN_SUBGRAPHS = """() => [...(window.app.rootGraph ?? window.app.graph).subgraphs.values()]
     .flatMap(graph => graph.nodes).flatMap(n => n.widgets ?? []).filter(w => w.name === 'panel').map(w => w.value)"""
@@ -69,7 +69,7 @@ def test_a_node_that_was_made_smaller_stays_so(page, opened):
 def test_going_on_shows_what_is_new(page, opened):
     opened(400)
     page.queue()
-    moment = wait_for(page, lambda found: len(found.get("moments", [])) >= 3)["moments"][1]
+    moment = wait_for(page, trained_past_a_moment)["moments"][1]
     button(page, "Stop and keep").press("Enter")
     stopped = wait_for(page, ended)
     page.wait_until_idle()
