@@ -27,7 +27,7 @@ class PanelReport(Report):
     def __init__(self, settings: TrainSettings, node_id: str, panel: Panel):
         super().__init__(settings, node_id)
         self.panel = panel
-        self.spent, self.cheapest = 0.0, None  # seconds: of the panel in all, of a moment
+        self.spent, self.moment_seconds = 0.0, []  # of the panel in all, of each moment
         self.last_moment = 0
 
     def before(self, images: Tensor) -> None:
@@ -61,12 +61,16 @@ class PanelReport(Report):
         seconds = self.seconds_per_step(progress.step, now)
         if seconds is None:
             return math.inf
-        if self.cheapest is None:
+        if not self.moment_seconds:
             return self.picture_every
-        room = SHARE * seconds * (self.steps - self.began[0]) - self.spent
         # The cheapest so far: the first one warms up, and any may have met a busy machine.
-        affordable = room / self.cheapest
-        return max(self.picture_every, (self.steps - self.last_moment) / affordable) if affordable >= 1 else math.inf
+        affordable = (SHARE * seconds * (self.steps - self.began[0]) - self.spent) / min(self.moment_seconds)
+        if affordable < 1:
+            return math.inf
+        spread = (self.steps - self.last_moment) / affordable
+        if len(self.moment_seconds) == 1:
+            spread = min(spread, self.steps / 8)  # soon known better
+        return max(self.picture_every, spread)
 
     def _take_moment(self, progress: Progress) -> None:
         start = time.monotonic()
@@ -79,8 +83,8 @@ class PanelReport(Report):
                 raise
             # A training that fits does not end for a look at it.
             logger.warning("StyleGAN Fusion: the moment after %d steps is not kept (%s).", progress.step, error)
-        took = time.monotonic() - start
-        self.last_moment, self.cheapest = progress.step, min(took, self.cheapest or took)
+        self.last_moment = progress.step
+        self.moment_seconds.append(time.monotonic() - start)
 
     def _publish(self, progress: Progress, now: float) -> None:
         seconds = self.seconds_per_step(progress.step, now)

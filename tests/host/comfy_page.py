@@ -23,6 +23,10 @@ CHROMIUM_ARGUMENTS = [
 
 READY = "() => window.app?.vueAppReady && window.app.graph && LiteGraph.registered_node_types['KSampler']"
 FIRST_GRAPH = "() => window.app.extensionManager.workflow.activeWorkflow"
+FRAMES = """frames => new Promise(resolve => {
+    const next = () => frames-- > 0 ? requestAnimationFrame(next) : resolve();
+    next();
+})"""
 
 # Queues the open graph and waits for its last message: null when it succeeded, else what went wrong.
 RUN = """async seconds => {
@@ -136,7 +140,7 @@ class ComfyPage:
             if a[1] < b[3] and b[1] < a[3] and a[2] < b[4] and b[2] < a[4]
         ]
 
-    def run(self, timeout: float = 120) -> str | None:
+    def run(self, timeout: float = 300) -> str | None:
         """Queue the open graph as the button "Run" does and wait for its end: None when it succeeded, else what went
         wrong. Seeds that change after each run do so."""
         return self._page.evaluate(RUN, timeout)
@@ -146,10 +150,16 @@ class ComfyPage:
         self._page.evaluate("() => { window.app.queuePrompt(0) }")
 
     def pause(self, milliseconds: float) -> None:
-        """Wait, while the page goes on."""
+        """Wait, while the page goes on: so long, and until it has drawn what it would in that time, however busy the
+        machine is."""
         self._page.wait_for_timeout(milliseconds)
+        self._page.evaluate(FRAMES, milliseconds // 33)
 
-    def wait_until_idle(self, timeout: float = 120) -> None:
+    def wait_until(self, script: str, *arguments, seconds: float = 60) -> None:
+        """Wait until a function of JavaScript is true in the page. Arguments as for `evaluate`."""
+        self._page.wait_for_function(script, arg=_as_one(arguments), timeout=1000 * seconds)
+
+    def wait_until_idle(self, timeout: float = 300) -> None:
         """Wait until ComfyUI's queue is empty, in seconds."""
         script = """async () => {
             const queue = await (await window.app.api.fetchApi("/queue")).json();
@@ -162,7 +172,7 @@ class ComfyPage:
 
     def evaluate(self, script: str, *arguments):
         """What a function of JavaScript returns in the page; several arguments come as one array."""
-        return self._page.evaluate(script, arguments[0] if len(arguments) == 1 else list(arguments))
+        return self._page.evaluate(script, _as_one(arguments))
 
     @property
     def mouse(self):
@@ -180,7 +190,7 @@ class ComfyPage:
     def look_at(self, title: str, scale: float = 1.0) -> None:
         """Move the view: the node in the middle, one unit of the graph as `scale` pixels."""
         self._page.evaluate(LOOK_AT, [title, scale])
-        self._page.wait_for_timeout(300)  # until it is drawn, and the HTML on the node has followed
+        self.pause(300)  # until it is drawn, and the HTML on the node has followed
 
     def node_element(self, title: str):
         """Playwright's locator of the HTML element that one node's widget shows."""
@@ -200,7 +210,7 @@ class ComfyPage:
         """Change one of the page's settings as its dialog does."""
         script = "([name, value]) => window.app.extensionManager.setting.set(name, value)"
         self._page.evaluate(script, [name, value])
-        self._page.wait_for_timeout(300)  # until the page looks like it
+        self.pause(300)  # until the page looks like it
 
     def set_theme(self, name: str) -> None:
         """A colour palette of the page: "dark", "light"."""
@@ -214,9 +224,13 @@ class ComfyPage:
     def screenshot(self, path: Path) -> Path:
         """The page with the whole graph in view."""
         self._page.evaluate("() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-        self._page.wait_for_timeout(1500)  # the view moves with an animation
+        self.pause(1500)  # the view moves with an animation
         self._page.screenshot(path=path)
         return path
+
+
+def _as_one(arguments: tuple):
+    return arguments[0] if len(arguments) == 1 else list(arguments)
 
 
 @contextmanager

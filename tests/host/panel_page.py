@@ -4,6 +4,7 @@ import json
 import time
 
 from graphs import training as saved_as_fox
+from playwright.sync_api import expect
 
 TITLE = "Train Generator"
 STATE = """async title => {
@@ -34,7 +35,7 @@ def state(page, title=TITLE) -> dict:
     return page.evaluate(STATE, title)
 
 
-def wait_for(page, condition, title=TITLE, seconds=120) -> dict:
+def wait_for(page, condition, title=TITLE, seconds=300) -> dict:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = state(page, title)
@@ -42,6 +43,12 @@ def wait_for(page, condition, title=TITLE, seconds=120) -> dict:
             return found
         page.pause(100)
     raise AssertionError(f"not within {seconds} s; the panel says {json.dumps(found)[:2000]}")
+
+
+def says(page, *texts, title=TITLE) -> None:
+    """Wait until the panel shows these: it follows what the server has said."""
+    for text in texts:
+        expect(page.node_element(title)).to_contain_text(text, use_inner_text=True, timeout=60_000)
 
 
 def button(page, name, title=TITLE):

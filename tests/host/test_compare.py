@@ -241,7 +241,7 @@ def test_everything_has_an_accessible_name(compared):
 def test_images_are_there_again_after_another_workflow(compared, page):
     page.evaluate("graph => window.app.loadApiJson(graph, 'other')", {"1": MINIATURE})
     page.evaluate("() => window.app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
-    page.evaluate("() => new Promise(resolve => setTimeout(resolve, 500))")
+    page.pause(500)
     first = page.node_element("First")
     assert first.get_by_text(f"1 of {SHOWN}").count() == 1
     assert first.locator("img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
@@ -253,7 +253,7 @@ def test_images_are_there_again_after_reloading_the_page(host, page):
     page.open({**page.saved_form(), "id": str(uuid.uuid4())})  # graphs in API form have no id
     assert page.run() is None
     shown = OnNode(host, page, "Second", 5).images["before"]
-    page.evaluate("() => new Promise(resolve => setTimeout(resolve, 1000))")  # until the page has saved its state
+    page.pause(1000)  # until the page has saved its state
     page.reload()
     page.look_at("Second")
     second = page.node_element("Second")
@@ -268,7 +268,7 @@ def test_a_removed_node_leaves_nothing(compared, page):
     page.evaluate("graph => window.app.loadApiJson(graph, 'removed')", GRAPH)
     page.node_element("First")
     page.evaluate("() => window.app.graph.remove(window.app.graph.getNodeById(4))")
-    page.evaluate("() => new Promise(resolve => setTimeout(resolve, 300))")
+    page.pause(300)
     assert page.evaluate("() => document.querySelectorAll('[data-of-node=First]').length") == 0
 
 

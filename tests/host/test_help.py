@@ -19,24 +19,16 @@ SHOWN = """async place => {
 }"""
 
 
-def wait_until(page, script, *arguments, seconds=20):
-    for _ in range(10 * seconds):
-        if page.evaluate(script, *arguments):
-            return
-        page.pause(100)
-    raise AssertionError(f"not within {seconds} s: {script} {arguments}")
-
-
 def opened_help(page, node: str, title: str) -> dict:
     """What the page shows when a user selects a node and presses the button for its help."""
     page.evaluate("graph => window.app.loadApiJson(graph, 'help')", {"1": {"class_type": node, "inputs": {}}})
     page.look_at(title)
     box = page.evaluate(NODE_BOX, title)
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 12)
-    wait_until(page, SEEN, BUTTON)
+    page.wait_until(SEEN, BUTTON)
     page.evaluate("place => document.querySelector(place).click()", BUTTON)
     heading = "([place, title]) => document.querySelector(`${place} h1`)?.textContent === title"
-    wait_until(page, heading, HELP, title)
+    page.wait_until(heading, HELP, title)
     return page.evaluate(SHOWN, HELP)
 
 

@@ -3,7 +3,8 @@
 import uuid
 
 import pytest
-from panel_page import KEYS, TITLE, button, ended, state, trained_past_a_moment, training, wait_for
+from panel_page import KEYS, TITLE, button, ended, says, state, trained_past_a_moment, training, wait_for
+from playwright.sync_api import expect
 
 KEYS_IN_SUBGRAPHS = """() => [...(window.app.rootGraph ?? window.app.graph).subgraphs.values()]
     .flatMap(graph => graph.nodes).flatMap(n => n.widgets ?? []).filter(w => w.name === 'panel').map(w => w.value)"""
@@ -77,11 +78,10 @@ def test_going_on_shows_what_is_new(page, opened):
     panel.get_by_role("slider").focus()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
-    assert f"After {moment} step" in panel.inner_text()
+    says(page, f"After {moment} step")
     button(page, "Go on").press("Enter")
     wait_for(page, lambda found: found["status"] == "running" and found["moments"][-1] > stopped["step"])
-    page.pause(300)
-    assert f"After {moment} step" not in panel.inner_text()
+    expect(panel).not_to_contain_text(f"After {moment} step", use_inner_text=True, timeout=60_000)
     button(page, "Stop and keep").press("Enter")
     wait_for(page, ended)
     page.wait_until_idle()
@@ -105,7 +105,7 @@ def test_the_page_s_list_of_settings_leaves_it_as_wide_as_it_is(page, opened):
         page.control("tab", "Parameters").click()
         page.pause(1000)
         page.look_at(TITLE)
-        panel.wait_for()  # shown again: the page hides what it has yet to lay out
+        panel.wait_for()  # the page hides what it has yet to lay out
         assert panel.evaluate("element => element.clientWidth") == width > 400
     finally:
         page.control("button", "Toggle properties panel").click()
