@@ -50,7 +50,7 @@ def pair(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch
     """Two batches [B, H, W, C] in [0, 1] with one number, one size and 3 channels, and sentences on what that took.
 
     The first ones of the longer batch stay; the smaller images are enlarged bilinearly, so nothing is lost."""
-    notes, batches = [], {"before": before[..., :3].float().cpu(), "after": after[..., :3].float().cpu()}
+    notes, batches = [], {"before": _colours(before), "after": _colours(after)}
     count = min(len(before), len(after))
     for name, images in batches.items():
         if len(images) > count:
@@ -65,3 +65,9 @@ def pair(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch
             planes = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear", antialias=True)
             batches[name] = planes.movedim(1, -1)
     return batches["before"], batches["after"], notes
+
+
+def _colours(images: torch.Tensor) -> torch.Tensor:
+    """[B, H, W, 3] of an IMAGE of any number of channels."""
+    images = images[..., :3].float().cpu()
+    return images.expand(*images.shape[:-1], 3) if images.shape[-1] == 1 else images

@@ -47,7 +47,7 @@ def temporary_folder() -> Path:
 
 def generator_names() -> list[str]:
     """Names of the files that may be generators: paths within models/stylegan, and within output/stylegan behind "output/"."""
-    return _brought(SUBFOLDER) + [f"output/{name}" for name in _names(output_folder())]
+    return _brought(SUBFOLDER) + [f"output/{name}" for name in _names(output_folder(), but=UNFINISHED)]
 
 
 def network_names() -> list[str]:
@@ -59,7 +59,8 @@ def generator_path(name: str) -> Path:
     """The file of a name from `generator_names`. Raises ValueError for names that leave the folders or do not exist."""
     folder, _, rest = name.replace("\\", "/").partition("/")
     made = folder == "output"
-    path = _found([output_folder()] if made else _roots(SUBFOLDER), rest if made else name)
+    path = _found([output_folder()], rest) if made else None
+    path = path or _found(_roots(SUBFOLDER), name)  # which may have a folder of that name
     if path is not None:
         return path
     raise ValueError(
@@ -110,6 +111,9 @@ def claimed(prefix: str, suffix: str = ".safetensors") -> Iterator[Path]:
 
 def _numbered(prefix: str, suffix: str) -> Iterator[Path]:
     stem = new_within(output_folder(), prefix.strip() or "generator")
+    first, *below = stem.relative_to(output_folder()).parts
+    if below and first.casefold() == UNFINISHED:  # one folder with it on Windows and macOS
+        raise ValueError(f"The folder {first!r} is where unfinished trainings are kept for a while; use another name.")
     return (stem.with_name(f"{stem.name}_{number:05}{suffix}") for number in count(1))
 
 
@@ -128,13 +132,13 @@ def _brought(folder: str) -> list[str]:
     return sorted({name for root in _roots(folder) for name in _names(root)})
 
 
-def _names(root: Path) -> list[str]:
-    """As the host lists files: links to folders are followed, but not in circles."""
+def _names(root: Path, but: str | None = None) -> list[str]:
+    """As the host lists files: links to folders are followed, but not in circles. Without the folder `but` in root."""
     found = []
     for folder, below, names in os.walk(root, followlinks=True):
         here = Path(folder)
         leads_back = os.path.realpath(here) in map(os.path.realpath, here.parents)
-        if leads_back or here.name == UNFINISHED:
+        if leads_back or (but is not None and here == root / but):
             below.clear()
         else:
             found += [here / name for name in names if not name.startswith(".")]

@@ -58,9 +58,7 @@ class Panel:
 
     def begin(self, training: str, steps: int, layers: int, done: int) -> None:
         """Show another training, or the one that is shown as it goes on after `done` steps."""
-        prompt = getattr(PromptServer.instance, "last_prompt_id", None) or ""
-        self._several = bool(prompt) and prompt == self._prompt and (self._several or training != self.training)
-        self._prompt, self.inputs = prompt, _inputs.get(self.key, "")
+        self._note_run(training)
         self._ending, self._wanted, self.result = [], None, None
         self._curves, self._diversity, self._map = Binned(POINTS), Binned(POINTS), Binned(COLUMNS)
         self._seen, self._measured, self._notes = 0, -1, []
@@ -119,6 +117,8 @@ class Panel:
         """End the training that runs and keep this moment (None: as it is now). Raises ValueError when it cannot be."""
         if self.state.get("status") != RUNNING:
             raise ValueError("No training is running on this node.")
+        if self.state["step"] >= self.state["steps"]:
+            raise ValueError("The training has done its last step; choose the moment once it has finished.")
         self._require(step)
         self._ending = [step]
 
@@ -158,8 +158,16 @@ class Panel:
                 self.publish(self.state["status"])
                 raise ValueError(said)
             self.result = wanted[1]
-        known = training == self.training and self.result is not None and self.moments.has(self.result)
-        return self.result if known else None
+        if training != self.training or self.result is None or not self.moments.has(self.result):
+            return None
+        self._note_run(training)
+        return self.result
+
+    def _note_run(self, training: str) -> None:
+        """Which run of the graph gives what is shown, and with which inputs of the node."""
+        prompt = getattr(PromptServer.instance, "last_prompt_id", None) or ""
+        self._several = bool(prompt) and prompt == self._prompt and (self._several or training != self.training)
+        self._prompt, self.inputs = prompt, _inputs.get(self.key, "")
 
     def _want(self, step: int | None) -> None:
         self._wanted = (self.training, step)

@@ -25,7 +25,7 @@ from .panel_report import PanelReport
 from .panels import CANCELLED, FAILED, FINISHED, STOPPED, Ended, Panel
 from .report import Report
 from .spare_memory import give_back
-from .unfinished import Unfinished, keep, keep_latest
+from .unfinished import NOTHING_YET, Unfinished, keep, keep_latest
 
 START_OVER = "start over"
 
@@ -81,7 +81,10 @@ class TrainingRun:
                 report.ended(CANCELLED, kept, step)
         except BaseException as error:
             if not handle_out_of_memory(error):
-                report.ended(CANCELLED if is_interruption(error) else FAILED, sentence(error), step)
+                if is_interruption(error):
+                    report.ended(CANCELLED, NOTHING_YET, step)
+                else:
+                    report.ended(FAILED, sentence(error), step)
                 raise
             raised, no_memory = out_of_memory_at_first(error), True
         self.prior.release_memory()

@@ -20,6 +20,11 @@ KEPT = 5
 """Trainings that are kept: each takes about three times the generator's file."""
 
 
+NOTHING_YET = "Nothing was trained yet."
+
+NAMES = f"{'?' * 16}-{'?' * 16}.safetensors"
+
+
 @dataclass(frozen=True)
 class Unfinished:
     """The place of one training among those that ended early."""
@@ -48,7 +53,7 @@ class Unfinished:
     def make_room(self) -> None:
         """Remove what killed writings left, and all but the latest trainings besides this one."""
         remove_leftovers(self.saved.path)
-        others = [path for path in self.saved.path.parent.glob("*.safetensors") if path != self.saved.path]
+        others = [path for path in self.saved.path.parent.glob(NAMES) if path != self.saved.path]
         try:
             for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT - 1 :]:
                 remove_leftovers(path)
@@ -110,7 +115,7 @@ def keep(result: TrainResult, metadata: Mapping[str, str], going_on_from: int) -
     say where they are, and from which step the training can go on (0: from none)."""
     done, best = result.steps_done, result.best_step
     if done == 0:
-        return "Nothing was trained yet."
+        return NOTHING_YET
     try:
         kept = f"The generator as trained for {done} steps is in {_written(result.generator, metadata, done)}"
         if 0 < best < max(result.history.diversity, default=0):  # healthy ones are the best so far at each measurement

@@ -212,6 +212,20 @@ def test_a_training_that_is_shown_is_not_repeated_when_the_cache_is_lost(host):
     assert not [value for value, most in run.progress if most == 3], "it trained once more"
     again = latest_saved(host)
     assert all((again["weights"][name] == value).all() for name, value in first["weights"].items())
+    choose(host, "again", action="choose", step=host.get("/stylegan_fusion/panels/again")["moments"][1])
+    assert host.run(graph).succeeded
+    assert latest_saved(host)["steps_done"] == str(host.get("/stylegan_fusion/panels/again")["moments"][1])
+
+
+def test_a_training_that_is_cancelled_at_once_says_so(host):
+    def cancel(kind, data):
+        if kind == "executing" and data["node"] == "train":
+            host.interrupt()
+
+    run = host.follow(host.submit(training(steps=50, **{"train.panel": "at once", "train.seed": 41})), cancel)
+    shown = host.get("/stylegan_fusion/panels/at%20once")
+    assert run.interrupted and shown["status"] == "cancelled"
+    assert shown["notes"][-1].startswith(("Nothing was trained yet.", "The generator as trained for"))
 
 
 def test_what_is_asked_of_a_training_is_not_done_to_another(host):
@@ -237,6 +251,9 @@ def test_a_panel_of_several_trainings_does_not_go_back_in_one(host):
     shown = host.get("/stylegan_fusion/panels/several")
     asked = {"action": "choose", "step": 2, "training": shown["training"]}
     assert "more than once in one run" in refusal(host, "/stylegan_fusion/panels/several", asked)
+    graph["texts"]["inputs"]["lines"] = "a portrait of a cat"
+    assert host.run(graph).succeeded
+    choose(host, "several", action="choose", step=2)
 
 
 def test_starting_over_trains_even_when_the_training_is_shown(host):

@@ -92,12 +92,14 @@ def test_input_that_cannot_work_gets_a_sentence(host, changes, sentence):
     assert sentence in run.error["exception_message"]
 
 
-@pytest.mark.parametrize("name", ["../../fox", "/fox", "C:/fox", "animals/"])
+@pytest.mark.parametrize("name", ["../../fox", "/fox", "C:/fox", "animals/", "Unfinished/fox"])
 def test_a_name_to_save_under_is_refused_before_training(host, name):
     graph = graphs.training(1, **{"save.filename_prefix": name})
     for other in ("before", "after", "plot"):  # with these ComfyUI would run the rest and only show the error
         del graph[other]
-    with pytest.raises(PromptRejected, match=r"leads out of the folder stylegan|names a folder"):
+    with pytest.raises(
+        PromptRejected, match=r"leads out of the folder stylegan|names a folder|where unfinished trainings are kept"
+    ):
         host.submit(graph)
 
 

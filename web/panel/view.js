@@ -14,10 +14,11 @@ const STATUS = {
     failed: "Ended by an error",
 };
 
-function duration(seconds) {
+function duration(exactly) {
+    const seconds = Math.round(exactly);
     const minutes = Math.floor(seconds / 60);
     if (minutes >= 60) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-    return minutes ? `${minutes} min ${Math.round(seconds % 60)} s` : `${Math.ceil(seconds)} s`;
+    return minutes ? `${minutes} min ${seconds % 60} s` : `${seconds} s`;
 }
 
 function pace(seconds) {
@@ -169,11 +170,11 @@ export class View {
     enable() {
         const { status, step, steps, kept } = this.state;
         const running = status === "running";
-        this.stop.hidden = !running;
+        this.stop.hidden = !running || step >= steps; // what ends by itself is not stopped
         this.goOn.hidden = running || status === "finished" || !(step > 0 && step < steps);
         const present = running ? step : (kept ?? step);
         this.stop.disabled = this.goOn.disabled = Boolean(this.asked);
-        this.keep.disabled = Boolean(this.asked) || !this.shownStep || this.shownStep === present;
+        this.keep.disabled = Boolean(this.asked) || (running && step >= steps) || !this.shownStep || this.shownStep === present;
     }
 
     say(notes) {
