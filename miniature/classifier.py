@@ -88,7 +88,7 @@ class _Residual(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1, bias=False)
 
     def forward(self, x):
-        return self.body(x) + self.skip(F.avg_pool2d(x, 2))
+        return self.body(x) + self.skip(F.avg_pool2d(x, 2, ceil_mode=True))
 
 
 def load_classifier(path: Path | None = None) -> Classifier:

@@ -1,5 +1,7 @@
 """The perceptual regularizer: the metric against its definition."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -64,6 +66,15 @@ def test_distance_and_gradient_are_those_of_the_papers_definition(tmp_path, vgg,
     assert torch.allclose(distance, expected(x), rtol=1e-5)
     found, wanted = gradient(lambda at: regularizer.distance(at, x0), x), gradient(expected, x)
     assert (found - wanted).norm() < 1e-4 * wanted.norm()
+
+
+@pytest.mark.parametrize("height, width", [(36, 64), (64, 40), (17, 19), (16, 64)])
+def test_the_features_of_the_miniature_take_pictures_of_any_shape(height, width):
+    layers = load_features("miniature")(torch.zeros(2, 3, height, width))
+    sides = [layer.shape[2:] for layer in layers]
+    assert all(
+        tuple(-(-side // 2) for side in larger) == tuple(smaller) for larger, smaller in itertools.pairwise(sides)
+    )
 
 
 @pytest.fixture(scope="module", params=["miniature", "vgg"])
