@@ -99,9 +99,15 @@ def blend_metadata(
     first: tuple[str, Mapping[str, str]], second: tuple[str, Mapping[str, str]], share: str
 ) -> dict[str, str]:
     """Metadata for `save_generator` of two generators, each a name with its metadata, blended so that the second has a
-    `share`, in words. The crop is the first one's, and both licences hold."""
-    described = [{"name": name, "metadata": dict(metadata)} for name, metadata in (first, second)]
-    licences = dict.fromkeys(metadata["license"] for _, metadata in (first, second) if metadata.get("license"))
+    `share`, in words. The crop is the first one's, and both licences hold. Of one that was blended itself, what went into
+    that is left out: it would double with every blend."""
+    described = [
+        {"name": name, "metadata": {key: value for key, value in metadata.items() if key != "blend"}}
+        for name, metadata in (first, second)
+    ]
+    licences = dict.fromkeys(
+        part for _, metadata in (first, second) for part in metadata.get("license", "").split("; ") if part
+    )
     result = {
         "source": f"{first[0]} and {second[0]}",
         "blend": json.dumps({"first": described[0], "second": described[1], "share of the second": share}),

@@ -120,3 +120,15 @@ def test_metadata_tells_of_both():
     assert blend["second"] == {"name": "fox", "metadata": second[1]} and blend["first"]["name"] == "ffhq.pkl"
     assert blend["share of the second"] == "0.5 in all weights"
     assert all(isinstance(value, str) for value in metadata.values())
+
+
+def test_metadata_of_a_blend_of_blends_grows_no_more():
+    """It would double each time, until the file could not be read again."""
+    fox = {"prompt": "a fox", "settings": json.dumps({"seed": 1}), "license": "MIT"}
+    metadata, sizes = dict(fox), []
+    for number in range(20):
+        metadata = blend_metadata(
+            (f"blend {number}", metadata), ("fox", {**fox, "blend": metadata.get("blend", "")}), ""
+        )
+        sizes.append(len(json.dumps(metadata)))
+    assert max(sizes[2:]) <= sizes[1] + 10 and metadata["license"] == "MIT"
