@@ -13,7 +13,7 @@ from ..sds import (
     TopKLayers,
 )
 from .guider import text_guider
-from .prompt_text import prompt_behind
+from .prompt_text import negative_of_guider, prompt_behind
 from .types import CATEGORY, ExtraPromptsType, Guidance, GuidanceType, LayersType, RegularizerType, aliases
 
 
@@ -158,7 +158,9 @@ class SDSGuidance(io.ComfyNode):
                 guidance_end=guidance_end,
                 image_size=image_size,
                 prompt=prompt_behind(graph, node, "positive" if guider is None else "guider"),
-                negative_prompt=prompt_behind(graph, node, "negative"),
+                negative_prompt=prompt_behind(graph, node, "negative")
+                if guider is None
+                else negative_of_guider(graph, node),
                 extra_prompts=prompt_behind(graph, node, "extra_prompts"),
             )
         )
