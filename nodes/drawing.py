@@ -16,6 +16,8 @@ from .types import NamedGenerator
 PREVIEW_EVERY = 1.0  # seconds: what is quick needs none
 PREVIEW_SIDE = 256
 
+FEWER = "Draw fewer at a time, or close other programs that use the device."
+
 
 def to_image(images: torch.Tensor, crop: Crop | None = None) -> torch.Tensor:
     """What counts of images [B, 3, R, R] in [-1, 1], as the host's IMAGE [B, H, W, 3] in [0, 1]."""
@@ -34,16 +36,23 @@ def draw(generator: NamedGenerator, ws: torch.Tensor, noise: str = "const") -> t
 
     Raises RuntimeError with a sentence when it does not fit into memory."""
     require_fitting(generator.generator, ws)
+    with room_to_draw(generator, len(ws)):
+        return retry_without_models(lambda: _drawn(generator, ws, noise))
+
+
+@contextmanager
+def room_to_draw(generator: NamedGenerator, count: int, otherwise: str = FEWER) -> Iterator[None]:
+    """Memory for drawing in the body, where the host's models make way. Raises RuntimeError with a sentence when `count`
+    images do not fit even so; `otherwise` says what else to do."""
     try:
         make_room(drawing_memory, generator.generator.config)
-        return retry_without_models(lambda: _drawn(generator, ws, noise))
+        yield
     except Exception as error:
         if not handle_out_of_memory(error):
             raise
         side = generator.generator.resolution
         raise RuntimeError(
-            f"Out of memory while drawing {len(ws)} images of {side} x {side} pixels. Draw fewer at a time, or close other "
-            "programs that use the device."
+            f"Out of memory while drawing {count} images of {side} x {side} pixels. {otherwise}"
         ) from error
 
 

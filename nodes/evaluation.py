@@ -10,16 +10,18 @@ from torch import Tensor
 from ..sds.evaluation import Measure, clip_score, lpips_diversity, pooled_features, require_distances
 from ..sds.evaluation_report import SETS, Evaluation, Row, distance_rows, evaluation_picture
 from ..sds.perceptual import Features, reduced
-from ..stylegan import crop_of, draw_codes
+from ..stylegan import Generator, crop_of, draw_codes
 from . import clip_space
-from .adapter import progress_bar, raise_if_interrupted, torch_device
-from .drawing import at, picture_image
+from .adapter import progress_bar, raise_if_interrupted, retry_without_models, torch_device
+from .drawing import at, picture_image, room_to_draw
 from .exploring import sampled
 from .inputs import psi_input, seed_input
 from .perceptual import NodeWithFeatures, features_input, load_network
 from .types import CATEGORY, GeneratorType, NamedGenerator, aliases
 
 PIECE = 16  # images that are drawn and looked at together
+
+OTHERWISE = "Close other programs that use the device, or start ComfyUI with --lowvram."
 
 
 class EvaluateGenerator(NodeWithFeatures):
@@ -177,10 +179,9 @@ class _Set:
             return
         generator, crop = self.value.generator, crop_of(self.value.metadata)
         latents = sampled(self.value, self.seed, self.count, self.psi)
-        with at(torch_device(), generator):
+        with room_to_draw(self.value, min(PIECE, self.count), OTHERWISE), at(torch_device(), generator):
             for ws in latents.ws.split(PIECE):
-                with torch.inference_mode(False):
-                    images = torch.cat(list(draw_codes(generator, ws))).clamp(-1, 1)
+                images = retry_without_models(lambda ws=ws: _drawn(generator, ws))
                 yield images if crop is None else crop.apply(images)
 
     def size(self) -> tuple[int, int]:
@@ -197,6 +198,11 @@ class _Seen:
 
     small: Tensor  # [N, 3, h, w] as large as the network of LPIPS looks at
     embeddings: Tensor | None  # [N, D]
+
+
+def _drawn(generator: Generator, ws: Tensor) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.cat(list(draw_codes(generator, ws))).clamp(-1, 1)
 
 
 def _look(images: _Set, clip_vision, network: Features, bar) -> _Seen:
@@ -244,6 +250,8 @@ def _about(sets: dict[str, _Set], clip_vision, network: Features) -> list[str]:
     if clip_vision is None and len(set(sizes.values())) > 1:
         told = ", ".join(f"{name} {width} x {height}" for name, (width, height) in sizes.items())
         notes.append(f"The images differ in size ({told}), which counts as a difference: resize them to one size.")
+    if clip_vision is not None and any(width != height for width, height in sizes.values()):
+        notes.append("CLIP vision sees the square in the middle of each image, not the sides.")
     return notes
 
 

@@ -65,17 +65,18 @@ def kernel_distance(a: Tensor, b: Tensor, seed: int = 0) -> Measure:
     """The kernel distance of features a [N, D] and b [M, D]: the squared maximum mean discrepancy under the kernel
     (x . y / D + 1)^3, without bias whatever N and M are (arXiv 1801.01401); it may come out slightly below 0.
 
-    Its mean and standard deviation over SUBSETS pairs of random halves, drawn by the seed, of at most LARGEST_SUBSET.
-    Raises ValueError for features that cannot be compared, and MissingPackage without torchmetrics."""
+    Its mean and standard deviation over SUBSETS pairs of random halves of the smaller set, drawn by the seed, of at most
+    LARGEST_SUBSET: for N unlike M the error is too large, and below 4 images it is not known. Raises ValueError for features that cannot be compared, and MissingPackage without torchmetrics."""
     kind = _metric(_KERNEL)
-    half = min(LARGEST_SUBSET, max(2, min(len(a), len(b)) // 2))
+    fewest = min(len(a), len(b))
+    half = min(LARGEST_SUBSET, max(2, fewest // 2))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it keeps the features, which is known here
         metric = kind(_AsGiven(a.shape[-1]), subsets=SUBSETS, subset_size=half)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # of the processor alone, as what is put back
         mean, deviation = _compared(metric, a, b)
-    return Measure(mean.item(), deviation.item())
+    return Measure(mean.item(), deviation.item() if fewest >= 4 else math.nan)
 
 
 @torch.no_grad()
@@ -85,26 +86,38 @@ def lpips_diversity(
     """Mean LPIPS of two different images of a set [N, 3, H, W] in [-1, 1], as in arXiv 2104.06820.
 
     Of an order drawn by the seed, each image is compared with the NEIGHBOURS that follow it: all pairs where N is at most
-    9. The error takes the images, not the pairs, as what was drawn. The features run where they are; `on_images` hears
-    how many images are done. Raises ValueError for fewer than 2 images."""
+    9, the opposite ones twice for an even N. The error takes the images, not the pairs, as what was drawn; it is known
+    from 4 images on. The features run where they are; `on_images` hears how many images are done. Raises ValueError for
+    fewer than 2 images."""
     count = len(images)
     if count < 2:
         raise ValueError("The diversity is a mean over pairs of images; give 2 images or more.")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     neighbours = min(NEIGHBOURS, count // 2)
     device = _device_of(features)
-    distances = torch.zeros(count, dtype=torch.float64)
+    distances = torch.empty(count, neighbours, dtype=torch.float64)
     for start in range(0, count, _TOGETHER):
         here = min(_TOGETHER, count - start)
         rows = order[torch.arange(start, start + here + neighbours) % count]
         layers = unit_layers(features, images[rows].to(device))
         for shift in range(1, neighbours + 1):
             pairs = [layer[:here] for layer in layers], [layer[shift : shift + here] for layer in layers]
-            found = lpips(*pairs, features.calibration).cpu().double() / neighbours
-            distances[start : start + here] += found
+            distances[start : start + here, shift - 1] = lpips(*pairs, features.calibration).cpu().double()
         on_images(here)
-    # A mean over pairs varies as twice the mean of what each image adds (Hoeffding's first term).
-    return Measure(distances.mean().item(), 2 * _standard_error(distances))
+    return Measure(distances.mean().item(), _error_over_pairs(distances))
+
+
+def _error_over_pairs(distances: Tensor) -> float:
+    """The standard error of the mean of distances [N, K] of N images, each to K others; nan below 4 images.
+
+    A distance is the mean, plus what each of its two images adds (variance `own`), plus the rest (Hoeffding's parts)."""
+    count, neighbours = distances.shape
+    if neighbours < 2:
+        return math.nan
+    pairs, means = distances.var(), distances.mean(dim=1).var()
+    own = ((means - pairs / neighbours) / (1 - 1 / neighbours)).clamp(min=0)
+    rest = (pairs - 2 * own).clamp(min=0)
+    return (4 * own / count + rest / (count * neighbours)).sqrt().item()
 
 
 @torch.no_grad()

@@ -16,6 +16,11 @@ def test_the_host_s_models_make_way_and_the_drawing_goes_on(found):
     assert (found["unloaded without need"], found["unloaded once"]) == (0, 1) and found["the same in the end"]
 
 
+def test_an_evaluation_makes_room_for_its_images(found):
+    assert "Diversity" in found["evaluated"]
+    assert "Out of memory while drawing 4 images of 64 x 64 pixels. Close other programs" in found["not evaluated"]
+
+
 def test_a_projection_that_does_not_fit_is_tried_again(found):
     assert found["projection"] == "found"
 

@@ -149,7 +149,26 @@ def test_the_error_of_the_diversity_tells_how_far_other_images_are(network):
 
     found = [measured(seed) for seed in range(20)]
     spread = torch.tensor([measure.value for measure in found]).std().item()
-    assert 0.5 < np.mean([measure.error for measure in found]) / spread < 2.5
+    assert 0.5 < np.mean([measure.error for measure in found]) / spread < 2
+
+
+@pytest.mark.parametrize("own, rest", [(0.0, 1.0), (0.3, 1.0), (1.0, 0.0)])
+def test_the_error_over_pairs_is_right_whether_images_differ_or_pairs(own, rest):
+    """Distances of 64 images to the 4 that follow: what each image adds, and what each pair does."""
+
+    def drawn(seed):
+        images, pairs = own * normal(64, seed=seed), rest * normal(64, 4, seed=seed + 1000)
+        return torch.stack([images + images.roll(-shift) for shift in range(1, 5)], dim=1) + pairs
+
+    sets = [drawn(seed) for seed in range(400)]
+    spread = torch.stack([distances.mean() for distances in sets]).std().item()
+    assert np.mean([evaluation._error_over_pairs(distances) for distances in sets]) == pytest.approx(spread, rel=0.15)
+
+
+def test_errors_of_very_few_images_are_not_known(network, images):
+    assert math.isnan(lpips_diversity(images[:3], network).error) and lpips_diversity(images[:4], network).error > 0
+    assert math.isnan(kernel_distance(normal(3, 4), normal(9, 4)).error)
+    assert kernel_distance(normal(4, 4), normal(9, 4)).error > 0
 
 
 def test_pooled_features_are_means_over_places_whatever_the_batch(network, images):
