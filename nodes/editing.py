@@ -23,8 +23,10 @@ from .exploring import (
     fitting,
     layers_inputs,
     sampled,
+    shared_mapping,
+    tell_of_another_mapping,
 )
-from .inputs import class_input, class_number, noise_input, psi_input, seed_input
+from .inputs import at_least, class_input, class_number, noise_input, psi_input, seed_input
 from .types import GeneratorType, Latents, LatentsType, aliases
 
 
@@ -63,6 +65,7 @@ class StyleMixing(io.ComfyNode):
                 io.Image.Output(display_name="mixed", tooltip="The mixtures alone, row by row, at full size."),
                 LatentsType.Output(display_name="latents", tooltip="Of the mixtures, row by row."),
             ],
+            hidden=[io.Hidden.unique_id],
             **aliases("stylegan", "crossover", "combine"),
         )
 
@@ -87,6 +90,7 @@ class StyleMixing(io.ComfyNode):
         row_latents=None,
         column_latents=None,
     ) -> io.NodeOutput:
+        at_least(1, cell_size=cell_size)
         codes = chosen_codes(generator.generator, layers, custom_layers)
         left = row_latents or sampled(generator, row_seed, rows, truncation_psi, 0, class_index)
         top = column_latents or sampled(generator, column_seed, columns, truncation_psi, 0, class_index)
@@ -95,7 +99,8 @@ class StyleMixing(io.ComfyNode):
         images = draw(generator, torch.cat([*sources, mixed]), noise)
         grid = _mixing_grid(*images.split([len(left.ws), len(top.ws), len(mixed)]), cell_size)
         description = f"layers {codes[0]} to {codes[-1]} of {top.description} in {left.description}"
-        latents = Latents(mixed, left.mapping, description)
+        latents = Latents(mixed, shared_mapping(left, top), description)
+        tell_of_another_mapping(cls.hidden.unique_id, generator, latents)
         return io.NodeOutput(grid, images[-len(mixed) :], latents)
 
 
@@ -157,6 +162,7 @@ class LatentWalk(io.ComfyNode):
                 io.Image.Output(display_name="frames", tooltip="One image for each frame, in order."),
                 LatentsType.Output(display_name="latents", tooltip="Of the frames, to draw with another generator."),
             ],
+            hidden=[io.Hidden.unique_id],
             **aliases("stylegan", "interpolation", "animation", "video", "slerp"),
         )
 
@@ -175,6 +181,7 @@ class LatentWalk(io.ComfyNode):
         class_index=-1,
         latents=None,
     ) -> io.NodeOutput:
+        at_least(1, frames_per_key=frames_per_key)
         network, steps = generator.generator, (frames_per_key, path, loop, pace != "even")
         if path == "sphere":
             if latents is not None:
@@ -192,6 +199,7 @@ class LatentWalk(io.ComfyNode):
         else:
             keys = latents or sampled(generator, seed, keyframes, truncation_psi, 0, class_index)
             frames = Latents(walk(fitting(generator, keys), *steps), keys.mapping, f"a walk of {keys.description}")
+        tell_of_another_mapping(cls.hidden.unique_id, generator, frames)
         return io.NodeOutput(draw(generator, frames.ws, noise), frames)
 
 
@@ -242,6 +250,8 @@ class EditLatents(io.ComfyNode):
 
     @classmethod
     def execute(cls, generator, latents, direction, layers, custom_layers, strength, strip) -> io.NodeOutput:
+        at_least(0, direction=direction)
+        at_least(1, strip=strip)
         network, ws = generator.generator, fitting(generator, latents)
         codes = chosen_codes(network, layers, custom_layers)
         if direction >= network.w_dim:

@@ -14,7 +14,8 @@ from ..stylegan import (
     sample_codes,
     sample_z,
 )
-from .inputs import class_number, complaint
+from .adapter import show_text
+from .inputs import at_least, class_number, complaint
 from .types import CATEGORY, Latents, NamedGenerator
 
 EXPLORE = f"{CATEGORY}/explore"
@@ -56,10 +57,26 @@ def fitting(generator: NamedGenerator, latents: Latents) -> Tensor:
     return latents.ws
 
 
+def tell_of_another_mapping(node_id: str, generator: NamedGenerator, latents: Latents) -> None:
+    """Say so on the node where latents come from a generator of another kind than the one that draws them."""
+    if latents.mapping != mapping_digest(generator.generator):
+        show_text(
+            node_id, "These latents belong to a generator with another mapping: what they show may not carry over."
+        )
+
+
+def shared_mapping(*latents: Latents) -> str:
+    """The mapping that they belong to; "" for several."""
+    mappings = {one.mapping for one in latents}
+    return mappings.pop() if len(mappings) == 1 else ""
+
+
 def sampled(
     generator: NamedGenerator, seed: int, count: int, psi: float, cutoff: int = 0, class_index: int = -1
 ) -> Latents:
     """The latents that Sample Generator draws with the same settings."""
+    at_least(1, count=count)
+    at_least(0, truncation_cutoff=cutoff)
     network = generator.generator
     with torch.inference_mode(False):
         ws = sample_codes(network, sample_z(network.z_dim, count, seed), psi, cutoff or None, class_number(class_index))

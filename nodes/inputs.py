@@ -39,7 +39,7 @@ def noise_input() -> io.Combo.Input:
         "noise",
         options=list(NOISE_MODES),
         default="const",
-        tooltip="Fine detail such as strands of hair: const is the same for every image, random is new each time, none is "
+        tooltip="Fine detail such as strands of hair: const is the same for every image, random differs in every image, none is "
         "smooth. StyleGAN3 has no noise.",
     )
 
@@ -58,6 +58,13 @@ def class_input() -> io.Int.Input:
 def class_number(class_index: int) -> int | None:
     """The nodes' number of a class, -1 for none in particular."""
     return None if class_index < 0 else class_index
+
+
+def at_least(least: int, **values: int) -> None:
+    """Raise ValueError for one that is less: the host checks what is typed, not what another node gives."""
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name} is {value}; give it {least} or more.")
 
 
 def complaint(check: Callable[..., object], *values) -> str | bool:

@@ -3,10 +3,9 @@
 import torch
 from comfy_api.v0_0_2 import io
 
-from ..stylegan import mapping_digest, parse_codes
-from .adapter import show_text
+from ..stylegan import parse_codes
 from .drawing import draw
-from .exploring import EXPLORE, fitting, sampled
+from .exploring import EXPLORE, fitting, sampled, shared_mapping, tell_of_another_mapping
 from .inputs import class_input, complaint, cutoff_input, noise_input, psi_input, seed_input
 from .types import GeneratorType, Latents, LatentsType, aliases
 
@@ -72,7 +71,7 @@ class PickLatents(io.ComfyNode):
             if more_latents.ws.shape[1:] != ws.shape[1:]:
                 raise ValueError("These latents are of generators of different sizes; join those of one generator.")
             ws, description = torch.cat([ws, more_latents.ws]), f"{description}; {more_latents.description}"
-            mapping = mapping if more_latents.mapping == mapping else ""  # of no single one
+            mapping = shared_mapping(latents, more_latents)
         if chosen := _numbers(numbers):
             if chosen[-1] >= len(ws):
                 raise ValueError(f"There is no latent {chosen[-1]}: there are {len(ws)}, numbered 0 to {len(ws) - 1}.")
@@ -110,9 +109,5 @@ class DrawLatents(io.ComfyNode):
     @classmethod
     def execute(cls, generator, latents, noise) -> io.NodeOutput:
         ws = fitting(generator, latents)
-        if latents.mapping != mapping_digest(generator.generator):
-            show_text(
-                cls.hidden.unique_id,
-                "These latents belong to a generator with another mapping: what they show may not carry over.",
-            )
+        tell_of_another_mapping(cls.hidden.unique_id, generator, latents)
         return io.NodeOutput(draw(generator, ws, noise))

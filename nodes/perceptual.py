@@ -53,8 +53,7 @@ class LPIPS(NodeWithFeatures):
                     default=100.0,
                     min=0.0,
                     max=100_000.0,
-                    step=0.5,
-                    round=0.001,
+                    step=0.05,  # the page rounds to it
                     tooltip="Strength, for Stable Diffusion at 512 pixels. With VGG16 and its calibration the method used "
                     "600 to 2000; without the calibration, or with the features of the miniature, 60 to 200 does about "
                     "the same. For the diffusion model of the miniature 1 to 3.",

@@ -75,8 +75,7 @@ class ProjectImage(NodeWithFeatures):
                     default=DEFAULTS.learning_rate,
                     min=0.001,
                     max=2.0,
-                    step=0.01,
-                    round=0.001,
+                    step=0.001,  # the page rounds to it
                     tooltip="Step size, in standard deviations of w. Lower it when the preview jumps about until the end.",
                 ),
                 seed_input(

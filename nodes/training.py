@@ -79,7 +79,7 @@ class TrainGenerator(io.ComfyNode):
                     default=0.001,
                     min=0.00001,
                     max=0.1,
-                    step=0.0001,
+                    step=0.00001,  # the page rounds to it
                     tooltip="Size of the steps of Adam, before StyleGAN2's factor of 4/5. Half of it where the images break, twice "
                     "as much where too little happens.",
                 ),

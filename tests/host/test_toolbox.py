@@ -131,6 +131,24 @@ def test_every_node_works_on_classes_crops_and_stylegan3(host):
             assert {picture.size for picture in pictures(host, run, shown)} == {size}
 
 
+def test_latents_of_another_mapping_are_noticed_wherever_they_are_drawn(host):
+    folder = host.models / "stylegan"
+    for seed in (0, 1):
+        save_generator(small(seed=seed), folder / f"mapping{seed}.safetensors", {})
+    graph = {name: node("LoadGenerator", file=f"{name}.safetensors") for name in ("mapping0", "mapping1")}
+    for name in list(graph):
+        graph[f"of {name}"] = node("SampleLatents", generator=[name, 0], **SAMPLE)
+    drawn = {"generator": ["mapping0", 0], "noise": "const"}
+    mix = {**LAYERS, **MIX, **drawn, "row_latents": ["of mapping0", 0], "column_latents": ["of mapping1", 0]}
+    graph["mix"] = node("StyleMixing", **mix)
+    graph["walk"] = node("LatentWalk", **{**WALK, **drawn, "latents": ["of mapping1", 0]})
+    graph["draw"] = node("DrawLatents", **drawn, latents=["mix", 2])
+    graph["its own"] = node("DrawLatents", **drawn, latents=["of mapping0", 0])
+    run = host.run(graph | {f"{name} shown": show(name) for name in ("mix", "walk", "draw", "its own")})
+    assert run.succeeded, run.error
+    assert sum("another mapping" in text for text in run.texts) == 3
+
+
 def test_what_cannot_be_done_gets_a_sentence(host):
     folder = host.models / "stylegan"
     save_generator(small(), folder / "toolbox32.safetensors", {})
@@ -207,6 +225,9 @@ def test_texts_may_come_from_other_nodes(host):
     def text(value):
         return {"class_type": "PrimitiveString", "inputs": {"value": value}}
 
+    def number(value):
+        return {"class_type": "PrimitiveInt", "inputs": {"value": value}}
+
     linked = {"pick.numbers": "which", "mix.custom_layers": "layers", "save.filename_prefix": "name"}
     graph = toolbox(**{"mix.layers": "custom"}, **{name: [source, 0] for name, source in linked.items()})
     graph |= {"which": text("0, 2"), "layers": text("0-1"), "name": text("linked")}
@@ -221,3 +242,6 @@ def test_texts_may_come_from_other_nodes(host):
     ):
         run = host.run({**graph, name: text(value)})
         assert saying in run.error["exception_message"]
+    for target, value in (("edit.direction", -1), ("edit.strip", 0), ("sample.count", 0), ("mix.cell_size", 0)):
+        run = host.run({**toolbox(**{target: ["which", 0]}), "which": number(value)})
+        assert f"{target.partition('.')[2]} is {value}; give it" in run.error["exception_message"]
