@@ -13,6 +13,7 @@ from ..sds import SavedTraining, TrainResult
 from ..stylegan import CheckpointError, Generator, save_generator, save_or_rescue
 from ..stylegan.files import remove_leftovers
 from . import files
+from .prompt_text import is_link
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ def _digest(graph: Mapping, node_id: str, known: dict[str, str], ignored: frozen
             described = [node_id, graph]
         else:
             inputs = {
-                name: [_digest(graph, value[0], known), value[1]] if _is_link(graph, value) else value
+                name: [_digest(graph, value[0], known), value[1]] if is_link(graph, value) else value
                 for name, value in sorted(node.get("inputs", {}).items())
                 if name not in ignored
             }
@@ -158,7 +159,3 @@ def _digest(graph: Mapping, node_id: str, known: dict[str, str], ignored: frozen
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _is_link(graph: Mapping, value) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in graph

@@ -36,6 +36,19 @@ POSITIVE = {
     },
     "two encoders": {"plus": ("CLIPTextEncodeFlux", {"clip_l": "a werewolf", "t5xxl": "a werewolf", "guidance": 3.5})},
     "user_prompt": {"plus": ("CLIPTextEncodeLumina2", {"system_prompt": "superior", "user_prompt": "a werewolf"})},
+    "a chosen text": {
+        "plus": ("CLIPTextEncode", {"text": ["words", 0]}),
+        "words": ("CustomCombo", {"choice": "a werewolf"}),
+    },
+    "a text with a list of two in it": {
+        "plus": ("CLIPTextEncode", {"text": ["words", 0]}),
+        "words": ("Formatted", {"f_string": "a werewolf", "boxes": [{"x": 0}, {"x": 1}], "points": [[0, 0], [1, 1]]}),
+    },
+    "of a pair": {
+        "plus": ("PairConditioningSetProperties", {"positive_NEW": ["words", 0], "negative_NEW": ["minus", 0]}),
+        "words": PLAIN,
+    },
+    "of a node that does everything": {"plus": ("EfficientLoader", {"positive": "a werewolf", "negative": "blurry"})},
     "behind a ControlNet": {
         "plus": (
             "ControlNetApplyAdvanced",
@@ -70,6 +83,12 @@ def test_a_guider_has_both_prompts(words):
     guided = graph(plus=PLAIN, guider=guider, guidance=("StyleGANFusionSDSGuidance", {"guider": ["guider", 0]}))
     assert words.prompt_behind(guided, "guidance", "guider") == "a werewolf"
     assert words.negative_of_guider(guided, "guidance") == "blurry"
+    guided["guidance"]["inputs"]["guider"] = ["switch", 0]
+    guided["switch"] = {"class_type": "Switch", "inputs": {"on_true": ["guider", 0], "switch": True}}
+    assert words.negative_of_guider(guided, "guidance") == "blurry"
+    dual = {"cond1": ["plus", 0], "cond2": ["plus", 0], "negative": ["minus", 0]}
+    guided["guider"] = {"class_type": "DualCFGGuider", "inputs": dual}
+    assert words.prompt_behind(guided, "guidance", "guider") == "a werewolf"
     guided["guider"] = {"class_type": "BasicGuider", "inputs": {"conditioning": ["plus", 0]}}
     assert words.prompt_behind(guided, "guidance", "guider") == "a werewolf"
     assert words.negative_of_guider(guided, "guidance") == ""
