@@ -6,12 +6,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from torch import OutOfMemoryError
-
 from .commands import DEMO_FOLDER, adapt_or_resume, convert, demo, sample
 from .miniature.settings import DEMOS, MINIATURE_SETTINGS, MiniatureSettings
 from .runs import RunError
 from .sds import TIMESTEP_SCHEDULES, TRAINED_BY_DEFAULT, WEIGHTINGS, SavedTrainingError
+from .sds.out_of_memory import is_out_of_memory
 from .stylegan import CheckpointError
 from .terminal import INTERRUPTED, MINIATURE, UsageError, quiet_libraries
 
@@ -37,13 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         FileNotFoundError,
     ) as error:
         message = str(error)
-    except OutOfMemoryError:
-        message = "Out of memory. Try --half, --batch-size 1, or --device cpu."
     except OSError as error:
         message = f"{error.filename or 'A file'} could not be read or written ({error.strerror or error}); free some space or choose another folder."
     except KeyboardInterrupt:
         print("\nstylegan-fusion: stopped.", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        less = "close other programs" if options.run in (sample, convert) else "try --half or --batch-size 1"
+        message = f"Out of memory; {less}, or add --device cpu."
     print(f"stylegan-fusion: {message}", file=sys.stderr)
     return 1
 

@@ -10,6 +10,8 @@ from .terminal import UsageError, device_named, free_folder, load_generator, mak
 
 DEMO_FOLDER = "stylegan-fusion-demo"
 
+IN_GRID = 64  # images
+
 
 def demo(options: argparse.Namespace) -> int:
     if options.output is None:
@@ -30,8 +32,10 @@ def adapt_or_resume(options: argparse.Namespace) -> int:
 
 
 def sample(options: argparse.Namespace) -> int:
+    import torch
+
     from .sds.figures import sample_grid, to_pictures
-    from .stylegan import render_samples, sample_z
+    from .stylegan import draw_codes, sample_codes, sample_z
 
     if not math.isfinite(options.truncation_psi):
         raise UsageError(f"--truncation-psi is {options.truncation_psi}; give a number, 0.7 for example.")
@@ -40,14 +44,16 @@ def sample(options: argparse.Namespace) -> int:
     device = device_named(options.device)
     generator, _, crop = load_generator(options.generator, device)
     z = sample_z(generator.z_dim, options.count, options.seed)
-    how = options.truncation_psi, options.truncation_cutoff, options.noise, options.class_index
-    images = render_samples(generator, z, *how)
-    images = images if crop is None else crop.apply(images)
+    ws = sample_codes(generator, z, options.truncation_psi, options.truncation_cutoff, options.class_index)
     make_folder(options.output)
-    for name, picture in zip(names, to_pictures(images), strict=True):
-        write_png(picture, options.output / name)
-    write_png(sample_grid(images[:64]), options.output / "grid.png")
-    print(f"Wrote {len(images)} images and grid.png to {options.output.resolve()}")
+    written, first = iter(names), []
+    for images in draw_codes(generator, ws, options.noise):
+        images = images if crop is None else crop.apply(images)
+        for picture in to_pictures(images):
+            write_png(picture, options.output / next(written))
+        first += images[: IN_GRID - len(first)]
+    write_png(sample_grid(torch.stack(first)), options.output / "grid.png")
+    print(f"Wrote {options.count} images and grid.png to {options.output.resolve()}")
     return 0
 
 

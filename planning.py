@@ -52,6 +52,9 @@ def plan_for(options: argparse.Namespace) -> Plan:
         base.training if base else TrainSettings(), **asked, also_train=parse_groups(options.also_train)
     )
 
+    if not options.lpips and options.lpips_features != MINIATURE:
+        raise UsageError("--lpips-features is the network of --lpips; give that its weight, too.")
+
     def either(given, of_miniature, usual):
         return given if given is not None else (of_miniature(base) if base else usual)
 
@@ -103,7 +106,13 @@ def load_parts(plan: Plan) -> Parts:
         layers,
         prompt=plan.prompt,
         negative_prompt=plan.negative_prompt,
-        guidance={"guidance_scale": plan.guidance_scale, "extra_prompts": plan.extra_prompts},
+        guidance={
+            "guidance_scale": plan.guidance_scale,
+            "extra_prompts": plan.extra_prompts,
+            "image_size": plan.image_size,
+            "model": Path(plan.model).name,
+            "half": plan.half,
+        },
         source=Path(plan.generator).name,
         source_metadata=source_metadata,
     )

@@ -146,6 +146,7 @@ def cut_file(tmp_path):
         (["--device", "abacus"], "There is no device 'abacus'"),
         (["--directional", "-1"], "weight is -1.0; give 0 or more"),
         (["--layers", "all", "--selection-steps", "2"], "add --layers top3"),
+        (["--lpips-features", "vgg.pth"], "give that its weight, too"),
         (["--image-size", "50"], "The image size is 50; give a multiple of 16"),
     ],
 )
@@ -169,6 +170,18 @@ def test_bad_input_to_sample_gets_one_sentence_too(tmp_path, capsys, changes, se
     assert main(["sample", "--generator", "miniature", "--output", str(tmp_path / "out"), *changes]) == 1
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_out_of_memory_is_one_sentence_on_any_device(tmp_path, capsys, monkeypatch, error):
+    from comfyui_stylegan_fusion import stylegan
+
+    def full(*arguments):
+        raise error
+
+    monkeypatch.setattr(stylegan, "draw_codes", full)
+    assert main(["sample", "--generator", "miniature", "--output", str(tmp_path / "out")]) == 1
+    assert "Out of memory; close other programs" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions of folders work otherwise on Windows")
