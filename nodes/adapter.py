@@ -140,6 +140,7 @@ class ComfyPrior(Prior):
         """eps_hat of each of the host's denoised estimates."""
         x, sigma = self._schedule.host_input(z_t, t)
         guiders.as_first_step(*self._evaluation, sigma)
+        guiders.require_active(self._evaluation[0], sigma, t)
         try:
             estimates = denoise(self._to_model(x), sigma)
         except (RuntimeError, KeyError, TypeError, AttributeError) as error:
@@ -166,7 +167,15 @@ def _misfit(error: Exception) -> ValueError:
 
 def _copied_encoder(vae, device: torch.device) -> Encoder:
     comfy.model_management.load_models_gpu([vae.patcher])
-    return _encoder_on(vae, device)
+    try:
+        return _encoder_on(vae, device)
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise ValueError(
+            f"The encoder of this VAE ({type(vae.first_stage_model).__name__}) cannot be used for training ({error}); load "
+            "the VAE that belongs to the diffusion model with Load VAE."
+        ) from error
 
 
 def _encoder_on(vae, device: torch.device) -> Encoder:

@@ -162,6 +162,7 @@ class SDSGuidance(io.ComfyNode):
                 if guider is None
                 else negative_of_guider(graph, node),
                 extra_prompts=prompt_behind(graph, node, "extra_prompts"),
+                extra_scales=tuple(scale for _, _, scale in reversed(extra_prompts)),
             )
         )
 

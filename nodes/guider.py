@@ -51,6 +51,27 @@ def text_guider(model, positive, negative, guidance_scale: float, extras=()) -> 
     return guider
 
 
+def require_active(guider, sigma: Tensor, t: float) -> None:
+    """Raise ValueError where a prompt of a running guider is switched off at the host's sigma, by a timestep range: the
+    host takes it for one that predicts a black picture."""
+    now = float(sigma.flatten()[0])
+    for name, entries in (getattr(guider, "conds", None) or {}).items():
+        if name == "negative" and getattr(guider, "cfg", None) == 1:
+            continue  # the host leaves it out
+        ranges = [
+            (entry.get("timestep_start"), entry.get("timestep_end"))
+            for entry in entries or ()
+            if isinstance(entry, dict)
+        ]
+        on = [(start is None or now <= start) and (end is None or now >= end) for start, end in ranges]
+        if on and not any(on):
+            raise ValueError(
+                f"The prompt {name!r} is switched off at timestep {t:.2f} by its timestep range, which begins with pure noise "
+                "(timestep 1) and ends with the clean picture (0). Set t_min and t_max within it, or combine the prompt "
+                "with one for the rest."
+            )
+
+
 class _ExtraGuider(CFGGuider):
     """Classifier-free guidance with further conditions, each with its own scale; one evaluation of all of them."""
 

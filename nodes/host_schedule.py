@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..sds.prior import timestep_index
+from ..sds.terms import eps_from_denoised
 
 
 class HostSchedule:
@@ -54,7 +55,7 @@ class HostSchedule:
     def noise_in(self, x: Tensor, denoised: Tensor, t: float) -> Tensor:
         """eps_hat = (x - a D)/b of the host's denoised estimate D."""
         a, b = self._mixture(self.host_sigma(t))
-        return ((x - a * denoised) / b).float()
+        return eps_from_denoised(x, denoised, a, b).float()
 
     def _host_sigma_of(self, t: float, flow: bool) -> float:
         table = None if flow else getattr(self._sampling, "sigmas", None)

@@ -133,7 +133,7 @@ class TrainGenerator(io.ComfyNode):
                     min=0,
                     max=100_000,
                     tooltip="Steps between two savings in output/stylegan/unfinished, from which the same graph goes on "
-                    "after a crash. 0 saves only on cancel. A finished training's file goes, and the last five others stay.",
+                    "after a crash. 0 saves only on cancel. A finished training's file goes; of others the last five stay.",
                 ),
                 io.Combo.Input(
                     "when_unfinished",
@@ -232,7 +232,12 @@ class TrainGenerator(io.ComfyNode):
             layers,
             prompt=guidance.prompt,
             negative_prompt=guidance.negative_prompt,
-            guidance={"guidance_scale": guidance.guidance_scale, "extra_prompts": guidance.extra_prompts},
+            guidance={
+                "guidance_scale": guidance.guidance_scale,
+                "extra_prompts": guidance.extra_prompts,
+                "extra_scales": guidance.extra_scales,
+                "image_size": prior.image_size,
+            },
             source=generator.name,
             source_metadata=generator.metadata,
         )

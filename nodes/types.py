@@ -68,3 +68,4 @@ class Guidance:
     prompt: str  # the words behind it, for metadata
     negative_prompt: str
     extra_prompts: str  # the words behind the extra prompts
+    extra_scales: tuple[float, ...]  # of the extra prompts, in the order of their words

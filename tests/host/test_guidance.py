@@ -69,9 +69,23 @@ def test_the_guiders_own_guidance_counts(host, plain):
     assert not same(weights, plain[0])
 
 
+def test_a_prompt_that_is_switched_off_is_no_critic(host):
+    graph = training("off")
+    graph["range"] = {
+        "class_type": "ConditioningSetTimestepRange",
+        "inputs": {"conditioning": graph["guidance"]["inputs"]["positive"], "start": 0.0, "end": 0.01},
+    }
+    graph["guidance"]["inputs"]["positive"] = ["range", 0]
+    run = host.run(graph)
+    assert "'positive' is switched off at timestep" in run.error["exception_message"]
+    graph["range"]["inputs"]["end"] = 1.0
+    assert host.run(graph).succeeded
+
+
 def test_extra_prompts_join_the_sum_and_chain(host, plain):
     nothing, metadata = trained(host, with_extra(training("nothing"), "smiling", 0.0))
-    assert json.loads(metadata["settings"])["extra_prompts"] == "smiling"
+    settings = json.loads(metadata["settings"])
+    assert (settings["extra_prompts"], settings["extra_scales"], settings["image_size"]) == ("smiling", [0.0], 64)
     for name in nothing:
         torch.testing.assert_close(nothing[name], plain[0][name], rtol=1e-3, atol=1e-5)
     smiling, _ = trained(host, with_extra(training("smiling"), "smiling", 7.0))
