@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
+from comfy_api.v0_0_2 import ui
 from torch import Tensor
 
 from ..sds.memory import LiveBytes, Work
@@ -265,3 +266,9 @@ def show_text(node_id: str, text: str) -> None:
     from server import PromptServer
 
     PromptServer.instance.send_progress_text(text, node_id, PromptServer.instance.client_id)
+
+
+def answer(node_id: str, text: str) -> ui.PreviewText:
+    """Show what came of a node on it, and what to return for programs: the page shows nothing of that by itself."""
+    show_text(node_id, text)
+    return ui.PreviewText(text)

@@ -4,6 +4,7 @@ from comfy_api.v0_0_2 import io
 
 from ..stylegan import SUFFIXES, with_crop, write_generator
 from . import files
+from .adapter import answer
 from .inputs import complaint
 from .loaded import load_named
 from .types import CATEGORY, GeneratorType, NamedGenerator, aliases
@@ -51,6 +52,7 @@ class ConvertCheckpoint(io.ComfyNode):
                 ),
             ],
             outputs=[GeneratorType.Output(display_name="generator", tooltip="The generator as it was written.")],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -76,4 +78,4 @@ class ConvertCheckpoint(io.ComfyNode):
         with files.claimed(filename_prefix, ending) as path:
             write_generator(source.generator, path, metadata)
         written = NamedGenerator(source.generator, source.name, metadata)
-        return io.NodeOutput(written, ui=files.saved_text(path))
+        return io.NodeOutput(written, ui=answer(cls.hidden.unique_id, files.saved_as(path)))

@@ -1,20 +1,15 @@
 """Drawing with generators, for several nodes."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-from ..sds.figures import sample_grid
 from ..sds.memory import drawing_memory
 from ..sds.out_of_memory import handle_out_of_memory
 from ..stylegan import Crop, crop_of, draw_codes, require_fitting
 from .adapter import make_room, progress_bar, raise_if_interrupted, retry_without_models, torch_device
 from .types import NamedGenerator
-
-PREVIEW_EVERY = 1.0  # seconds: what is quick needs none
-PREVIEW_SIDE = 256
 
 FEWER = "Draw fewer at a time, or close other programs that use the device."
 
@@ -32,7 +27,7 @@ def picture_image(picture) -> torch.Tensor:
 
 
 def draw(generator: NamedGenerator, ws: torch.Tensor, noise: str = "const") -> torch.Tensor:
-    """Codes [N, num_ws, w_dim] as the host's IMAGE [N, H, W, 3], with progress and previews; ends on cancel.
+    """Codes [N, num_ws, w_dim] as the host's IMAGE [N, H, W, 3], with progress; ends on cancel.
 
     Raises RuntimeError with a sentence when it does not fit into memory."""
     require_fitting(generator.generator, ws)
@@ -58,7 +53,7 @@ def room_to_draw(generator: NamedGenerator, count: int, otherwise: str = FEWER) 
 
 def _drawn(generator: NamedGenerator, ws: torch.Tensor, noise: str) -> torch.Tensor:
     crop, count = crop_of(generator.metadata), len(ws)
-    bar, images, done, shown = progress_bar(count), None, 0, time.monotonic()
+    bar, images, done = progress_bar(count), None, 0
     with torch.inference_mode(False), at(torch_device(), generator.generator):
         for piece in draw_codes(generator.generator, ws, noise):
             raise_if_interrupted()
@@ -67,11 +62,7 @@ def _drawn(generator: NamedGenerator, ws: torch.Tensor, noise: str) -> torch.Ten
                 images = rows.new_empty(count, *rows.shape[1:])
             images[done : done + len(rows)] = rows
             done += len(rows)
-            preview = None
-            if time.monotonic() - shown > PREVIEW_EVERY:
-                shown = time.monotonic()
-                preview = "JPEG", sample_grid(rows[-1:].movedim(-1, 1) * 2 - 1, cell=PREVIEW_SIDE), None
-            bar.update_absolute(done, count, preview)
+            bar.update_absolute(done, count)
     return images
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from comfy_api.v0_0_2 import io, ui
+from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ..sds.evaluation import Measure, clip_score, lpips_diversity, pooled_features, require_distances
@@ -12,7 +12,7 @@ from ..sds.evaluation_report import SETS, Evaluation, Row, distance_rows, evalua
 from ..sds.perceptual import Features, reduced
 from ..stylegan import Generator, crop_of, draw_codes
 from . import clip_space
-from .adapter import progress_bar, raise_if_interrupted, retry_without_models, torch_device
+from .adapter import answer, progress_bar, raise_if_interrupted, retry_without_models, torch_device
 from .drawing import at, picture_image, room_to_draw
 from .exploring import sampled
 from .inputs import psi_input, seed_input
@@ -113,60 +113,64 @@ class EvaluateGenerator(NodeWithFeatures):
                     tooltip="Mean LPIPS of two images; higher is more varied. Half of what it was before: look for collapse.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
             **aliases("fid", "kid", "lpips", "clip score", "quality", "metrics", "stylegan"),
         )
 
     @classmethod
-    def execute(
-        cls,
-        generator,
-        text,
-        count,
-        seed,
-        truncation_psi,
-        features,
-        before=None,
-        reference=None,
-        clip_vision=None,
-        clip=None,
-    ) -> io.NodeOutput:
-        given = dict(zip(SETS, (generator, before, reference), strict=True))
-        sets = {name: _Set(value, count, seed, truncation_psi) for name, value in given.items() if value is not None}
+    def execute(cls, **inputs) -> io.NodeOutput:
+        evaluation = evaluated(**inputs)
+        names = ("CLIP score", "Fréchet distance", "Kernel distance x 1000", "Diversity")
+        values, words = [evaluation.value(name) for name in names], evaluation.text()
+        picture = picture_image(evaluation_picture(evaluation))
+        return io.NodeOutput(words, picture, *values, ui=answer(cls.hidden.unique_id, words))
+
+
+def evaluated(
+    generator, text, count, seed, truncation_psi, features, before=None, reference=None, clip_vision=None, clip=None
+) -> Evaluation:
+    """What the node measures of its inputs. Raises ValueError, MissingPackage, or RuntimeError when memory runs out."""
+    given = {"generator": generator, "before": before, "reference": reference}
+    sets = {
+        name: _Set(what, value, count, seed, truncation_psi)
+        for name, (what, value) in zip(SETS, given.items(), strict=True)
+        if value is not None
+    }
+    if reference is not None:
+        require_distances()  # before anything is drawn
+    evaluation = Evaluation()
+    target = _target(clip, clip_vision, text.strip(), evaluation.notes)
+    network = load_network(features)
+    bar = progress_bar(2 * sum(map(len, sets.values())))
+    with at(torch_device(), network):
+        seen = {name: _look(images, clip_vision, network, bar) for name, images in sets.items()}
+        if target is not None:
+            scores = {name: clip_score(found.embeddings, target) for name, found in seen.items()}
+            evaluation.rows.append(Row("CLIP score", "higher fits the text better", scores))
         if reference is not None:
-            require_distances()  # before anything is drawn
-        evaluation = Evaluation()
-        target = _target(clip, clip_vision, text.strip(), evaluation.notes)
-        network = load_network(features)
-        bar = progress_bar(2 * sum(map(len, sets.values())))
-        with at(torch_device(), network):
-            seen = {name: _look(images, clip_vision, network, bar) for name, images in sets.items()}
-            if target is not None:
-                scores = {name: clip_score(found.embeddings, target) for name, found in seen.items()}
-                evaluation.rows.append(Row("CLIP score", "higher fits the text better", scores))
-            if reference is not None:
-                compared = {
-                    name: pooled_features(found.small, network) if clip_vision is None else found.embeddings
-                    for name, found in seen.items()
-                }
-                rows, notes = distance_rows(compared, seed)
-                evaluation.rows += rows
-                evaluation.notes += notes
-            varied = {name: _diversity(found, network, seed, bar) for name, found in seen.items()}
-            evaluation.rows.append(Row("Diversity", "higher is more varied", varied))
-        evaluation.notes += _about(sets, clip_vision, network)
-        return _output(evaluation)
+            compared = {
+                name: pooled_features(found.small, network) if clip_vision is None else found.embeddings
+                for name, found in seen.items()
+            }
+            rows, notes = distance_rows(compared, seed)
+            evaluation.rows += rows
+            evaluation.notes += notes
+        varied = {name: _diversity(found, network, seed, bar) for name, found in seen.items()}
+        evaluation.rows.append(Row("Diversity", "higher is more varied", varied))
+    evaluation.notes += _about(sets, clip_vision, network)
+    return evaluation
 
 
 class _Set:
     """Images that a generator draws, or a batch of them."""
 
-    def __init__(self, value: NamedGenerator | Tensor, count: int, seed: int, psi: float):
+    def __init__(self, what: str, value: NamedGenerator | Tensor, count: int, seed: int, psi: float):
         self.value, self.psi, self.seed = value, psi, seed
         self.drawn = isinstance(value, NamedGenerator)
         self.count = count if self.drawn else len(value)
         if self.count < 2:
-            raise ValueError("Evaluate Generator needs batches of 2 images or more; join images with Batch Images.")
+            raise ValueError(f"Evaluate Generator needs 2 images or more as {what}; join images with Batch Images.")
 
     def __len__(self):
         return self.count
@@ -253,10 +257,3 @@ def _about(sets: dict[str, _Set], clip_vision, network: Features) -> list[str]:
     if clip_vision is not None and any(width != height for width, height in sizes.values()):
         notes.append("CLIP vision sees the square in the middle of each image, not the sides.")
     return notes
-
-
-def _output(evaluation: Evaluation) -> io.NodeOutput:
-    names = ("CLIP score", "Fréchet distance", "Kernel distance x 1000", "Diversity")
-    values = [evaluation.value(name) for name in names]
-    text = evaluation.text()
-    return io.NodeOutput(text, picture_image(evaluation_picture(evaluation)), *values, ui=ui.PreviewText(text))

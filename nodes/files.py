@@ -8,7 +8,6 @@ from itertools import count
 from pathlib import Path
 
 import folder_paths
-from comfy_api.v0_0_2 import ui
 
 from ..miniature import WEIGHTS
 from ..stylegan.files import locked
@@ -147,6 +146,6 @@ def _names(root: Path, but: str | None = None) -> list[str]:
     )
 
 
-def saved_text(path: Path) -> ui.PreviewText:
-    """What a node shows that wrote this file."""
-    return ui.PreviewText(f"Saved as {path.relative_to(output_folder().parent).as_posix()}")
+def saved_as(path: Path) -> str:
+    """What a node says that wrote this file."""
+    return f"Saved as {path.relative_to(output_folder().parent).as_posix()}"

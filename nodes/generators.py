@@ -4,6 +4,7 @@ from comfy_api.v0_0_2 import io
 
 from ..stylegan import save_generator
 from . import files
+from .adapter import answer
 from .drawing import draw
 from .exploring import sampled
 from .inputs import class_input, complaint, cutoff_input, noise_input, psi_input, seed_input
@@ -68,6 +69,7 @@ class SaveGenerator(io.ComfyNode):
                 ),
             ],
             outputs=[],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -79,7 +81,7 @@ class SaveGenerator(io.ComfyNode):
     def execute(cls, generator, filename_prefix) -> io.NodeOutput:
         with files.claimed(filename_prefix) as path:
             save_generator(generator.generator, path, generator.metadata)
-        return io.NodeOutput(ui=files.saved_text(path))
+        return io.NodeOutput(ui=answer(cls.hidden.unique_id, files.saved_as(path)))
 
 
 class SampleGenerator(io.ComfyNode):

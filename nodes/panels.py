@@ -3,7 +3,8 @@
 import math
 import secrets
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from server import PromptServer
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ..sds import History
 from ..sds.binned import Binned
+from .failures import sentence
 from .moments import Moments
 
 POINTS = 400
@@ -73,7 +75,7 @@ class Panel:
 
     def note(self, text: str) -> None:
         """A sentence below the progress; the last three stay."""
-        self._notes = [*self._notes, text][-3:]
+        self._notes = [*(note for note in self._notes if note != text), text][-3:]
 
     def follow(self, history: History) -> None:
         """Take up what has happened since."""
@@ -202,6 +204,19 @@ def fingerprint(key: str, inputs: Mapping[str, Any]) -> str:
     described = repr(sorted(inputs.items()))
     _inputs[key] = described
     return _choices.get((key, described), "")
+
+
+@contextmanager
+def showing_refusals(key: str) -> Iterator[None]:
+    """Tell on the panel with this key what keeps a run from training at all; it goes on showing the training before."""
+    try:
+        yield
+    except Exception as error:
+        panel = panel_of(key) if isinstance(key, str) else None
+        if panel and panel.state:
+            panel.note(f"The last run did not train: {sentence(error)}")
+            panel.publish(panel.state["status"])
+        raise
 
 
 def open_panel(key: str) -> Panel | None:

@@ -22,7 +22,7 @@ from .adapter import ComfyPrior
 from .drawing import picture_image, to_image
 from .guider import sketch
 from .inputs import class_input, class_number, seed_input
-from .panels import fingerprint, open_panel
+from .panels import fingerprint, open_panel, showing_refusals
 from .training_run import START_OVER, TrainingRun
 from .types import (
     CATEGORY,
@@ -204,28 +204,29 @@ class TrainGenerator(io.ComfyNode):
         layers=None,
         panel="",
     ) -> io.NodeOutput:
-        settings = TrainSettings(
-            steps=steps,
-            batch_size=batch_size,
-            accumulation=accumulation,
-            learning_rate=learning_rate,
-            t_min=guidance.t_min,
-            t_max=guidance.t_max,
-            timestep_schedule=guidance.timestep_schedule,
-            weighting=guidance.weighting,
-            guidance_end=guidance.guidance_end,
-            seed=seed,
-            also_train=parse_groups(also_train),
-            cooldown=cooldown,
-            class_index=class_number(class_index),
-            crop=crop_of(generator.metadata),
-            collapse_threshold=collapse_threshold,
-            checkpoint=MEMORY[memory],
-        )
-        prior = _prior(guidance)
-        layers = layers or AllLayers()
-        # Before anything of the training before is given up for this one.
-        require_trainable(generator.generator, settings, regularizer, layers)
+        with showing_refusals(panel):
+            settings = TrainSettings(
+                steps=steps,
+                batch_size=batch_size,
+                accumulation=accumulation,
+                learning_rate=learning_rate,
+                t_min=guidance.t_min,
+                t_max=guidance.t_max,
+                timestep_schedule=guidance.timestep_schedule,
+                weighting=guidance.weighting,
+                guidance_end=guidance.guidance_end,
+                seed=seed,
+                also_train=parse_groups(also_train),
+                cooldown=cooldown,
+                class_index=class_number(class_index),
+                crop=crop_of(generator.metadata),
+                collapse_threshold=collapse_threshold,
+                checkpoint=MEMORY[memory],
+            )
+            prior = _prior(guidance)
+            layers = layers or AllLayers()
+            # Before anything of the training before is given up for this one.
+            require_trainable(generator.generator, settings, regularizer, layers)
         metadata = training_metadata(
             settings,
             regularizer,

@@ -117,13 +117,14 @@ def keep(result: TrainResult, metadata: Mapping[str, str], going_on_from: int) -
     done, best = result.steps_done, result.best_step
     if done == 0:
         return NOTHING_YET
+    trained = f"The generator as trained for {done} step{'s' * (done != 1)}"
     try:
-        kept = f"The generator as trained for {done} steps is in {_written(result.generator, metadata, done)}"
+        kept = f"{trained} is in {_written(result.generator, metadata, done)}"
         if 0 < best < max(result.history.diversity, default=0):  # healthy ones are the best so far at each measurement
             kept += f", the latest one before its images became alike in {_written(result.best, metadata, best)}"
         kept += "; Load StyleGAN2 loads it."
     except (CheckpointError, OSError) as error:
-        kept = f"The generator as trained for {done} steps could not be kept: {error}"
+        kept = f"{trained} could not be kept: {error}"
     if result.interrupted and going_on_from:
         kept += f" Run the same graph again, with seed {metadata['seed']}, to go on from step {going_on_from}."
     logger.warning("StyleGAN Fusion: %s", kept)

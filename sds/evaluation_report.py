@@ -12,6 +12,9 @@ from .evaluation import Measure, frechet_distance, kernel_distance
 SETS = ("now", "before", "reference")
 """What is judged, what it is compared with, and what both should come near to."""
 
+FEW = 20
+"""Images below which a distance is chance."""
+
 _COLOURS = {"now": "#2f6fde", "before": "#9aa3ad", "reference": "#2f9e5f"}
 _INK, _FAINT, _RULE = "#222222", "#666666", "#dddddd"
 
@@ -58,7 +61,11 @@ def distance_rows(features: dict[str, Tensor], seed: int) -> tuple[list[Row], li
     ]
     fewest, width = min(map(len, features.values())), reference.shape[1]
     notes = []
-    if fewest <= width:
+    if fewest < FEW:
+        notes.append(
+            f"Both distances say nothing of so few images ({fewest}): give {FEW} at least, better some hundred, in each batch."
+        )
+    elif fewest <= width:
         notes.append(
             f"The Fréchet distance is too large with few images ({fewest}, and the network has {width} features): compare "
             "it only with one of as many images. The kernel distance has no such bias."

@@ -16,7 +16,7 @@ import torch
 from project.miniature import GENERATOR
 from project.nodes.adapter import retry_without_models
 from project.nodes.drawing import at, draw
-from project.nodes.evaluation import EvaluateGenerator
+from project.nodes.evaluation import evaluated
 from project.nodes.exploring import sampled
 from project.nodes.types import NamedGenerator
 from project.sds import ProjectionOutOfMemory
@@ -64,10 +64,10 @@ with torch.inference_mode():
     found["attempts"] = len(calls)
     measured = {"text": "", "count": 4, "seed": 0, "truncation_psi": 1.0, "features": "miniature"}
     fails(1)
-    found["evaluated"] = EvaluateGenerator.execute(generator, **measured).args[0]
+    found["evaluated"] = evaluated(generator, **measured).text()
     fails(99)
     try:
-        EvaluateGenerator.execute(generator, **measured)
+        evaluated(generator, **measured)
     except RuntimeError as error:
         found["not evaluated"] = str(error)
     network.synthesis.forward = synthesize

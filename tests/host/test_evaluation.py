@@ -138,7 +138,7 @@ def test_what_does_not_fit_gets_a_sentence(host):
     one = graph(generator=["single", 0])
     one["single"] = {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}}
     message = host.run(one).error["exception_message"].strip()
-    assert message == "Evaluate Generator needs batches of 2 images or more; join images with Batch Images."
+    assert message == "Evaluate Generator needs 2 images or more as generator; join images with Batch Images."
     with pytest.raises(PromptRejected, match="There is no file"):
         host.submit(graph(features="missing.pth"))
 

@@ -186,12 +186,14 @@ def test_agreement_counts_images_that_find_their_text_also_across_a_gap():
 
 
 def test_distances_come_with_a_warning_where_images_are_few():
-    sets = {"now": normal(10, 12), "before": normal(10, 12) + 1, "reference": normal(20, 12, seed=1)}
+    sets = {"now": normal(22, 24), "before": normal(22, 24) + 1, "reference": normal(40, 24, seed=1)}
     rows, notes = distance_rows(sets, seed=0)
     assert [row.name for row in rows] == ["Fréchet distance", "Kernel distance x 1000"]
     assert all(set(row.values) == {"now", "before"} for row in rows)
-    assert "too large with few images (10, and the network has 12 features)" in notes[0]
+    assert "too large with few images (22, and the network has 24 features)" in notes[0]
     assert distance_rows({name: values.repeat(2, 1) for name, values in sets.items()}, seed=0)[1] == []
+    _, notes = distance_rows({name: values[:19] for name, values in sets.items()}, seed=0)
+    assert len(notes) == 1 and "say nothing of so few images (19)" in notes[0]
 
 
 def test_a_report_names_every_set_and_what_was_not_measured_is_not_a_number():

@@ -52,7 +52,7 @@ export class View {
 
         this.stop = this.button("Stop and keep", "End the training now; the graph goes on with what was trained.", "end");
         this.keep = this.button("Keep this moment", "The graph goes on with the generator of the moment shown above. A training that runs ends for that.", "keep");
-        this.goOn = this.button("Go on", "Train on from where this training ended.", "go on");
+        this.goOn = this.button("Go on", "Train on from where this training ended, whatever moment is kept.", "go on");
         const buttons = element("div", { className: "buttons" }, this.stop, this.keep, this.goOn);
 
         this.answer = element("p", { className: "answer" });
@@ -171,6 +171,7 @@ export class View {
         const { status, step, steps, kept } = this.state;
         const running = status === "running";
         this.stop.hidden = !running || step >= steps; // what ends by itself is not stopped
+        this.goOn.textContent = `Go on from step ${step}`; // not from a moment that was kept
         this.goOn.hidden = running || status === "finished" || !(step > 0 && step < steps);
         const present = running ? step : (kept ?? step);
         this.stop.disabled = this.goOn.disabled = Boolean(this.asked);
