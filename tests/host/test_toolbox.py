@@ -245,3 +245,18 @@ def test_texts_may_come_from_other_nodes(host):
     for target, value in (("edit.direction", -1), ("edit.strip", 0), ("sample.count", 0), ("mix.cell_size", 0)):
         run = host.run({**toolbox(**{target: ["which", 0]}), "which": number(value)})
         assert f"{target.partition('.')[2]} is {value}; give it" in run.error["exception_message"]
+
+
+def test_what_came_of_it_is_told_on_the_node_in_the_page(page):
+    """The host's pages show no text that a node returns, only what it sends."""
+    measured = {"text": "", "count": 4, "seed": 0, "truncation_psi": 1.0, "features": "miniature"}
+    graph = {
+        "1": MINIATURE,
+        "2": node("EvaluateGenerator", generator=["1", 3], **measured),
+        "3": node("SaveGenerator", generator=["1", 3], filename_prefix="told"),
+    }
+    page.evaluate("graph => window.app.loadApiJson(graph, 'told')", graph)
+    assert page.run() is None
+    told = """([id, text]) => window.app.graph.getNodeById(id).widgets.some(w => String(w.value).includes(text))"""
+    page.wait_until(told, 2, "Diversity: ")
+    page.wait_until(told, 3, "Saved as stylegan/told_00001.safetensors")
