@@ -101,7 +101,15 @@ class Run:
     prompt_id: str
     events: list[tuple[str, dict]] = field(default_factory=list)
     previews: list[tuple[str, bytes]] = field(default_factory=list)  # each with the node that ran
-    texts: list[str] = field(default_factory=list)  # shown on nodes while they ran
+    shown: list[tuple[str, str]] = field(default_factory=list)  # texts on nodes, each with the node that ran
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for _, text in self.shown]
+
+    def last_text(self, node: str) -> str:
+        """What a node shows at the end."""
+        return [text for name, text in self.shown if name == node][-1]
 
     def of(self, kind: str) -> list[dict]:
         return [data for k, data in self.events if k == kind]
@@ -283,7 +291,7 @@ class Host:
             if kind == "preview":
                 run.previews.append((node, data))
             elif kind == "text":
-                run.texts.append(data)
+                run.shown.append((node, data))
             else:
                 run.events.append((kind, data))
                 node = data["node"] if kind == "executing" else node

@@ -37,7 +37,7 @@ def loss(base, arguments, cpu=True):
         run = host.run(training())
         assert run.succeeded, run.error
         assert "skipped" not in host.log
-        return float(re.search(r"step 2 of 2.*\nsds ([\d.e-]+)", run.texts[-1])[1]), host.log
+        return float(re.search(r"step 2 of 2.*\nsds ([\d.e-]+)", run.last_text("train"))[1]), host.log
 
 
 @pytest.fixture(scope="module")

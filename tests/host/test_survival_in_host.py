@@ -80,7 +80,7 @@ def whole(own):
 def test_a_cancelled_training_goes_on_when_the_graph_runs_again(own, whole):
     run = run_until(own, training("again", **{"train.samples": 3}), 3, own.interrupt)
     assert run.interrupted
-    assert re.search(r"Run the same graph again, with seed 1, to go on from step [34]\.", run.texts[-1])
+    assert re.search(r"Run the same graph again, with seed 1, to go on from step [34]\.", run.last_text("train"))
     assert len(unfinished(own)) == 1
 
     other = own.run(training("other", 1, **{"train.learning_rate": 0.002}))
@@ -214,7 +214,7 @@ def test_a_folder_that_cannot_be_written_costs_nothing_that_was_trained(own, who
         folder.write_text("")
         run = run_until(own, training("aside", **{"train.save_every": 1}), 3, own.interrupt)
         assert run.interrupted
-        rescued = re.search(r"The generator as trained for \d steps is in (\S+\.safetensors);", run.texts[-1])
+        rescued = re.search(r"The generator as trained for \d steps is in (\S+\.safetensors);", run.last_text("train"))
         assert read_metadata(rescued[1])["steps_done"] in ("3", "4")
         shutil.rmtree(Path(rescued[1]).parent)
         assert any("The training could not be saved at step 1" in text for text in run.texts)
@@ -285,8 +285,8 @@ def test_a_collapse_is_told_and_the_state_before_it_comes_out(own, whole):
     run = own.run(graph)
     assert run.succeeded, run.error
     warning = "The images are becoming alike: at step 50"
-    assert warning in run.texts[-1] and warning in own.log
-    assert "directional regularizer" in run.texts[-1] and "learning rate" in run.texts[-1]
+    assert warning in run.last_text("train") and warning in own.log
+    assert "directional regularizer" in run.last_text("train") and "learning rate" in run.last_text("train")
     last, best = weights(own, "collapsed"), weights(own, "best")
     assert any(not torch.equal(last[name], best[name]) for name in last)
     assert int(read_metadata(made(own, "best")[0])["steps_done"]) < 50
