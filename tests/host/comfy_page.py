@@ -187,6 +187,17 @@ class ComfyPage:
         """Playwright's locator of a control of the page's own, by its role and its name for screen readers."""
         return self._page.get_by_role(role, name=name).first
 
+    def show_properties(self, shown: bool) -> bool:
+        """Open or close the page's list of settings beside the graph. False where the page has none."""
+        toggle = self.control("button", "Toggle properties panel")
+        if not toggle.count():
+            return False
+        panel = self._page.get_by_test_id("properties-panel")
+        if bool(panel.count()) != shown:
+            toggle.click()
+            panel.wait_for(state="visible" if shown else "detached")
+        return True
+
     def look_at(self, title: str, scale: float = 1.0) -> None:
         """Move the view: the node in the middle, one unit of the graph as `scale` pixels."""
         self._page.evaluate(LOOK_AT, [title, scale])

@@ -37,7 +37,10 @@ def opened_help(page, node: str, title: str) -> dict:
     [("StyleGANFusionSDSGuidance", "SDS Guidance"), ("StyleGANFusionTrainGenerator", "Train Generator")],
 )
 def test_the_help_of_a_node_is_its_page_with_its_picture(page, node, title):
-    shown = opened_help(page, node, title)
+    try:
+        shown = opened_help(page, node, title)
+    finally:
+        page.show_properties(False)  # where newer pages show it
     lines = (PROJECT / "web" / "docs" / f"{node}.md").read_text("utf-8").splitlines()
     assert shown["headings"] == [line.lstrip("# ") for line in lines if line.startswith(("# ", "## "))]
     paragraph = next(line for line in lines[1:] if line and not line.startswith("!")).replace("**", "").replace("*", "")

@@ -93,14 +93,14 @@ def test_the_page_s_list_of_settings_leaves_it_as_wide_as_it_is(page, opened):
     wait_for(page, ended)
     page.wait_until_idle()
     page.pause(500)
-    toggle, panel = page.control("button", "Toggle properties panel"), page.node_element(TITLE)
-    if not toggle.count():
+    if not page.show_properties(False):
         pytest.skip("this page lists no settings beside the graph")
+    panel = page.node_element(TITLE)
     page.look_at(TITLE)
     panel.wait_for()
     width = panel.evaluate("element => element.clientWidth")
     page.evaluate(f"title => window.app.canvas.selectNode({NODE})", TITLE)
-    toggle.click()
+    page.show_properties(True)
     try:
         page.control("tab", "Parameters").click()
         page.pause(1000)
@@ -108,7 +108,7 @@ def test_the_page_s_list_of_settings_leaves_it_as_wide_as_it_is(page, opened):
         panel.wait_for()  # the page hides what it has yet to lay out
         assert panel.evaluate("element => element.clientWidth") == width > 400
     finally:
-        page.control("button", "Toggle properties panel").click()
+        page.show_properties(False)
         page.evaluate("() => window.app.canvas.deselectAll()")
 
 
