@@ -9,10 +9,10 @@ ENCODERS = frozenset({"clip_l", "clip_g", "t5xxl", "llama", "mt5xl", "bert", "qw
 STRINGS = ("value", "string", "choice")
 """How nodes behind a text's link name it, at the beginning or the end."""
 
-NOT_WORDS = frozenset({"model", "clip", "vae", "control_net", "clip_vision_output"}) | {
-    *("image", "images", "pixels", "latent", "samples", "mask"),
-    *("system_prompt",),
-}
+NOT_WORDS = frozenset(
+    {"model", "clip", "vae", "control_net", "clip_vision_output", "image", "images", "pixels", "latent", "samples"}
+    | {"mask", "system_prompt"}
+)
 """Inputs behind which there may be words, but not of this prompt."""
 
 NO_PROMPT = frozenset({"ConditioningZeroOut"})

@@ -37,3 +37,7 @@ def test_a_slow_first_look_does_not_hold_the_others_back(found):
 def test_slow_looks_are_few_and_cheap_ones_not_too_many(found):
     assert len(found["slow"]["steps"]) == 2
     assert 38 <= len(found["cheap"]["steps"]) <= 41
+
+
+def test_the_end_cannot_be_asked_for_after_the_last_step(found):
+    assert "has done its last step; choose the moment once it has finished" in found["asked at the end"]
