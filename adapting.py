@@ -152,7 +152,8 @@ def _write_results(plan: Plan, parts: Parts, folder: RunFolder, result, pictures
 
 def _draw(plan: Plan, parts: Parts, folder: RunFolder, result) -> list[str]:
     """Draw before and after, and the losses; the names of the files. No picture is worth losing a generator for."""
-    from .sds.figures import before_after, loss_plot
+    from .metrics.figures import before_after
+    from .sds.figures import loss_plot
     from .stylegan import render_samples, sample_z
 
     settings = parts.settings

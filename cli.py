@@ -10,9 +10,9 @@ from .commands import DEMO_FOLDER, adapt_or_resume, convert, demo, sample
 from .miniature.settings import DEMOS, MINIATURE_SETTINGS, MiniatureSettings
 from .runs import RunError
 from .sds import TIMESTEP_SCHEDULES, TRAINED_BY_DEFAULT, WEIGHTINGS, SavedTrainingError
-from .sds.out_of_memory import is_out_of_memory
 from .stylegan import CheckpointError
 from .terminal import INTERRUPTED, MINIATURE, UsageError, quiet_libraries
+from .training.out_of_memory import is_out_of_memory
 
 KNOWN_FORMATS = "a safetensors file of this program, a .pt in rosinality's layout, or a .pkl of NVlabs' StyleGAN2 or 3"
 

@@ -34,7 +34,7 @@ def adapt_or_resume(options: argparse.Namespace) -> int:
 def sample(options: argparse.Namespace) -> int:
     import torch
 
-    from .sds.figures import sample_grid, to_pictures
+    from .metrics.figures import sample_grid, to_pictures
     from .stylegan import draw_codes, sample_codes, sample_z
 
     if not math.isfinite(options.truncation_psi):

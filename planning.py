@@ -152,7 +152,7 @@ def _prior(plan: Plan, device):
     import torch
 
     from .miniature import WEIGHTS
-    from .sds.diffusers_prior import DiffusersPrior, ExtraPrompt, StableDiffusion
+    from .sds.priors.diffusers import DiffusersPrior, ExtraPrompt, StableDiffusion
 
     folder = WEIGHTS / "diffusion" if plan.model == MINIATURE else Path(plan.model)
     model = StableDiffusion.load(folder, device, torch.float16 if plan.half else torch.float32)

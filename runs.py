@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .sds import SavedTraining, TrainSettings
-from .stylegan import write_atomically
-from .stylegan.files import locked, remove_leftovers
+from .training.files import locked, remove_leftovers, write_atomically
 
 FORMAT = "stylegan-fusion-run-1"
 RESULTS = ("generator.safetensors", "best.safetensors", "before_after.png", "loss.png", "run.json")

@@ -150,7 +150,7 @@ def progress_bar(steps: int, done: int = 0):
 
 
 def write_png(picture, path: Path) -> None:
-    from .stylegan import write_atomically
+    from .training.files import write_atomically
 
     data = BytesIO()
     picture.save(data, "PNG")

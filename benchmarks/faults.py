@@ -26,18 +26,18 @@ torch.optim.Adam.step = step
 
 PRIOR = """
 import torch
-from comfyui_stylegan_fusion.sds import diffusers_prior
-whole, count = diffusers_prior.DiffusersPrior.guided, [0]
+from comfyui_stylegan_fusion.sds.priors import diffusers
+whole, count = diffusers.DiffusersPrior.guided, [0]
 def guided(prior, z_t, *others):
     count[0] += 1
     return spoiled(whole(prior, z_t, *others), count[0])
-diffusers_prior.DiffusersPrior.guided = guided
+diffusers.DiffusersPrior.guided = guided
 """
 """Lets spoiled(prediction, n) have the n-th prediction of the diffusion model."""
 
 WINDOWS = """
 import os, types
-from comfyui_stylegan_fusion.stylegan import files
+from comfyui_stylegan_fusion.training import files
 def replace(source, target):
     with open("/proc/self/maps") as maps:
         if os.path.exists(target) and os.path.realpath(target) in maps.read():

@@ -6,12 +6,12 @@ python benchmarks/judge.py [--samples 2000]
 import argparse
 
 import torch
+from comfyui_stylegan_fusion.metrics.evaluation import frechet_distance
 from comfyui_stylegan_fusion.miniature.classifier import load_classifier
 from comfyui_stylegan_fusion.miniature.damage import blurred
 from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
 from comfyui_stylegan_fusion.miniature.renderer import render
 from comfyui_stylegan_fusion.miniature.resumable import seeded
-from comfyui_stylegan_fusion.sds.evaluation import frechet_distance
 
 
 def main():

@@ -22,12 +22,12 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from comfyui_stylegan_fusion.sds import DirectionalRegularizer, TrainSettings, terms, train_generator
-from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior, StableDiffusion
-from comfyui_stylegan_fusion.sds.objective import prior_images
+from comfyui_stylegan_fusion.sds import DirectionalRegularizer, TrainSettings, equations, train_generator
+from comfyui_stylegan_fusion.sds.objective import prior_input
 from comfyui_stylegan_fusion.sds.parameters import copy_generator
+from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
 from comfyui_stylegan_fusion.sds.state import ADAM_FACTOR, trained_parameters
-from comfyui_stylegan_fusion.stylegan import Generator, GeneratorConfig, sample_z
+from comfyui_stylegan_fusion.stylegan import Draw, Generator, GeneratorConfig, sample_z
 from memory_sizes import BOTH, PARTS, SIZE, VARIANTS, Variant, filled, stable_diffusion, told, unet_type
 from torch import Tensor
 
@@ -169,18 +169,18 @@ def train_as_peer(meter: Meter, model: StableDiffusion, generator: Generator, st
         with torch.no_grad():
             ws = frozen.mapping(z_style)
             with meter.part("frozen rendering"):
-                x0 = frozen.synthesis(ws)
+                x0 = frozen.synthesis(Draw(ws))
             with meter.part("frozen encoding"):
-                z0 = prior.encode(prior_images(x0, SIZE))
+                z0 = prior.encode(prior_input(x0, SIZE))
         with meter.part("rendering"):
-            x = trained.synthesis(ws)
+            x = trained.synthesis(Draw(ws))
         with meter.part("encoding"):
-            z = prior.encode(prior_images(x, SIZE))
+            z = prior.encode(prior_input(x, SIZE))
         eps = torch.randn(z.shape).to(device)
-        z_t, z0_t = (terms.add_noise(latent, eps, alpha, sigma) for latent in (z.detach(), z0))
+        z_t, z0_t = (equations.add_noise(latent, eps, alpha, sigma) for latent in (z.detach(), z0))
         with meter.part("UNet"):
             g = (sigma**2 * (guided(z_t) - eps)).clamp(-1, 1)
-            g = g + (sigma**2 * terms.directional_gradient(guided(z_t), guided(z0_t))).clamp(-1, 1)
+            g = g + (sigma**2 * equations.directional_gradient(guided(z_t), guided(z0_t))).clamp(-1, 1)
         optimizer.zero_grad()
         with meter.part(BOTH):
             z.backward(g)

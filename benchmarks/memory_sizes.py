@@ -9,11 +9,12 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior, StableDiffusion
-from comfyui_stylegan_fusion.sds.memory import LiveBytes, training_memory, transient_bytes
+from comfyui_stylegan_fusion.sds.memory import training_memory
+from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
 from comfyui_stylegan_fusion.sds.state import trained_parameters
-from comfyui_stylegan_fusion.stylegan import Generator, GeneratorConfig
-from comfyui_stylegan_fusion.stylegan.sampling import together
+from comfyui_stylegan_fusion.stylegan import Draw, Generator, GeneratorConfig
+from comfyui_stylegan_fusion.stylegan.sampling import render_batch
+from comfyui_stylegan_fusion.training.memory import LiveBytes, transient_bytes
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
@@ -117,13 +118,13 @@ def told(variant: Variant, resolution: int, device: torch.device) -> Told:
     trained = sum(parameter.nbytes for parameter in parameters)
     base = weights + given + 2 * one + (3 if variant.peer else 2) * trained
 
-    codes = torch.empty(together(generator.resolution), generator.num_ws, generator.w_dim, device=meta)
+    codes = torch.empty(render_batch(generator.resolution), generator.num_ws, generator.w_dim, device=meta)
     images = torch.empty(1, 3, SIZE, SIZE, device=meta, requires_grad=True)
     rows = 1 if variant.peer else 4
     prior = DiffusersPrior(model, "a prompt")
 
     def render() -> Tensor:
-        return generator.synthesis(codes[:1], checkpoint=checkpoint)
+        return generator.synthesis(Draw(codes[:1]), recompute=checkpoint)
 
     def evaluate() -> None:
         latents = torch.empty(rows, 4, SIZE // 8, SIZE // 8, device=meta, dtype=model.unet.dtype)
@@ -132,7 +133,7 @@ def told(variant: Variant, resolution: int, device: torch.device) -> Told:
 
     with patch.object(F, "scaled_dot_product_attention", attention_without_matrix):
         with torch.no_grad():
-            samples, frozen = (transient_bytes(lambda c=c: generator.synthesis(c)) for c in (codes, codes[:1]))
+            samples, frozen = (transient_bytes(lambda c=c: generator.synthesis(Draw(c))) for c in (codes, codes[:1]))
             frozen_encoding = transient_bytes(lambda: prior.encode(images))
             unet = transient_bytes(evaluate)
         rendering = passes(render, parameters)
@@ -153,7 +154,7 @@ def told(variant: Variant, resolution: int, device: torch.device) -> Told:
         del parts["samples"], parts["encoder backward"], parts["generator backward"]
         parts[BOTH] = base + max(waiting + encoding.backward, rendering.backward)
         return Told(parts, max(parts.values()))
-    held, peak = training_memory(generator, checkpoint=checkpoint)
+    held, peak = training_memory(generator, recompute=checkpoint)
     prior_peak = max(encoding.backward, encoding.kept + unet)
     return Told(parts, weights + given + held + max(peak, prior_peak))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from comfyui_stylegan_fusion import load_generator, save_generator, train_generator
+from comfyui_stylegan_fusion.metrics.evaluation import frechet_distance
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.classifier import load_classifier
 from comfyui_stylegan_fusion.miniature.drawing import draw
@@ -23,8 +24,7 @@ from comfyui_stylegan_fusion.miniature.renderer import render
 from comfyui_stylegan_fusion.miniature.resumable import seeded
 from comfyui_stylegan_fusion.miniature.settings import DEMOS
 from comfyui_stylegan_fusion.sds import DirectionalRegularizer
-from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior, StableDiffusion
-from comfyui_stylegan_fusion.sds.evaluation import frechet_distance
+from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
 from comfyui_stylegan_fusion.stylegan import render_samples, sample_z
 
 SAMPLES = 2000

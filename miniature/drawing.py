@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..sds.diffusers_prior import DiffusersPrior
+from ..sds.priors.diffusers import DiffusersPrior
 from .resumable import seeded
 
 

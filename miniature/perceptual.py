@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..sds.perceptual import Features
-from ..sds.vgg import load_vgg
+from ..metrics.lpips import Features
+from ..stylegan.feature_files import load_vgg
 from .classifier import load_classifier
 
 

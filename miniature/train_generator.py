@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..stylegan import Generator, GeneratorConfig
+from ..stylegan import Draw, Generator, GeneratorConfig
 from .factors import (
     ACCESSORIES,
     COUNT,
@@ -155,7 +155,7 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
         side, batch = next(((side, batch) for end, side, batch in STAGES if i < end), STAGES[-1][1:])
         ws = generator.mapping(torch.randn(batch, CONFIG.z_dim, generator=random))
         with torch.autocast("cpu", torch.bfloat16):
-            fake = generator.synthesis(ws, resolution=side)
+            fake = generator.synthesis(Draw(ws), resolution=side)
         with torch.no_grad():
             full = F.interpolate(fake, size=CONFIG.resolution)
             goal = F.avg_pool2d(_goal(head(ws[:, 0]), full), CONFIG.resolution // side)

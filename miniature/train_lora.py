@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from ..sds.diffusers_prior import StableDiffusion
+from ..sds.priors.diffusers import StableDiffusion
 from .factors import DOMAINS, captions, sample_factors
 from .lora import GOLDEN_STATUE, LowRank, adapted_layers, render_statues, save_lora
 from .renderer import render

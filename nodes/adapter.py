@@ -9,9 +9,9 @@ import torch
 from comfy_api.v0_0_2 import ui
 from torch import Tensor
 
-from ..sds.memory import LiveBytes, Work
-from ..sds.out_of_memory import handle_out_of_memory, is_out_of_memory
 from ..sds.prior import Prior
+from ..training.memory import LiveBytes, MemoryRequest
+from ..training.out_of_memory import handle_out_of_memory, is_out_of_memory
 from . import guider as guiders
 from .compatibility import incompatible
 from .encoder import Encoder
@@ -71,7 +71,7 @@ class ComfyPrior(Prior):
         """Whether the guider has scales of its own that guided() can multiply."""
         return guiders.can_scale(self._guider)
 
-    def run(self, body: Callable[[], T], work: Work) -> T:
+    def run(self, body: Callable[[], T], request: MemoryRequest) -> T:
         outcome: list[T] = []
 
         def loop(guider, extra_args):
@@ -80,11 +80,13 @@ class ComfyPrior(Prior):
             outcome.append(body())
 
         running, guider = guiders.Loop(loop), copy.copy(self._guider)
-        waiting, peak = _encoding_bytes(self.vae, work) if self.makes_room else (0, 0)
-        guider.model_patcher = guiders.reserving(guider.model_patcher, work.held + waiting, max(work.peak, peak))
+        waiting, peak = _encoding_bytes(self.vae, request) if self.makes_room else (0, 0)
+        guider.model_patcher = guiders.reserving(
+            guider.model_patcher, request.resident_bytes + waiting, max(request.peak_bytes, peak)
+        )
         # Areas and masks of the prompts are laid out on latents of this shape.
-        sides = (max(1, work.height // self._downscale), max(1, work.width // self._downscale))
-        noise = torch.zeros(work.rows, self._latent_format.latent_channels, *[1] * self._films, *sides)
+        sides = (max(1, request.height // self._downscale), max(1, request.width // self._downscale))
+        noise = torch.zeros(request.rows, self._latent_format.latent_channels, *[1] * self._films, *sides)
         sigmas = torch.tensor([self._schedule.host_sigma(1.0)])
         try:
             self._encoder = _copied_encoder(self.vae, self.device)
@@ -111,11 +113,11 @@ class ComfyPrior(Prior):
     def schedule(self, t: float) -> tuple[float, float]:
         return self._schedule(t)
 
-    def encode(self, images: Tensor, checkpoint: bool = False) -> Tensor:
+    def encode(self, images: Tensor, recompute: bool = False) -> Tensor:
         if self._encoder is None:
             raise RuntimeError("encode() is only available within run().")
         check_sides(*images.shape[-2:], self._multiple)
-        latents = self._encoder(images, checkpoint)
+        latents = self._encoder(images, recompute)
         return self._from_model(self._latent_format.process_in(self._to_model(latents)))
 
     @torch.no_grad()
@@ -189,24 +191,24 @@ def _encoder_on(vae, device: torch.device) -> Encoder:
     return Encoder(stage, device, dtype, vae.process_input, vae.output_channels, frames=vae.latent_dim == 3)
 
 
-def _encoding_bytes(vae, work: Work) -> tuple[int, int]:
+def _encoding_bytes(vae, request: MemoryRequest) -> tuple[int, int]:
     """What encoding the images of a piece of a batch leaves while the model is evaluated, for the backward pass, and what
     forward and backward pass take at most beyond that; without the weights."""
-    count = work.images or work.rows
+    count = request.images or request.rows
     try:
         encoder = _encoder_on(vae, torch.device("meta"))
         for module in encoder.modules():
             if hasattr(module, "optimized_attention"):  # others look at how much memory the device has
                 module.optimized_attention = _attention
-        images = torch.empty(count, 3, work.height, work.width, device="meta", requires_grad=True)
+        images = torch.empty(count, 3, request.height, request.width, device="meta", requires_grad=True)
         with torch.enable_grad(), LiveBytes() as live:
-            latents = encoder(images, work.checkpoint)
+            latents = encoder(images, request.recompute)
             waiting = live.now
             torch.autograd.grad(latents, images, torch.empty_like(latents))
         return waiting, live.peak - waiting
     except Exception as error:  # an estimate is no reason to end a training
         logger.debug("The encoder's memory is estimated by the host: %s", error)
-        shape = (count, 3, *[1] * (vae.latent_dim == 3), work.height, work.width)
+        shape = (count, 3, *[1] * (vae.latent_dim == 3), request.height, request.width)
         return 0, 4 * int(vae.memory_used_encode(shape, torch.float32))
 
 

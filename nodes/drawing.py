@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import torch
 
-from ..sds.memory import drawing_memory
-from ..sds.out_of_memory import handle_out_of_memory
 from ..stylegan import Crop, crop_of, draw_codes, require_fitting
+from ..stylegan.memory import drawing_memory
+from ..training.out_of_memory import handle_out_of_memory
 from .adapter import make_room, progress_bar, raise_if_interrupted, retry_without_models, torch_device
 from .types import NamedGenerator
 

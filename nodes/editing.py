@@ -3,7 +3,7 @@
 import torch
 from comfy_api.v0_0_2 import io
 
-from ..sds.figures import sample_grid
+from ..metrics.figures import sample_grid
 from ..stylegan import (
     PATHS,
     mapping_digest,

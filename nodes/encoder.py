@@ -43,10 +43,10 @@ class Encoder(nn.Module):
         _forget_other_frames(self.autoencoder)
         self._blocks = [_made_recomputable(block) for block in _blocks(self.autoencoder)]
 
-    def forward(self, images: Tensor, checkpoint: bool = False) -> Tensor:
-        """With `checkpoint`, what the encoder's blocks hold inside is computed again in the backward pass, not kept."""
+    def forward(self, images: Tensor, recompute: bool = False) -> Tensor:
+        """With `recompute`, what the encoder's blocks hold inside is computed again in the backward pass, not kept."""
         for block in self._blocks:
-            block.recompute = checkpoint
+            block.recompute = recompute
         pixels = (images + 1) / 2
         if self.channels > 3:
             pixels = torch.cat([pixels, torch.ones_like(pixels[:, : self.channels - 3])], dim=1)

@@ -7,9 +7,9 @@ import torch
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
-from ..sds.evaluation import Measure, clip_score, lpips_diversity, pooled_features, require_distances
-from ..sds.evaluation_report import SETS, Evaluation, Row, distance_rows, evaluation_picture
-from ..sds.perceptual import Features, reduced
+from ..metrics.evaluation import Measure, clip_score, lpips_diversity, pooled_features, require_distances
+from ..metrics.lpips import Features, reduced
+from ..metrics.report import SETS, Evaluation, Row, distance_rows, evaluation_picture
 from ..stylegan import Generator, crop_of, draw_codes
 from . import clip_space
 from .adapter import answer, progress_bar, raise_if_interrupted, retry_without_models, torch_device

@@ -10,7 +10,7 @@ from pathlib import Path
 import folder_paths
 
 from ..miniature import WEIGHTS
-from ..stylegan.files import locked
+from ..training.files import locked
 from .file_names import new_within, within
 
 SUBFOLDER = "stylegan"

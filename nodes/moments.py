@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..stylegan.files import write_tensors
+from ..training.files import write_tensors
 from . import files
 
 DISK_BYTES = 2 * 2**30

@@ -7,10 +7,10 @@ import time
 
 from torch import Tensor
 
+from ..metrics.figures import sample_grid
 from ..sds import Progress, TrainSettings
-from ..sds.figures import sample_grid
-from ..sds.out_of_memory import handle_out_of_memory
 from ..stylegan import Crop
+from ..training.out_of_memory import handle_out_of_memory
 from .moments import how_many
 from .panels import RUNNING, Ended, Panel
 from .report import PREVIEW_SAMPLES, Report

@@ -5,9 +5,10 @@ from weakref import WeakValueDictionary
 
 from comfy_api.v0_0_2 import io
 
+from ..metrics.lpips import Features
 from ..miniature.perceptual import load_features
-from ..sds.perceptual import Features, PerceptualRegularizer
-from ..sds.vgg import WHERE_FROM, linear_file
+from ..sds.perceptual import PerceptualRegularizer
+from ..stylegan.feature_files import WHERE_FROM, linear_file
 from . import files
 from .guidance import regularizer_output
 from .inputs import complaint

@@ -6,9 +6,9 @@ from functools import partial
 import torch
 from comfy_api.v0_0_2 import io
 
-from ..sds.figures import sample_grid
-from ..sds.projection import ProjectionProgress, ProjectionSettings, fitted, project
+from ..metrics.figures import sample_grid
 from ..stylegan import crop_of, mapping_digest
+from ..stylegan.projection import ProjectionProgress, ProjectionSettings, fitted, project
 from .adapter import make_room, progress_bar, raise_if_interrupted, retry_without_models, show_text, torch_device
 from .drawing import at, to_image
 from .exploring import EXPLORE

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from ..metrics.figures import sample_grid
 from ..sds import Progress, TrainSettings
-from ..sds.figures import sample_grid
-from ..sds.out_of_memory import handle_out_of_memory
+from ..training.out_of_memory import handle_out_of_memory
 from .adapter import progress_bar, raise_if_interrupted, show_text
 from .panels import FAILED
 

@@ -16,8 +16,8 @@ from ..sds import (
     train_generator,
     with_weights,
 )
-from ..sds.out_of_memory import handle_out_of_memory
 from ..stylegan import Generator, render_samples, sample_z
+from ..training.out_of_memory import handle_out_of_memory
 from .adapter import ComfyPrior, is_interruption, retry_without_models, unload_models
 from .drawing import at
 from .failures import failure, out_of_memory_at_first, sentence

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..sds import SavedTraining, TrainResult
 from ..stylegan import CheckpointError, Generator, save_generator, save_or_rescue
-from ..stylegan.files import remove_leftovers
+from ..training.files import remove_leftovers
 from . import files
 from .prompt_text import is_link
 

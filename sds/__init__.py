@@ -1,7 +1,6 @@
 """The method: score distillation from a text-to-image prior into a generator (arXiv 2212.04473)."""
 
 from .layers import TRAINED_BY_DEFAULT, AllLayers, LayerChoice, ManualLayers, TopKLayers
-from .memory import Work
 from .metadata import training_metadata
 from .parameters import with_weights
 from .perceptual import PerceptualRegularizer
@@ -16,14 +15,12 @@ from .progress import (
     TrainingStopped,
     TrainResult,
 )
-from .projection import Projection, ProjectionOutOfMemory, ProjectionSettings, project
 from .regularizers import DirectionalRegularizer, ImageRegularizer, ReconstructionRegularizer, Regularizer
 from .saving import SavedTraining, SavedTrainingError, weights_digest
 from .schedules import TIMESTEP_SCHEDULES, WEIGHTINGS
 from .settings import PARAMETER_GROUPS, TrainSettings, parse_groups
 from .state import require_trainable
 from .training import diversity, train_generator
-from .vgg import load_vgg
 
 __all__ = [
     "PARAMETER_GROUPS",
@@ -39,9 +36,6 @@ __all__ = [
     "PerceptualRegularizer",
     "Prior",
     "Progress",
-    "Projection",
-    "ProjectionOutOfMemory",
-    "ProjectionSettings",
     "ReconstructionRegularizer",
     "Regularizer",
     "SavedTraining",
@@ -54,11 +48,8 @@ __all__ = [
     "TrainingInterrupted",
     "TrainingOutOfMemory",
     "TrainingStopped",
-    "Work",
     "diversity",
-    "load_vgg",
     "parse_groups",
-    "project",
     "require_trainable",
     "timestep_index",
     "train_generator",

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..stylegan import Crop, Generator
-from . import terms
+from ..stylegan import Crop, Draw, Generator
+from . import equations
 from .prior import Prior
 from .regularizers import ImageRegularizer, Regularizer, Scores
 from .schedules import timestep_weight
@@ -67,7 +67,7 @@ class Objective:
     def image_size(self, resolution: int) -> tuple[int, int]:
         """Height and width in pixels of what the prior sees of a generator's images."""
         height, width = (resolution, resolution) if self.crop is None else (self.crop.height, self.crop.width)
-        return seen_size(height, width, self.prior.image_size)
+        return prior_input_size(height, width, self.prior.image_size)
 
     def reference(self, frozen: Generator, ws: Tensor, piece: int | None = None) -> Reference:
         """What the regularizers need of the frozen generator, `piece` samples at a time (None: all at once)."""
@@ -77,7 +77,7 @@ class Objective:
         images, latents = [], []
         with torch.no_grad():
             for rows in pieces(len(ws), piece):
-                seen = self._seen(frozen.synthesis(ws[rows], noise="const"))
+                seen = self._seen(frozen.synthesis(Draw(ws[rows]), noise="const"))
                 if self.on_images:
                     images.append(seen)
                 if needs_latents:
@@ -93,15 +93,15 @@ class Objective:
         One evaluation of the prior, train and frozen rows together. Raises NonFiniteGradient."""
         alpha, sigma = self.prior.schedule(t)
         weight = timestep_weight(self.weighting, alpha, sigma)
-        noisy = [terms.add_noise(z, eps, alpha, sigma)]
+        noisy = [equations.add_noise(z, eps, alpha, sigma)]
         if self.rows_per_sample == 2:
-            noisy.append(terms.add_noise(z0, eps, alpha, sigma))
+            noisy.append(equations.add_noise(z0, eps, alpha, sigma))
         predictions = self.prior.guided(torch.cat(noisy), t, guidance)
         _require_finite(predictions, "the prior's noise prediction")
         eps_hat, *frozen = predictions.chunk(len(noisy))
         scores = Scores(noisy[0], eps, eps_hat, alpha, sigma, z0, frozen[0] if frozen else None)
 
-        g = self._clamp(terms.sds_gradient(eps_hat, eps, weight))
+        g = self._clamp(equations.sds_gradient(eps_hat, eps, weight))
         losses = {"sds": _mean_square(eps_hat - eps)}
         for regularizer in self.on_latents:
             difference = regularizer.gradient(scores)
@@ -126,7 +126,7 @@ class Objective:
         total, eps = len(batch.ws), None
         sums, losses = None, {}
         for rows in pieces(total, piece):
-            images = self._seen(generator.synthesis(batch.ws[rows], noise="const", checkpoint=checkpoint))
+            images = self._seen(generator.synthesis(Draw(batch.ws[rows]), noise="const", recompute=checkpoint))
             encoder_input = images.detach().requires_grad_()
             z = self.prior.encode(encoder_input, checkpoint)
             if eps is None:
@@ -137,7 +137,7 @@ class Objective:
             del z
             _require_finite(image_gradient, "the gradient that reaches the image")
             if self.image_clamp_quantile is not None:
-                image_gradient = terms.clamp_to_quantile(image_gradient, self.image_clamp_quantile)
+                image_gradient = equations.clamp_to_quantile(image_gradient, self.image_clamp_quantile)
             for regularizer in self.on_images:
                 distance = regularizer.distance(encoder_input, here.images)
                 (pull,) = torch.autograd.grad(distance.sum() * (regularizer.weight / total), encoder_input)
@@ -153,7 +153,7 @@ class Objective:
         return sums, losses
 
     def _seen(self, images: Tensor) -> Tensor:
-        return prior_images(images if self.crop is None else self.crop.apply(images), self.prior.image_size)
+        return prior_input(images if self.crop is None else self.crop.apply(images), self.prior.image_size)
 
     def _clamp(self, gradient: Tensor) -> Tensor:
         return gradient if self.gradient_clamp is None else gradient.clamp(-self.gradient_clamp, self.gradient_clamp)
@@ -165,8 +165,8 @@ def pieces(count: int, piece: int | None) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def seen_size(height: int, width: int, size: int) -> tuple[int, int]:
-    """Height and width of what `prior_images` makes of images: squares become size x size, the longer side of others
+def prior_input_size(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width of what `prior_input` makes of images: squares become size x size, the longer side of others
     `size` and the shorter one in proportion, in whole eighths of it, which diffusion models can halve."""
     if height == width:
         return size, size
@@ -174,9 +174,9 @@ def seen_size(height: int, width: int, size: int) -> tuple[int, int]:
     return (shorter, size) if height < width else (size, shorter)
 
 
-def prior_images(images: Tensor, size: int) -> Tensor:
-    """Images [B, 3, H, W], resized bilinearly to `seen_size` and clamped to [-1, 1]."""
-    wanted = seen_size(*images.shape[-2:], size)
+def prior_input(images: Tensor, size: int) -> Tensor:
+    """Images [B, 3, H, W], resized bilinearly to `prior_input_size` and clamped to [-1, 1]."""
+    wanted = prior_input_size(*images.shape[-2:], size)
     if images.shape[-2:] != wanted:
         images = F.interpolate(images, wanted, mode="bilinear", align_corners=False)
     return images.clamp(-1, 1)

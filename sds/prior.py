@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .memory import Work
+from ..training.memory import MemoryRequest
 
 T = TypeVar("T")
 
@@ -48,11 +48,11 @@ class Prior(ABC):
         """(alpha_t, sigma_t) of z_t = alpha_t z + sigma_t eps, both above 0."""
 
     @abstractmethod
-    def encode(self, images: Tensor, checkpoint: bool = False) -> Tensor:
+    def encode(self, images: Tensor, recompute: bool = False) -> Tensor:
         """Images [B, 3, H, W] in [-1, 1] to latents [B, c, h, w]: the posterior's mode, scaled and shifted as the
         diffusion model wants it. Differentiable with respect to the images.
 
-        With `checkpoint`, activations are computed again block by block in the backward pass instead of kept."""
+        With `recompute`, activations are computed again block by block in the backward pass instead of kept."""
 
     @abstractmethod
     def guided(self, z_t: Tensor, t: float, scaling: float = 1.0) -> Tensor:
@@ -68,8 +68,8 @@ class Prior(ABC):
             f"{type(self).__name__} gives only its guided prediction; use a prior that names its conditions."
         )
 
-    def run(self, body: Callable[[], T], work: Work) -> T:
-        """Call body() with the model loaded and ready, clean up, and return its result. `work` says what body needs; its
+    def run(self, body: Callable[[], T], request: MemoryRequest) -> T:
+        """Call body() with the model loaded and ready, clean up, and return its result. `request` says what body needs; its
         bytes only where the prior `makes_room`."""
         return body()
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from . import terms
+from . import equations
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class DirectionalRegularizer:
         check_weight(self)
 
     def gradient(self, scores: Scores) -> Tensor:
-        return terms.directional_gradient(scores.eps_hat, scores.eps_hat_frozen)
+        return equations.directional_gradient(scores.eps_hat, scores.eps_hat_frozen)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class ReconstructionRegularizer:
         check_weight(self)
 
     def gradient(self, scores: Scores) -> Tensor:
-        return terms.reconstruction_gradient(scores.z_t, scores.eps_hat, scores.z0, scores.alpha, scores.sigma)
+        return equations.reconstruction_gradient(scores.z_t, scores.eps_hat, scores.z0, scores.alpha, scores.sigma)
 
 
 def title(regularizer: Regularizer | ImageRegularizer) -> str:

@@ -15,9 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..stylegan import Generator, replacing
-from ..stylegan.files import remove_leftovers, write_tensors
-from .out_of_memory import handle_out_of_memory
+from ..stylegan import Generator
+from ..training.files import remove_leftovers, replacing, write_tensors
+from ..training.out_of_memory import handle_out_of_memory
 from .progress import History, StepRecord
 from .regularizers import title
 from .state import Best, TrainState

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ..stylegan import Generator, class_labels, render_samples, sample_z
+from ..training.memory import MemoryRequest
+from ..training.out_of_memory import NoMemoryLeft, handle_out_of_memory, no_memory_message
 from .layers import LayerChoice
-from .memory import Work, training_memory
+from .memory import training_memory
 from .objective import Objective
-from .out_of_memory import NoMemoryLeft, handle_out_of_memory, no_memory_message
 from .parameters import copy_generator, group_parameters, layer_parameters
 from .prior import Prior
 from .progress import History, TrainResult
@@ -112,18 +113,18 @@ class TrainState:
             count += 1
         return count
 
-    def work(self) -> Work:
+    def work(self) -> MemoryRequest:
         """What the training asks of its prior and of the device."""
         height, width = self.objective.image_size(self.generator.resolution)
         rows = self.piece * self.objective.rows_per_sample
-        work = Work(rows, height, width, images=self.piece, checkpoint=self.checkpoint)
+        work = MemoryRequest(rows, height, width, images=self.piece, recompute=self.checkpoint)
         if not self.objective.prior.makes_room:
             return work
         held, peak = training_memory(
-            self.generator, self.piece, checkpoint=self.checkpoint, accumulate=self.settings.accumulation > 1
+            self.generator, self.piece, recompute=self.checkpoint, accumulate=self.settings.accumulation > 1
         )
         here = sum(value.nbytes for copy in (self.frozen, self.generator) for value in copy.state_dict().values())
-        return dataclasses.replace(work, held=held - here, peak=peak)
+        return dataclasses.replace(work, resident_bytes=held - here, peak_bytes=peak)
 
     def give_up_attempt(self) -> None:
         """Free what a step took that did not come to its end."""

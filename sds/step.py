@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..stylegan import class_labels
+from ..training.out_of_memory import is_out_of_memory, switch_off_onednn
 from .objective import Batch, NonFiniteGradient, Reference
-from .out_of_memory import is_out_of_memory, switch_off_onednn
 from .progress import StepRecord
 from .schedules import scheduled_timestep
 from .settings import TrainSettings

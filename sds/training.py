@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..stylegan import Generator
+from ..training.out_of_memory import NoMemoryLeft, handle_out_of_memory, no_memory_message
 from .layers import AllLayers, LayerChoice
-from .out_of_memory import NoMemoryLeft, handle_out_of_memory, no_memory_message
 from .prior import Prior
 from .progress import Progress, StepRecord, TrainingDiverged, TrainingInterrupted, TrainingOutOfMemory, TrainResult
 from .regularizers import ImageRegularizer, Regularizer

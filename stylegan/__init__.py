@@ -1,5 +1,6 @@
 """The generator: StyleGAN2 and StyleGAN3 networks, latents, and reading and writing checkpoints. Knows torch only."""
 
+from .architectures import ARCHITECTURES, Architecture
 from .blending import blend_generators, blend_metadata, swap_amounts, swap_amounts_at
 from .checkpoint import (
     Checkpoint,
@@ -21,24 +22,27 @@ from .codes import (
     sample_codes,
     w_statistics,
 )
-from .config import GeneratorConfig, StyleGAN3Config
+from .config import Config, GeneratorConfig, StyleGAN3Config
 from .convert import SUFFIXES, crop_of, provenance, with_crop, write_generator
 from .crop import Crop, find_crop
 from .directions import move_codes, sefa_directions
-from .files import replacing, write_atomically
 from .networks import Generator, class_labels
 from .sampling import render_samples, sample_z
-from .synthesis import NOISE_MODES
+from .synthesis import NOISE_MODES, Draw
 from .walks import PATHS, walk
 
 __all__ = [
+    "ARCHITECTURES",
     "LAYER_RANGES",
     "NOISE_MODES",
     "PATHS",
     "SUFFIXES",
+    "Architecture",
     "Checkpoint",
     "CheckpointError",
+    "Config",
     "Crop",
+    "Draw",
     "Generator",
     "GeneratorConfig",
     "StyleGAN3Config",
@@ -58,7 +62,6 @@ __all__ = [
     "provenance",
     "read_metadata",
     "render_samples",
-    "replacing",
     "require_fitting",
     "sample_codes",
     "sample_z",
@@ -70,6 +73,5 @@ __all__ = [
     "w_statistics",
     "walk",
     "with_crop",
-    "write_atomically",
     "write_generator",
 ]

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from .config import StyleGAN3Config
 from .filters import low_pass
 from .layers import GAIN, FullyConnected, full_precision, modulated_conv2d, normal
-from .synthesis import SynthesisNetwork, unless_kept
+from .synthesis import Draw, SynthesisNetwork, maybe_recompute
 
 SLICE = 2**25  # values of the raised feature maps that are computed together, where none of them is kept
 
@@ -139,14 +139,14 @@ class AliasFreeConv(nn.Module):
         low = (total + self.up) // 2
         self.padding = low, total - low
 
-    def forward(self, x: Tensor, w: Tensor, checkpoint: bool = False) -> Tensor:
-        x = unless_kept(checkpoint, self._convolve, x, w)
+    def forward(self, x: Tensor, w: Tensor, recompute: bool = False) -> Tensor:
+        x = maybe_recompute(recompute, self._convolve, x, w)
         side = self.up * x.shape[-1]
         count = max(1, SLICE // (len(x) * side * side))
-        if count >= x.shape[1] or (torch.is_grad_enabled() and not checkpoint):
-            return unless_kept(checkpoint, self._activate, x)
+        if count >= x.shape[1] or (torch.is_grad_enabled() and not recompute):
+            return maybe_recompute(recompute, self._activate, x)
         # Channels do not meet here: a few at a time, for the raised sampling rate takes many times their memory.
-        return torch.cat([unless_kept(checkpoint, self._activate, part) for part in x.split(count, dim=1)], dim=1)
+        return torch.cat([maybe_recompute(recompute, self._activate, part) for part in x.split(count, dim=1)], dim=1)
 
     def _convolve(self, x: Tensor, w: Tensor) -> Tensor:
         styles = self.affine(w)
@@ -213,6 +213,7 @@ class AliasFreeSynthesis(SynthesisNetwork):
         self.w_dim = config.w_dim
         self.output_scale = config.output_scale
         outputs = signals(config)
+        self.signals = [outputs[0], *outputs]  # of each code's layer
         self.input = FourierInput(config.w_dim, outputs[0])
         sources = [outputs[0], *outputs[:-1]]
         first_critical = config.num_layers - config.num_critical
@@ -237,11 +238,20 @@ class AliasFreeSynthesis(SynthesisNetwork):
         # The Fourier features take the place of StyleGAN2's constant.
         return {"constant": [self.input], "to_rgb": [self.to_rgb]}
 
-    def forward(self, ws: Tensor, noise: str = "const", checkpoint: bool = False) -> Tensor:
-        """Render ws. There are no noise inputs: every `noise` gives the same picture. With `checkpoint` the backward
+    @property
+    def companions(self) -> list[list[nn.Module | nn.Parameter]]:
+        return [*([] for _ in self.layers[1:]), [self.to_rgb]]
+
+    @property
+    def detail(self) -> list[float]:
+        """Twice the cutoff frequency of the layers' signals."""
+        return [2 * signal.cutoff for signal in self.signals]
+
+    def forward(self, draw: Draw, noise: str = "const", recompute: bool = False) -> Tensor:
+        """Render a draw. There are no noise inputs: every `noise` gives the same picture. With `recompute` the backward
         pass computes activations again instead of keeping them."""
-        self.require_codes(ws, noise)
+        ws = self.codes_of(draw, noise)
         x = self.input(ws[:, 0]).to(ws.dtype)
         for conv, w in zip([*self.convs, self.to_rgb], ws[:, 1:].unbind(1), strict=True):
-            x = conv(x, w, checkpoint)
+            x = conv(x, w, recompute)
         return x.float() * self.output_scale

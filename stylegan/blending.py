@@ -7,8 +7,8 @@ from dataclasses import fields
 
 import torch
 
+from .architectures import ARCHITECTURES
 from .codes import codes_between
-from .config import StyleGAN3Config
 from .networks import Generator
 
 _MAY_DIFFER = ("conv_clamp",)  # no sizes of weights
@@ -42,18 +42,10 @@ def blend_generators(
 
 def _amount_of_each(generator: Generator, amounts: Sequence[float], mapping_amount: float) -> dict[str, float]:
     """The amount of each entry of state_dict()."""
-    synthesis, found = generator.synthesis, {}
-    for layer, amount in zip(synthesis.layers, amounts, strict=True):
-        found[id(layer)] = amount
-    if isinstance(generator.config, StyleGAN3Config):
-        found[id(synthesis.to_rgb)] = amounts[-1]
-    else:
-        for block in synthesis.blocks:
-            found[id(block.to_rgb)] = found[id(block.convs[-1])]
-        found[id(synthesis.blocks[0])] = amounts[0]  # its constant
-    found[id(generator.mapping)] = mapping_amount
-    # Modules come before what is in them: the innermost one that has an amount decides.
-    result = {}
+    synthesis, found = generator.synthesis, {id(generator.mapping): mapping_amount}
+    for layer, companions, amount in zip(synthesis.layers, synthesis.companions, amounts, strict=True):
+        found |= dict.fromkeys(map(id, [layer, *companions]), amount)
+    result = {name: found[id(value)] for name, value in generator.named_parameters() if id(value) in found}
     for path, module in generator.named_modules():
         if id(module) in found:
             result.update((f"{path}.{name}", found[id(module)]) for name in module.state_dict())
@@ -63,8 +55,9 @@ def _amount_of_each(generator: Generator, amounts: Sequence[float], mapping_amou
 
 
 def _require_alike(first: Generator, second: Generator) -> None:
-    if type(first.config) is not type(second.config):
-        raise ValueError("One of these generators is a StyleGAN2 and the other a StyleGAN3; blend two of one kind.")
+    kinds = [ARCHITECTURES[generator.config.architecture].title for generator in (first, second)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"One of these generators is a {kinds[0]} and the other a {kinds[1]}; blend two of one kind.")
     for name in (field.name for field in fields(first.config) if field.name not in _MAY_DIFFER):
         a, b = getattr(first.config, name), getattr(second.config, name)
         if a != b:
@@ -77,7 +70,7 @@ def _require_alike(first: Generator, second: Generator) -> None:
 def swap_amounts(generator: Generator, resolution: int, amount: float = 1.0, softness: float = 0.0) -> list[float]:
     """For `blend_generators`: 0 for the layers that draw what is coarser than `resolution` pixels over the picture, and
     `amount` from there on. With a softness above 0 the change is a logistic curve, that many layers long on each side of
-    the border; `layer_detail` tells how layers are counted. Raises ValueError when no layer is so fine."""
+    the border; `synthesis.detail` tells how layers are counted. Raises ValueError when no layer is so fine."""
     count = len(generator.synthesis.layers)
     fine = [index for index in codes_between(generator, resolution, float("inf")) if index < count]
     if not fine:

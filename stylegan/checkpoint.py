@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .files import replacing, write_tensors
+from ..training.files import replacing, write_tensors
 from .formats import FileError, Source, read_source
 from .formats.safetensors_files import OWN, describe, is_safetensors, read_header
 from .networks import Generator

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .alias_free import signals
-from .config import StyleGAN3Config
 from .networks import Generator, class_labels
-from .sampling import sample_z, together
+from .sampling import render_batch, sample_z
+from .synthesis import Draw
 
 LAYER_RANGES = {
     "all": (0, 2048),
@@ -47,8 +46,8 @@ def draw_codes(generator: Generator, ws: Tensor, noise: str = "const") -> Iterat
     """Images [n, 3, R, R] on the CPU, about [-1, 1], of codes ws [N, num_ws, w_dim]: a few at a time, in order, where the
     generator is. Raises ValueError when the codes do not fit."""
     device = next(generator.parameters()).device
-    for piece in ws.split(together(generator.resolution)):
-        yield generator.synthesis(piece.to(device), noise=noise).cpu()
+    for piece in ws.split(render_batch(generator.resolution)):
+        yield generator.synthesis(Draw(piece.to(device)), noise=noise).cpu()
 
 
 def require_fitting(generator: Generator, ws: Tensor) -> None:
@@ -62,18 +61,9 @@ def require_fitting(generator: Generator, ws: Tensor) -> None:
         )
 
 
-def layer_detail(generator: Generator) -> list[float]:
-    """How fine what each code drives is, in pixels over the picture: the side of StyleGAN2's feature maps, twice the
-    cutoff frequency of StyleGAN3's signals. The last code drives the last ToRGB."""
-    if isinstance(generator.config, StyleGAN3Config):
-        outputs = signals(generator.config)
-        return [2 * signal.cutoff for signal in [outputs[0], *outputs]]
-    return [*(layer.resolution for layer in generator.synthesis.layers), generator.resolution]
-
-
 def codes_between(generator: Generator, low: float, high: float) -> tuple[int, ...]:
-    """Indices of the codes that drive detail from `low` to `high` pixels over the picture, as `layer_detail` counts."""
-    return tuple(i for i, detail in enumerate(layer_detail(generator)) if low <= round(detail) <= high)
+    """Indices of the codes that drive detail from `low` to `high` pixels over the picture, as `synthesis.detail` counts."""
+    return tuple(i for i, detail in enumerate(generator.synthesis.detail) if low <= round(detail) <= high)
 
 
 def codes_of(generator: Generator, layers: str) -> tuple[int, ...]:

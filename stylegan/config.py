@@ -110,7 +110,11 @@ class StyleGAN3Config:
             raise ValueError(f"first_stopband is {self.first_stopband}; it must be above first_cutoff.")
 
 
-def _check_sizes(config) -> None:
+Config = GeneratorConfig | StyleGAN3Config
+"""The configuration of a generator of any architecture."""
+
+
+def _check_sizes(config: Config) -> None:
     if type(config.resolution) is not int or config.resolution not in RESOLUTIONS:
         raise ValueError(f"The resolution is {config.resolution!r}; it must be a power of two from 32 to 1024.")
     for name, largest in _LARGEST.items():

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from .checkpoint import Checkpoint, CheckpointError, finite_weights, save_generator, write_file
-from .config import GeneratorConfig
 from .crop import Crop, find_crop
 from .formats import FileError, rosinality
 from .formats.safetensors_files import OWN
@@ -62,8 +61,6 @@ def write_generator(generator: Generator, path: str | Path, metadata: Mapping[st
 def _save_rosinality(generator: Generator, path: Path, metadata: Mapping[str, str]) -> None:
     weights = finite_weights(generator, path)
     try:
-        if not isinstance(generator.config, GeneratorConfig):
-            raise rosinality.no_place("a StyleGAN3 generator")
         content = rosinality.write(generator.config, weights, metadata)
     except FileError as error:
         raise CheckpointError(f"{path} {error}") from error

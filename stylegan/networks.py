@@ -1,14 +1,14 @@
-"""The generator: mapping z -> w, and StyleGAN2's synthesis w+ -> image with skips (arXiv 1912.04958, 2006.06676)."""
+"""The generator: a mapping z -> w (arXiv 1812.04948), and the synthesis w+ -> image of its architecture."""
 
 import itertools
 
 import torch
 from torch import Tensor, nn
 
-from .alias_free import AliasFreeSynthesis
-from .config import GeneratorConfig, StyleGAN3Config
-from .layers import FullyConnected, fir_kernel, leaky_relu, modulated_conv2d, normal, normalize_second_moment, upsample
-from .synthesis import SynthesisNetwork, unless_kept
+from .architectures import ARCHITECTURES
+from .config import Config
+from .layers import FullyConnected, normalize_second_moment
+from .synthesis import Draw
 
 
 def class_labels(
@@ -29,7 +29,7 @@ def class_labels(
 class Mapping(nn.Module):
     """z [B, z_dim] (and label [B, c_dim]) to ws [B, num_ws, w_dim]; `w_avg` [w_dim] is the centre of truncation."""
 
-    def __init__(self, config: GeneratorConfig | StyleGAN3Config, num_ws: int):
+    def __init__(self, config: Config, num_ws: int):
         super().__init__()
         self.config = config
         self.num_ws = num_ws
@@ -88,134 +88,18 @@ class Mapping(nn.Module):
         return torch.cat([truncated[:, :truncation_cutoff], ws[:, truncation_cutoff:]], dim=1)
 
 
-class SynthesisConv(nn.Module):
-    """Modulated 3x3 convolution with noise, bias and leaky ReLU; `up` doubles the resolution first."""
-
-    def __init__(self, config: GeneratorConfig, in_channels: int, resolution: int, up: bool):
-        super().__init__()
-        out_channels = config.channels(resolution)
-        self.resolution = resolution
-        self.up = up
-        self.clamp = config.conv_clamp
-        self.affine = FullyConnected(config.w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(normal(out_channels, in_channels, 3, 3))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.noise_strength = nn.Parameter(torch.zeros([]))
-        self.register_buffer("noise_const", normal(resolution, resolution))
-
-    def forward(self, x: Tensor, w: Tensor, kernel: Tensor, noise: str) -> Tensor:
-        x = modulated_conv2d(x, self.weight, self.affine(w), upsampling_kernel=kernel if self.up else None)
-        if noise == "const":
-            x = x + (self.noise_const * self.noise_strength).to(x.dtype)
-        elif noise == "random":
-            fresh = torch.randn(len(x), 1, self.resolution, self.resolution, device=x.device)
-            x = x + (fresh * self.noise_strength).to(x.dtype)
-        return leaky_relu(x + self.bias.to(x.dtype)[:, None, None], self.clamp)
-
-
-class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to colours, without demodulation."""
-
-    def __init__(self, config: GeneratorConfig, in_channels: int):
-        super().__init__()
-        self.clamp = config.conv_clamp
-        self.affine = FullyConnected(config.w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(normal(config.img_channels, in_channels, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(config.img_channels))
-        self.weight_gain = in_channels**-0.5
-
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        styles = self.affine(w) * self.weight_gain
-        x = modulated_conv2d(x, self.weight, styles, demodulate=False) + self.bias.to(x.dtype)[:, None, None]
-        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
-
-
-class SynthesisBlock(nn.Module):
-    """One resolution: two convolutions (one at 4x4, on the learned constant) and a ToRGB."""
-
-    def __init__(self, config: GeneratorConfig, resolution: int):
-        super().__init__()
-        channels = config.channels(resolution)
-        if resolution == 4:
-            self.const = nn.Parameter(normal(channels, 4, 4))
-            self.convs = nn.ModuleList([SynthesisConv(config, channels, 4, up=False)])
-        else:
-            previous = config.channels(resolution // 2)
-            self.convs = nn.ModuleList(
-                [
-                    SynthesisConv(config, previous, resolution, up=True),
-                    SynthesisConv(config, channels, resolution, up=False),
-                ]
-            )
-        self.to_rgb = ToRGB(config, channels)
-
-
-class Synthesis(SynthesisNetwork):
-    """The synthesis network of StyleGAN2; each block's ToRGB takes the code after its last convolution's."""
-
-    def __init__(self, config: GeneratorConfig):
-        super().__init__()
-        self.w_dim = config.w_dim
-        self.blocks = nn.ModuleList(SynthesisBlock(config, r) for r in config.resolutions)
-        self.num_ws = len(self.layers) + 1
-        self.register_buffer("fir", fir_kernel(), persistent=False)
-
-    def restore_constants(self) -> None:
-        self.fir = fir_kernel()
-
-    @property
-    def layers(self) -> list[SynthesisConv]:
-        return [conv for block in self.blocks for conv in block.convs]
-
-    @property
-    def layer_names(self) -> list[str]:
-        """ "4x4/conv", "8x8/conv0", "8x8/conv1", ..."""
-        names = ["4x4/conv"]
-        for layer in self.layers[1:]:
-            names.append(f"{layer.resolution}x{layer.resolution}/conv{0 if layer.up else 1}")
-        return names
-
-    @property
-    def groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:
-        return {
-            "constant": [self.blocks[0].const],
-            "4x4": [self.layers[0]],
-            "to_rgb": [block.to_rgb for block in self.blocks],
-        }
-
-    def forward(
-        self, ws: Tensor, noise: str = "const", resolution: int | None = None, checkpoint: bool = False
-    ) -> Tensor:
-        """Render ws. Noise inputs: "const" the generator's own, "random" fresh, "none" without.
-
-        `resolution` stops at the picture of a smaller block, for progressive training; with `checkpoint` the backward
-        pass computes activations again instead of keeping them."""
-        self.require_codes(ws, noise)
-        x = self.blocks[0].const.to(ws.dtype).expand(len(ws), -1, -1, -1)
-        image, index = None, 0
-        for block in self.blocks:
-            for conv in block.convs:
-                x = unless_kept(checkpoint, conv, x, ws[:, index], self.fir, noise, draws=noise == "random")
-                index += 1
-            colours = unless_kept(checkpoint, block.to_rgb, x, ws[:, index]).float()
-            image = colours if image is None else upsample(image, self.fir).float() + colours
-            if image.shape[-1] == resolution:
-                break
-        return image
-
-
 class Generator(nn.Module):
-    """A generator: `mapping` and `synthesis`, StyleGAN2's or StyleGAN3's as its configuration says, with its sizes as
+    """A generator: `mapping` and the `synthesis` of the architecture that its configuration names, with its sizes as
     attributes."""
 
-    def __init__(self, config: GeneratorConfig | StyleGAN3Config):
+    def __init__(self, config: Config):
         super().__init__()
         self.config = config
         self.z_dim = config.z_dim
         self.w_dim = config.w_dim
         self.c_dim = config.c_dim
         self.resolution = config.resolution
-        self.synthesis = (AliasFreeSynthesis if isinstance(config, StyleGAN3Config) else Synthesis)(config)
+        self.synthesis = ARCHITECTURES[config.architecture].synthesis(config)
         self.num_ws = self.synthesis.num_ws
         self.mapping = Mapping(config, self.num_ws)
 
@@ -228,4 +112,4 @@ class Generator(nn.Module):
         noise: str = "const",
     ) -> Tensor:
         """z [B, z_dim] to images [B, img_channels, R, R], about [-1, 1]."""
-        return self.synthesis(self.mapping(z, truncation_psi, truncation_cutoff, label), noise=noise)
+        return self.synthesis(Draw(self.mapping(z, truncation_psi, truncation_cutoff, label)), noise=noise)

@@ -15,7 +15,7 @@ def sample_z(z_dim: int, count: int, seed: int) -> Tensor:
     return torch.randn(count, z_dim, generator=torch.Generator().manual_seed(seed))
 
 
-def together(resolution: int) -> int:
+def render_batch(resolution: int) -> int:
     """How many images are rendered at once: a few where they are small; from 512 pixels up one alone keeps a device busy
     and takes hundreds of megabytes."""
     return min(4, max(1, 4 * 256**2 // resolution**2))
@@ -36,7 +36,7 @@ def render_samples(
     Raises ValueError when there is no such class."""
     device = next(generator.parameters()).device
     labels = class_labels(generator.c_dim, len(z), device, class_index)
-    pieces, size = [], together(generator.resolution)
+    pieces, size = [], render_batch(generator.resolution)
     for start in range(0, len(z), size):
         rows = slice(start, start + size)
         label = None if labels is None else labels[rows]

@@ -1,5 +1,6 @@
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,3 +11,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 sys.path.insert(0, str(Path(__file__).parent))  # the tests are no package: make their helpers importable
 pytest.register_assert_rewrite("host_trainings", "saved_trainings", "trainings")
+
+
+@pytest.fixture(scope="session")
+def vgg():
+    return import_module("vgg_weights").random_vgg()
+
+
+@pytest.fixture(scope="session")
+def linear():
+    return import_module("vgg_weights").random_linear()

@@ -12,8 +12,9 @@ from comfyui_stylegan_fusion.cli import main
 from comfyui_stylegan_fusion.miniature import GENERATOR
 from comfyui_stylegan_fusion.runs import Plan, RunError, RunFolder
 from comfyui_stylegan_fusion.sds import TrainSettings
-from comfyui_stylegan_fusion.stylegan import CheckpointError, files, load_generator, save_generator, save_or_rescue
-from comfyui_stylegan_fusion.stylegan.files import remove_leftovers, replacing, write_atomically
+from comfyui_stylegan_fusion.stylegan import CheckpointError, load_generator, save_generator, save_or_rescue
+from comfyui_stylegan_fusion.training import files
+from comfyui_stylegan_fusion.training.files import remove_leftovers, replacing, write_atomically
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import survival

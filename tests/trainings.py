@@ -2,6 +2,7 @@
 
 import torch
 from comfyui_stylegan_fusion.sds import TrainSettings
+from comfyui_stylegan_fusion.stylegan import Generator, GeneratorConfig
 
 
 def settings(**changes):
@@ -23,3 +24,11 @@ def trained_names(generator, modules):
     """Names of the parameters of these modules that the method trains: all but biases."""
     wanted = {id(p) for module in modules for name, p in module.named_parameters() if not name.endswith("bias")}
     return {name for name, p in generator.named_parameters() if id(p) in wanted}
+
+
+def small_generator():
+    """A generator of 32 pixels with random weights: 7 synthesis convolutions."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        config = GeneratorConfig(resolution=32, z_dim=16, w_dim=16, mapping_layers=2, channel_base=256, channel_max=16)
+        return Generator(config).eval()

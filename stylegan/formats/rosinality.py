@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config import GeneratorConfig
+from ..architectures import ARCHITECTURES
+from ..config import Config, GeneratorConfig
 from ..layers import fir_kernel
 from .errors import Damaged, Unsupported
 from .source import Source, channel_limits, make_config
@@ -52,8 +53,10 @@ def read(root: Mapping[str, Any]) -> Source:
     return Source(FORMAT, config, weights, {k: v for k, v in metadata.items() if type(k) is type(v) is str})
 
 
-def write(config: GeneratorConfig, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
+def write(config: Config, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
     """What torch.save shall write for a generator. Raises FileError when the layout has no place for it."""
+    if config.architecture != GeneratorConfig.architecture:
+        raise no_place(f"a {ARCHITECTURES[config.architecture].title} generator")
     multiplier = _multiplier(config)
     state = {}
     for ours, theirs, before, after in _names(config):

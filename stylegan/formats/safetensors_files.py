@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from ..config import GeneratorConfig, StyleGAN3Config
+from ..architectures import ARCHITECTURES
+from ..config import Config, GeneratorConfig
 from .errors import Damaged, Unsupported
 from .inert_pickle import Chunk
 from .source import MAPPED, Source
@@ -25,11 +26,10 @@ OWN = "StyleGAN Fusion (safetensors)"
 
 MAX_HEADER = 4_000_000  # bytes; that of the largest diffusion models is a tenth
 
-_KINDS = {kind.architecture: kind for kind in (GeneratorConfig, StyleGAN3Config)}
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def describe(config: GeneratorConfig | StyleGAN3Config) -> dict[str, str]:
+def describe(config: Config) -> dict[str, str]:
     """The metadata that makes a path enough."""
     settings = {"architecture": config.architecture, **dataclasses.asdict(config)}
     return {"format": FORMAT, "config": json.dumps(settings)}
@@ -69,7 +69,7 @@ def read(file: BinaryIO, size: int) -> Source:
     return Source(OWN, config, _tensors(file, size, header, view), described, views=view is not None)
 
 
-def _config(metadata: dict[str, str]) -> GeneratorConfig | StyleGAN3Config:
+def _config(metadata: dict[str, str]) -> Config:
     written = metadata.get("format", "")
     if not written.startswith("stylegan-fusion/"):
         raise Unsupported("holds weights of something else, not of a generator")
@@ -79,7 +79,9 @@ def _config(metadata: dict[str, str]) -> GeneratorConfig | StyleGAN3Config:
         )
     try:
         sizes = json.loads(metadata["config"])
-        kind = _KINDS[sizes.pop("architecture", GeneratorConfig.architecture)]  # the first files named none
+        kind = ARCHITECTURES[
+            sizes.pop("architecture", GeneratorConfig.architecture)
+        ].config  # the first files named none
         return kind(**sizes)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise Unsupported(f"has no usable configuration ({str(error)[:200]})", "save the generator again") from None

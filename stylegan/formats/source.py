@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..config import GeneratorConfig, StyleGAN3Config
+from ..config import Config, GeneratorConfig
 from .errors import Damaged, Unsupported
 from .inert_pickle import Record
 
@@ -20,7 +20,7 @@ class Source:
     """A generator out of a file: its sizes, its weights by our names, and what the file says of itself."""
 
     format: str
-    config: GeneratorConfig | StyleGAN3Config
+    config: Config
     weights: dict[str, Tensor]
     metadata: dict[str, str] = field(default_factory=dict)
     views: bool = False  # whether the weights are views of the file

@@ -27,8 +27,8 @@ from comfy.model_base import ModelType
 from project.nodes import native_miniature
 from project.nodes.adapter import ComfyPrior, text_guider
 from project.nodes.families import native_size
-from project.sds.memory import Work
 from project.sds.objective import Objective
+from project.training.memory import MemoryRequest
 from safetensors.torch import load_file, save_file
 
 given, found = load_file(source), {}
@@ -180,7 +180,7 @@ def guided_by(name, prior):
 
 def run(prior, body, *arguments):
     with torch.inference_mode(False), torch.enable_grad():
-        prior.run(lambda: body(*arguments, prior), Work(rows=len(given["z"]), height=64, width=96))
+        prior.run(lambda: body(*arguments, prior), MemoryRequest(rows=len(given["z"]), height=64, width=96))
 
 
 notes = {}
@@ -246,7 +246,7 @@ with torch.inference_mode():  # as nodes run
     prior = ComfyPrior(text_guider(model, says(1), says(0), s), vae, 64)
     for held, peak in ((0, 0), (10**9, 0), (10**9, 10**12)):
         with torch.inference_mode(False), torch.enable_grad():
-            prior.run(lambda: None, Work(rows=1, height=64, width=96, held=held, peak=peak))
+            prior.run(lambda: None, MemoryRequest(rows=1, height=64, width=96, held=held, peak=peak))
     notes["asked"] = json.dumps([named["memory_required"] for named in asked if named])
     notes["asked at least"] = json.dumps([named["minimum_memory_required"] for named in asked if named])
     notes["evaluation"] = json.dumps(evaluation)

@@ -18,7 +18,7 @@ import comfy.taesd.taesd
 import torch
 from project.nodes.adapter import _copied_encoder, _encoder_on
 from project.nodes.families import downscale_of
-from project.sds.memory import transient_bytes
+from project.training.memory import transient_bytes
 from safetensors.torch import load_file, save_file
 from zoo import vaes, weights
 

@@ -71,7 +71,7 @@ def listed(host, node="StyleGANFusionLoadGenerator"):
 
 def expected(generator, **options):
     """The first picture of `sampling`."""
-    from comfyui_stylegan_fusion.sds.figures import to_pictures
+    from comfyui_stylegan_fusion.metrics.figures import to_pictures
     from comfyui_stylegan_fusion.stylegan import render_samples, sample_z
 
     z = sample_z(generator.z_dim, 2, 3)

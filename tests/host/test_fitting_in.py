@@ -14,7 +14,7 @@ import websocket
 import workflow_files
 from comfy_host import EXTENSION_FOLDER, PROJECT, Host, HostNotFound, PromptRejected, find_comfyui
 from comfyui_stylegan_fusion.stylegan import read_metadata
-from comfyui_stylegan_fusion.stylegan.files import locked
+from comfyui_stylegan_fusion.training.files import locked
 
 TEMPLATES = sorted((PROJECT / "example_workflows").glob("*.json"))
 DOCS = PROJECT / "web" / "docs"

@@ -7,8 +7,8 @@ import torch
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.factors import sample_factors
 from comfyui_stylegan_fusion.miniature.renderer import render
-from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior, StableDiffusion
 from comfyui_stylegan_fusion.sds.objective import Objective
+from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 

@@ -6,8 +6,8 @@ import json
 import pytest
 import torch
 from comfy_host import PromptRejected
+from comfyui_stylegan_fusion.metrics.figures import to_pictures
 from comfyui_stylegan_fusion.miniature import GENERATOR
-from comfyui_stylegan_fusion.sds.figures import to_pictures
 from comfyui_stylegan_fusion.stylegan import (
     load_generator,
     read_metadata,

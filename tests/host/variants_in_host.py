@@ -19,8 +19,8 @@ import torch
 from project.nodes import native_miniature
 from project.nodes.adapter import ComfyPrior
 from project.nodes.guider import text_guider
-from project.sds.memory import Work
 from project.sds.objective import Objective
+from project.training.memory import MemoryRequest
 from safetensors.torch import save_file
 from variants import VARIANTS, Graph, save_files
 from variants.conditionings import LONG, PROMPT
@@ -45,7 +45,7 @@ def by_prior(graph: Graph, name: str, times: dict[str, list[float]]) -> None:
 
         width, height = (4 * int(side) for side in size.split("x"))
         with torch.inference_mode(False), torch.enable_grad():
-            prior.run(body, Work(rows=ROWS, height=height, width=width))
+            prior.run(body, MemoryRequest(rows=ROWS, height=height, width=width))
 
 
 def by_host(graph: Graph, name: str, times: dict[str, list[float]]) -> None:

@@ -16,7 +16,7 @@ from comfyui_stylegan_fusion.miniature.lora import (
 )
 from comfyui_stylegan_fusion.miniature.renderer import render
 from comfyui_stylegan_fusion.miniature.resumable import seeded
-from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior, StableDiffusion
+from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
 from safetensors.torch import load_file
 
 

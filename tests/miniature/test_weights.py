@@ -3,6 +3,7 @@
 import pytest
 import torch
 from comfyui_stylegan_fusion import load_generator
+from comfyui_stylegan_fusion.metrics.evaluation import agreement, clip_score, frechet_distance
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.classifier import load_classifier
 from comfyui_stylegan_fusion.miniature.damage import blurred, disturbed
@@ -10,7 +11,6 @@ from comfyui_stylegan_fusion.miniature.factors import BACKGROUNDS, DOMAINS, samp
 from comfyui_stylegan_fusion.miniature.metrics import diversity
 from comfyui_stylegan_fusion.miniature.renderer import render
 from comfyui_stylegan_fusion.miniature.resumable import seeded
-from comfyui_stylegan_fusion.sds.evaluation import agreement, clip_score, frechet_distance
 from comfyui_stylegan_fusion.stylegan import sample_z
 
 
@@ -21,7 +21,7 @@ def judge():
 
 @pytest.fixture(scope="module")
 def diffusion():
-    from comfyui_stylegan_fusion.sds.diffusers_prior import StableDiffusion
+    from comfyui_stylegan_fusion.sds.priors.diffusers import StableDiffusion
 
     return StableDiffusion.load(WEIGHTS / "diffusion", decoder=True)
 
@@ -128,7 +128,7 @@ def test_the_autoencoder_keeps_pictures_that_are_no_portraits(diffusion):
 @torch.no_grad()
 def test_the_diffusion_model_draws_every_domain_it_is_asked_for(diffusion, judge):
     from comfyui_stylegan_fusion.miniature.drawing import draw
-    from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior
+    from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior
 
     for index, domain in enumerate(DOMAINS):
         pictures = draw(DiffusersPrior(diffusion, f"a portrait of a {domain}", guidance_scale=4.0), 10, index, steps=12)

@@ -173,7 +173,7 @@ def test_the_copy_goes_with_its_last_reference(encoder, autoencoder):
     try:
         copy = encoder.Encoder(autoencoder, CPU)
         weight = weakref.ref(copy.autoencoder.encoder.conv_in.weight)
-        copy(torch.rand(1, 3, 8, 8, requires_grad=True), checkpoint=True).sum().backward()
+        copy(torch.rand(1, 3, 8, 8, requires_grad=True), recompute=True).sum().backward()
         del copy
         assert weight() is None
     finally:
@@ -183,7 +183,7 @@ def test_the_copy_goes_with_its_last_reference(encoder, autoencoder):
 def test_a_video_encoder_sees_one_frame_and_takes_no_notes(encoder):
     images = torch.rand(2, 3, 8, 8)
     original = FilmAutoencoder()
-    latents = encoder.Encoder(original, CPU, frames=True)(images, checkpoint=True)
+    latents = encoder.Encoder(original, CPU, frames=True)(images, recompute=True)
     torch.testing.assert_close(latents, original.encoder.block(images), rtol=1e-4, atol=1e-5)
 
 

@@ -4,7 +4,7 @@ import resource
 from pathlib import Path
 
 import torch
-from comfyui_stylegan_fusion.sds.out_of_memory import handle_out_of_memory
+from comfyui_stylegan_fusion.training.out_of_memory import handle_out_of_memory
 from torch import Tensor
 
 

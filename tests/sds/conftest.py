@@ -4,8 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from comfyui_stylegan_fusion.sds import Prior, SavedTraining
-from comfyui_stylegan_fusion.stylegan import Generator, GeneratorConfig
-from vgg_weights import random_linear, random_vgg
+from trainings import small_generator
 
 
 class GaussianPrior(Prior):
@@ -25,7 +24,7 @@ class GaussianPrior(Prior):
         t = min(max(t, 0.001), 0.999)
         return math.cos(t * math.pi / 2), math.sin(t * math.pi / 2)
 
-    def encode(self, images, checkpoint=False):
+    def encode(self, images, recompute=False):
         assert images.shape[1:] == (3, 16, 16)
         assert images.abs().max() <= 1
         return torch.einsum("dc,bchw->bdhw", self.mixing, F.avg_pool2d(images, 2))
@@ -49,21 +48,7 @@ def prior():
 
 @pytest.fixture
 def generator():
-    """A generator of 32 pixels with random weights: 7 synthesis convolutions."""
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        config = GeneratorConfig(resolution=32, z_dim=16, w_dim=16, mapping_layers=2, channel_base=256, channel_max=16)
-        return Generator(config).eval()
-
-
-@pytest.fixture(scope="session")
-def vgg():
-    return random_vgg()
-
-
-@pytest.fixture(scope="session")
-def linear():
-    return random_linear()
+    return small_generator()
 
 
 @pytest.fixture

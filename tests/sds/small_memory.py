@@ -19,7 +19,7 @@ class Plain(Prior):
     def schedule(self, t):
         return 0.8, 0.6
 
-    def encode(self, images, checkpoint=False):
+    def encode(self, images, recompute=False):
         return torch.nn.functional.avg_pool2d(images, 8)
 
     def guided(self, z_t, t, scaling=1.0):

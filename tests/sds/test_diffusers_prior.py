@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from comfyui_stylegan_fusion.sds.diffusers_prior import DiffusersPrior, ExtraPrompt, StableDiffusion
+from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, ExtraPrompt, StableDiffusion
 
 pytest.importorskip("diffusers", reason="the extra 'headless' is not installed")
 pytest.importorskip("transformers", reason="the extra 'headless' is not installed")

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from comfyui_stylegan_fusion.sds import AllLayers, ManualLayers, TopKLayers, TrainSettings, train_generator
-from comfyui_stylegan_fusion.sds.objective import prior_images
+from comfyui_stylegan_fusion.sds.objective import prior_input
 from comfyui_stylegan_fusion.sds.step import draw_latents, draw_timestep, noise_source
+from comfyui_stylegan_fusion.stylegan import Draw
 
 
 def test_all_layers_are_those_from_8x8_up():
@@ -63,7 +64,7 @@ class FirstStep:
     def code_gradient(self, code):
         """Each sample's own gradient, with the next noise."""
         code = code.detach().requires_grad_()
-        z = self.prior.encode(prior_images(self.generator.synthesis(code, noise="const"), self.prior.image_size))
+        z = self.prior.encode(prior_input(self.generator.synthesis(Draw(code), noise="const"), self.prior.image_size))
         eps = self.draw_noise(z.shape)
         alpha, sigma = self.prior.schedule(self.t)
         g = sigma**2 * (self.prior.guided(alpha * z.detach() + sigma * eps, self.t) - eps)

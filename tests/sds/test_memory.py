@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_stylegan_fusion.sds import DirectionalRegularizer, TrainSettings, train_generator
-from comfyui_stylegan_fusion.sds.memory import Work, training_memory, transient_bytes
+from comfyui_stylegan_fusion.sds.memory import training_memory
 from comfyui_stylegan_fusion.stylegan import Generator, GeneratorConfig, StyleGAN3Config, alias_free
+from comfyui_stylegan_fusion.training.memory import MemoryRequest, transient_bytes
 from torch.utils.checkpoint import checkpoint
 
 N = 4000  # bytes of a vector of 1000 numbers
@@ -102,8 +103,8 @@ def test_real_tensors_are_followed_as_those_on_the_meta_device():
 CHILD = """
 import torch
 from pathlib import Path
-from comfyui_stylegan_fusion.sds.memory import transient_bytes
-from comfyui_stylegan_fusion.stylegan import Generator, GeneratorConfig, StyleGAN3Config
+from comfyui_stylegan_fusion.training.memory import transient_bytes
+from comfyui_stylegan_fusion.stylegan import Draw, Generator, GeneratorConfig, StyleGAN3Config
 
 torch.set_num_threads(1)
 
@@ -118,7 +119,7 @@ def step(config, checkpoint, device):
         layer.weight.requires_grad_(True)
     ws = torch.zeros(2, generator.num_ws, generator.w_dim, device=device)
     def body():
-        images = generator.synthesis(ws, checkpoint=checkpoint)
+        images = generator.synthesis(Draw(ws), recompute=checkpoint)
         images.backward(torch.ones_like(images))
         generator.zero_grad()
     return body
@@ -174,7 +175,7 @@ def large(config):
 def test_recomputed_activations_wait_for_no_prior(config):
     generator = large(config)
     held, peak = training_memory(generator, samples=1)
-    less, more = training_memory(generator, samples=1, checkpoint=True)
+    less, more = training_memory(generator, samples=1, recompute=True)
     assert less < 0.55 * held
     assert less + more < 0.65 * (held + peak)
 
@@ -182,9 +183,9 @@ def test_recomputed_activations_wait_for_no_prior(config):
 def test_raised_feature_maps_are_never_whole_where_none_is_kept(monkeypatch):
     """Four times those of a 1024-pixel StyleGAN3 would not fit into many a GPU."""
     generator = large(StyleGAN3Config(1024))
-    sliced = sum(training_memory(generator, samples=1, checkpoint=True))
+    sliced = sum(training_memory(generator, samples=1, recompute=True))
     monkeypatch.setattr(alias_free, "SLICE", 2**40)
-    assert sliced < 0.5 * sum(training_memory(generator, samples=1, checkpoint=True))
+    assert sliced < 0.5 * sum(training_memory(generator, samples=1, recompute=True))
 
 
 def test_held_are_two_copies_and_two_moments_and_gradients_when_they_accumulate():
@@ -203,7 +204,7 @@ def test_held_are_two_copies_and_two_moments_and_gradients_when_they_accumulate(
 
 def test_images_for_a_look_count_when_they_take_more_than_a_step():
     generator = large(GeneratorConfig(256))
-    few, many = (sum(training_memory(generator, samples=samples, checkpoint=True)) for samples in (1, 16))
+    few, many = (sum(training_memory(generator, samples=samples, recompute=True)) for samples in (1, 16))
     assert many > 2 * few
 
 
@@ -215,7 +216,7 @@ def test_nothing_of_the_generator_itself_changes(generator):
 
 
 def test_work_is_settled_once():
-    work = Work(4, 512, 512)
-    assert (work.held, work.peak) == (0, 0)
+    work = MemoryRequest(4, 512, 512)
+    assert (work.resident_bytes, work.peak_bytes) == (0, 0)
     with pytest.raises(FrozenInstanceError):
         work.rows = 2

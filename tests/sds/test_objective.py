@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from comfyui_stylegan_fusion.sds import DirectionalRegularizer, ReconstructionRegularizer
-from comfyui_stylegan_fusion.sds.objective import Batch, NonFiniteGradient, Objective, Reference, prior_images
+from comfyui_stylegan_fusion.sds.objective import Batch, NonFiniteGradient, Objective, Reference, prior_input
+from comfyui_stylegan_fusion.stylegan import Draw
 
 T = 0.4
 
@@ -88,7 +89,7 @@ def test_generator_gradients_are_those_of_a_surrogate_loss(generator, prior):
     ws, eps = generator.mapping(normal(3, 16)).detach(), normal(3, 4, 8, 8, seed=1)
     weight = weight_of(generator)
     gradients, _ = objective(prior).gradients(generator, Batch(ws, T, lambda shape: eps), Reference(), [weight])
-    z = prior.encode(prior_images(generator.synthesis(ws, noise="const"), 16))
+    z = prior.encode(prior_input(generator.synthesis(Draw(ws), noise="const"), 16))
     alpha, sigma = prior.schedule(T)
     g = sigma**2 * (prior.guided(alpha * z + sigma * eps, T) - eps).detach()
     (expected,) = torch.autograd.grad((g * z).sum() / 3, weight)
@@ -101,7 +102,7 @@ def test_image_gradient_is_clamped_per_sample_at_its_quantile(generator, prior):
     gradients, _ = objective(prior, image_clamp_quantile=0.6).gradients(
         generator, Batch(ws, T, lambda shape: eps), Reference(), [weight]
     )
-    images = prior_images(generator.synthesis(ws, noise="const"), 16)
+    images = prior_input(generator.synthesis(Draw(ws), noise="const"), 16)
     leaf = images.detach().requires_grad_()
     z = prior.encode(leaf)
     alpha, sigma = prior.schedule(T)
@@ -129,14 +130,14 @@ def test_batch_size_leaves_the_size_of_the_gradient_alone(generator, prior):
     [(384, 512, (384, 512)), (512, 384, (512, 384)), (192, 256, (384, 512)), (10, 512, (64, 512))],
 )
 def test_prior_images_that_are_not_square_keep_their_shape(height, width, expected):
-    assert prior_images(torch.zeros(1, 3, height, width), 512).shape[-2:] == expected
+    assert prior_input(torch.zeros(1, 3, height, width), 512).shape[-2:] == expected
 
 
 def test_prior_images_are_resized_bilinearly_and_clamped():
     images = torch.zeros(1, 3, 4, 4)
     images[..., 0] = 8.0
     images[..., 1] = -4.0
-    small = prior_images(images, 2)  # halving bilinearly is the mean of 2x2 pixels
+    small = prior_input(images, 2)  # halving bilinearly is the mean of 2x2 pixels
     assert small.shape == (1, 3, 2, 2)
     torch.testing.assert_close(small[0, 0], torch.tensor([[1.0, 0.0], [1.0, 0.0]]))
 
@@ -153,7 +154,7 @@ def test_an_image_gradient_that_is_not_finite_is_noticed_before_any_clamp(genera
     ws = generator.mapping(normal(1, 16)).detach()
     encode = prior.encode
     # The square root of 0 has an infinite slope.
-    prior.encode = lambda images, checkpoint: (
+    prior.encode = lambda images, recompute: (
         encode(images) + (images[:, :1, :8, :8] - images[:, :1, :8, :8].detach()).sqrt()
     )
     with pytest.raises(NonFiniteGradient, match="reaches the image"):

@@ -18,8 +18,8 @@ from comfyui_stylegan_fusion.sds import (
     train_generator,
 )
 from comfyui_stylegan_fusion.sds.layers import AllLayers
-from comfyui_stylegan_fusion.sds.out_of_memory import is_out_of_memory, no_memory_message
 from comfyui_stylegan_fusion.sds.state import TrainState
+from comfyui_stylegan_fusion.training.out_of_memory import is_out_of_memory, no_memory_message
 
 REGULARIZERS = (DirectionalRegularizer(0.5), ReconstructionRegularizer(0.2))
 ON_THE_GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore about it.")
@@ -78,11 +78,11 @@ def test_the_batch_is_halved_once_and_stays_so(generator, prior):
 def test_then_activations_are_not_kept(generator, prior):
     whole, encode, modes = train(generator, prior, batch_size=1), prior.encode, []
 
-    def only_without_activations(images, checkpoint=False):
-        modes.append(checkpoint)
-        if images.requires_grad and not checkpoint:
+    def only_without_activations(images, recompute=False):
+        modes.append(recompute)
+        if images.requires_grad and not recompute:
             raise ON_THE_GPU
-        return encode(images, checkpoint)
+        return encode(images, recompute)
 
     prior.encode = only_without_activations
     assert_close(train(generator, prior, batch_size=1).generator, whole.generator)
@@ -131,8 +131,8 @@ def test_what_was_found_to_fit_is_remembered(generator, prior, tmp_path):
 def test_everything_of_a_failed_attempt_is_freed_before_the_next(generator, prior):
     encode, guided, made, alive = prior.encode, prior.guided, [], []
 
-    def remember(images, checkpoint=False):
-        z = encode(images, checkpoint)
+    def remember(images, recompute=False):
+        z = encode(images, recompute)
         if images.requires_grad:
             made.extend([weakref.ref(images), weakref.ref(z)])
         return z

@@ -13,9 +13,10 @@ from comfyui_stylegan_fusion.sds import (
     TrainSettings,
     train_generator,
 )
-from comfyui_stylegan_fusion.sds.objective import Batch, Objective, Reference, pieces, prior_images
+from comfyui_stylegan_fusion.sds.objective import Batch, Objective, Reference, pieces, prior_input
 from comfyui_stylegan_fusion.sds.state import TrainState
 from comfyui_stylegan_fusion.sds.step import draw_latents, draw_timestep, noise_source, train_step
+from comfyui_stylegan_fusion.stylegan import Draw
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +121,7 @@ def test_a_term_on_the_images_adds_its_gradient_after_the_clamp(generator, prior
     reference = target.reference(generator, ws)
     assert reference.latents is None
     with_term, losses = target.gradients(generator, batch, reference, [weight])
-    images, frozen = (prior_images(generator.synthesis(codes), 16) for codes in (moved, ws))
+    images, frozen = (prior_input(generator.synthesis(Draw(codes)), 16) for codes in (moved, ws))
     (pull,) = torch.autograd.grad(2.5 * (images - frozen.detach()).square().mean(), weight)
     torch.testing.assert_close(with_term[0] - without[0], pull, rtol=1e-3, atol=1e-6)
     assert losses["pixels"] == pytest.approx((images - frozen).square().mean().item(), rel=1e-4)
@@ -129,7 +130,9 @@ def test_a_term_on_the_images_adds_its_gradient_after_the_clamp(generator, prior
 def test_a_strong_term_on_the_images_holds_them(generator, prior):
     def distance(result):
         images = [
-            prior_images(g.synthesis(g.mapping(torch.randn(8, 16, generator=torch.Generator().manual_seed(3)))), 16)
+            prior_input(
+                g.synthesis(Draw(g.mapping(torch.randn(8, 16, generator=torch.Generator().manual_seed(3))))), 16
+            )
             for g in (generator, result.generator)
         ]
         return (images[0] - images[1]).square().mean().item()
@@ -144,7 +147,7 @@ def test_a_strong_term_on_the_images_holds_them(generator, prior):
 
 def test_the_encoder_is_told_whether_to_keep_activations(generator, prior):
     seen, encode = [], prior.encode
-    prior.encode = lambda images, checkpoint=False: seen.append(checkpoint) or encode(images)
+    prior.encode = lambda images, recompute=False: seen.append(recompute) or encode(images)
     plain = train_generator(generator, prior, settings(steps=1))
     again = train_generator(generator, prior, settings(steps=1, checkpoint=True))
     assert seen == [False, True]

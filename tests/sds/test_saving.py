@@ -13,7 +13,7 @@ from comfyui_stylegan_fusion.sds import (
     TrainingInterrupted,
     train_generator,
 )
-from comfyui_stylegan_fusion.stylegan.files import locked
+from comfyui_stylegan_fusion.training.files import locked
 from safetensors import safe_open
 from safetensors.torch import load_file
 from saved_trainings import REGULARIZERS, Stop, assert_same_result, settings, train

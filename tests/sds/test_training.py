@@ -16,7 +16,7 @@ from comfyui_stylegan_fusion.sds import (
 from comfyui_stylegan_fusion.sds.parameters import layer_parameters
 from comfyui_stylegan_fusion.sds.state import TrainState
 from comfyui_stylegan_fusion.sds.step import draw_latents, draw_timestep, noise_source, train_step
-from comfyui_stylegan_fusion.stylegan import Generator, GeneratorConfig, sample_z
+from comfyui_stylegan_fusion.stylegan import Draw, Generator, GeneratorConfig, sample_z
 from trainings import assert_same_weights, moved, settings, trained_names
 
 
@@ -26,7 +26,7 @@ def weights(generator):
 
 def test_the_samples_move_to_the_priors_mean(generator, prior):
     def distance(g):
-        images = g.synthesis(g.mapping(sample_z(g.z_dim, 16, seed=7)), noise="const")
+        images = g.synthesis(Draw(g.mapping(sample_z(g.z_dim, 16, seed=7))), noise="const")
         pooled = torch.nn.functional.avg_pool2d(images.clamp(-1, 1), 2)
         return (prior.encode(pooled) - prior.mean).square().mean().item()
 
@@ -193,7 +193,7 @@ def test_progress_reports_every_step_and_renders_on_request(generator, prior):
     two_steps = train_generator(generator, prior, settings(steps=2), [DirectionalRegularizer()], TopKLayers(2))
     latents = sample_z(generator.z_dim, 3, seed=0)
     with torch.no_grad():
-        expected = two_steps.generator.synthesis(two_steps.generator.mapping(latents), noise="const")
+        expected = two_steps.generator.synthesis(Draw(two_steps.generator.mapping(latents)), noise="const")
     torch.testing.assert_close(images[0], expected)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from comfyui_stylegan_fusion.sds import ManualLayers, TopKLayers, train_generator
 from comfyui_stylegan_fusion.sds.step import draw_labels
-from comfyui_stylegan_fusion.stylegan import Crop, Generator, GeneratorConfig, StyleGAN3Config, sample_z
+from comfyui_stylegan_fusion.stylegan import Crop, Draw, Generator, GeneratorConfig, StyleGAN3Config, sample_z
 from trainings import moved, settings, trained_names
 
 
@@ -51,7 +51,7 @@ def test_stylegan3_moves_to_the_priors_mean(prior):
     generator = small_stylegan3()
 
     def distance(g):
-        images = g.synthesis(g.mapping(sample_z(g.z_dim, 16, seed=7)))
+        images = g.synthesis(Draw(g.mapping(sample_z(g.z_dim, 16, seed=7))))
         pooled = torch.nn.functional.avg_pool2d(images.clamp(-1, 1), 2)
         return (prior.encode(pooled) - prior.mean).square().mean().item()
 
@@ -87,7 +87,7 @@ def test_a_generator_with_classes_is_trained(prior):
 
 def test_the_prior_sees_only_the_crop(generator, prior):
     seen, encode = [], prior.encode
-    prior.encode = lambda images, checkpoint=False: (
+    prior.encode = lambda images, recompute=False: (
         seen.append(images.detach()) or encode(torch.nn.functional.interpolate(images, (16, 16)))
     )
     with_bars = copy.deepcopy(generator)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from comfyui_stylegan_fusion.stylegan import Generator, StyleGAN3Config, alias_free, sample_z
+from comfyui_stylegan_fusion.stylegan import Draw, Generator, StyleGAN3Config, alias_free, sample_z
 from comfyui_stylegan_fusion.stylegan.alias_free import downsample_filtered, signals, upsample_filtered
 from comfyui_stylegan_fusion.stylegan.filters import low_pass
 from foreign_files import STYLEGAN3_R, STYLEGAN3_T, build
@@ -104,12 +104,12 @@ def test_code_i_drives_layer_i_and_the_last_one_to_rgb():
     for index, layer in enumerate([*synthesis.layers, synthesis.to_rgb]):
         layer.affine.register_forward_hook(lambda m, x, y, index=index: styles.__setitem__(index, y))
     ws = generator.mapping(sample_z(12, 1, seed=1))
-    synthesis(ws)
+    synthesis(Draw(ws))
     before = dict(styles)
     for index in range(16):
         changed = ws.clone()
         changed[:, index] += 1
-        synthesis(changed)
+        synthesis(Draw(changed))
         assert [i for i in styles if not torch.equal(styles[i], before[i])] == [index]
 
 
@@ -158,7 +158,7 @@ def test_turning_the_input_turns_the_picture_of_configuration_r_only():
 def test_gradients_reach_codes_and_weights():
     generator = build(STYLEGAN3_T).requires_grad_(True)
     ws = generator.mapping(sample_z(12, 2, seed=1)).detach().requires_grad_()
-    generator.synthesis(ws).square().mean().backward()
+    generator.synthesis(Draw(ws)).square().mean().backward()
     assert (ws.grad.abs().amax(dim=(0, 2)) > 0).all()
     for layer in generator.synthesis.layers:
         assert layer.weight.grad.abs().max() > 0 and layer.affine.weight.grad.abs().max() > 0
@@ -173,7 +173,7 @@ def test_activations_computed_again_give_the_same_gradients(config):
 
     def step(checkpoint):
         ws = generator.mapping(sample_z(12, 2, seed=1)).detach().requires_grad_()
-        images = generator.synthesis(ws, checkpoint=checkpoint)
+        images = generator.synthesis(Draw(ws), recompute=checkpoint)
         return torch.autograd.grad(images.square().mean(), [ws, *generator.synthesis.parameters()])
 
     kept = step(False)
@@ -191,7 +191,7 @@ def test_few_channels_at_a_time_give_the_same_pictures_and_gradients(config, mon
     ws = generator.mapping(sample_z(12, 2, seed=1)).detach()
 
     def step(checkpoint):
-        images = generator.synthesis(ws, checkpoint=checkpoint)
+        images = generator.synthesis(Draw(ws), recompute=checkpoint)
         parameters = list(generator.synthesis.parameters())
         return [images.detach(), *torch.autograd.grad(images.square().mean(), parameters)]
 
@@ -202,7 +202,7 @@ def test_few_channels_at_a_time_give_the_same_pictures_and_gradients(config, mon
     for a, b in zip(step(True), whole, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
     with torch.no_grad():
-        torch.testing.assert_close(generator.synthesis(ws), whole[0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(generator.synthesis(Draw(ws)), whole[0], atol=1e-5, rtol=1e-4)
     assert min(sizes) < 5 and len(sizes) > 3 * 14
 
 

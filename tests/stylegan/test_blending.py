@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from comfyui_stylegan_fusion.stylegan import (
+    Draw,
     GeneratorConfig,
     blend_generators,
     blend_metadata,
@@ -63,7 +64,7 @@ def test_swapped_layers_draw_as_by_hand():
             index += 1
         colours = block.to_rgb(x, ws[:, index])
         image = colours if image is None else upsample(image, low.synthesis.fir) + colours
-    assert torch.equal(swapped.synthesis(ws), image)
+    assert torch.equal(swapped.synthesis(Draw(ws)), image)
     assert torch.equal(swapped.mapping(sample_z(low.z_dim, 2, 5)), ws)
 
 
@@ -75,7 +76,7 @@ def test_swapped_layers_of_stylegan3_draw_as_by_hand():
     layers = [*low.synthesis.convs[:5], *high.synthesis.convs[5:], high.synthesis.to_rgb]
     for i, layer in enumerate(layers, start=1):
         x = layer(x, ws[:, i])
-    torch.testing.assert_close(swapped.synthesis(ws), x * low.config.output_scale, rtol=0, atol=0)
+    torch.testing.assert_close(swapped.synthesis(Draw(ws)), x * low.config.output_scale, rtol=0, atol=0)
 
 
 def test_amounts_step_at_the_resolution_or_go_up_softly():

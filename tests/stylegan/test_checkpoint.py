@@ -12,8 +12,8 @@ from comfyui_stylegan_fusion.stylegan import (
     read_metadata,
     sample_z,
     save_generator,
-    write_atomically,
 )
+from comfyui_stylegan_fusion.training.files import write_atomically
 from safetensors.torch import load, load_file, save_file
 
 Z = sample_z(12, 2, seed=1)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from comfyui_stylegan_fusion.stylegan import Generator, GeneratorConfig, sample_z
+from comfyui_stylegan_fusion.stylegan import Draw, Generator, GeneratorConfig, sample_z
 from comfyui_stylegan_fusion.stylegan.layers import modulated_conv2d, upsample
 
 Z = sample_z(12, 3, seed=1)
@@ -32,12 +32,12 @@ def test_code_i_drives_convolution_i_and_the_next_code_drives_to_rgb(generator):
     for block, side in zip(synthesis.blocks, (4, 8, 16, 32), strict=True):
         block.to_rgb.affine.register_forward_hook(lambda m, x, y, side=side: sites.__setitem__(f"rgb{side}", y))
     ws = generator.mapping(Z[:1])
-    synthesis(ws)
+    synthesis(Draw(ws))
     before, driven = dict(sites), []
     for index in range(generator.num_ws):
         changed = ws.clone()
         changed[:, index] += 1
-        synthesis(changed)
+        synthesis(Draw(changed))
         driven.append({name for name in sites if not torch.equal(sites[name], before[name])})
     assert driven == [
         {"4x4/conv"},
@@ -78,18 +78,18 @@ def test_the_synthesis_as_the_paper_writes_it(generator):
         style = F.linear(code, layer.affine.weight / 4, layer.affine.bias) / math.sqrt(x.shape[1])
         colours = torch.einsum("bihw,bi,oi->bohw", x, style, layer.weight[..., 0, 0]) + layer.bias[:, None, None]
         picture = colours + (upsample(picture, synthesis.fir) if torch.is_tensor(picture) else 0)
-    torch.testing.assert_close(synthesis(ws), picture, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(synthesis(Draw(ws)), picture, atol=1e-4, rtol=1e-4)
 
 
 def test_a_smaller_resolution_is_the_picture_that_the_larger_ones_build_on(generator):
     """The last blocks' colours are added to the upsampled picture: without them the rest must be left."""
     ws, synthesis = generator.mapping(Z), generator.synthesis
-    half = synthesis(ws, resolution=16)
+    half = synthesis(Draw(ws), resolution=16)
     assert half.shape == (3, 3, 16, 16)
     synthesis.blocks[-1].to_rgb.weight.zero_()
     synthesis.blocks[-1].to_rgb.bias.zero_()
-    torch.testing.assert_close(synthesis(ws), upsample(half, synthesis.fir))
-    assert torch.equal(synthesis(ws, resolution=32), synthesis(ws))
+    torch.testing.assert_close(synthesis(Draw(ws)), upsample(half, synthesis.fir))
+    assert torch.equal(synthesis(Draw(ws), resolution=32), synthesis(Draw(ws)))
 
 
 @pytest.mark.parametrize("cutoff", [None, 0, 3, 8])
@@ -117,18 +117,18 @@ def test_a_label_changes_the_code_and_its_size_does_not(labelled):
 
 def test_noise_modes(generator):
     ws = generator.mapping(Z)
-    const, none = generator.synthesis(ws), generator.synthesis(ws, noise="none")
-    assert torch.equal(const, generator.synthesis(ws, noise="const"))
+    const, none = generator.synthesis(Draw(ws)), generator.synthesis(Draw(ws), noise="none")
+    assert torch.equal(const, generator.synthesis(Draw(ws), noise="const"))
     torch.manual_seed(0)
-    first, second = generator.synthesis(ws, noise="random"), generator.synthesis(ws, noise="random")
+    first, second = generator.synthesis(Draw(ws), noise="random"), generator.synthesis(Draw(ws), noise="random")
     torch.manual_seed(0)
-    assert torch.equal(first, generator.synthesis(ws, noise="random"))
+    assert torch.equal(first, generator.synthesis(Draw(ws), noise="random"))
     for a, b in [(const, none), (first, const), (first, second)]:
         assert (a - b).abs().max() > 0.01
     for conv in generator.synthesis.layers:
         conv.noise_strength.zero_()
-    assert torch.equal(generator.synthesis(ws), generator.synthesis(ws, noise="none"))
-    assert torch.equal(generator.synthesis(ws, noise="random"), generator.synthesis(ws, noise="none"))
+    assert torch.equal(generator.synthesis(Draw(ws)), generator.synthesis(Draw(ws), noise="none"))
+    assert torch.equal(generator.synthesis(Draw(ws), noise="random"), generator.synthesis(Draw(ws), noise="none"))
 
 
 def test_a_sample_does_not_depend_on_its_batch(generator):
@@ -168,11 +168,11 @@ def test_autocast_stays_close_and_leaves_mapping_and_skips_in_full_precision(gen
 def test_autocast_trains(generator):
     generator.synthesis.requires_grad_(True)
     ws = generator.mapping(Z)
-    generator.synthesis(ws).square().mean().backward()
+    generator.synthesis(Draw(ws)).square().mean().backward()
     exact = {name: p.grad.clone() for name, p in generator.synthesis.named_parameters()}
     generator.zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
-        generator.synthesis(ws).square().mean().backward()
+        generator.synthesis(Draw(ws)).square().mean().backward()
     for name, parameter in generator.synthesis.named_parameters():
         assert parameter.grad.dtype == torch.float32
         assert F.cosine_similarity(parameter.grad.flatten(), exact[name].flatten(), dim=0) > 0.98, name
@@ -192,7 +192,7 @@ def test_activations_computed_again_give_the_same_gradients(generator, noise):
     def step(checkpoint):
         ws = generator.mapping(Z).detach().requires_grad_()
         torch.manual_seed(3)
-        images = generator.synthesis(ws, noise=noise, checkpoint=checkpoint)
+        images = generator.synthesis(Draw(ws), noise=noise, recompute=checkpoint)
         torch.randn(5)  # others draw, too
         images.square().mean().backward()
         gradients = [ws.grad, *(p.grad.clone() for p in generator.synthesis.parameters() if p.grad is not None)]
@@ -210,7 +210,7 @@ def test_activations_computed_again_give_the_same_gradients(generator, noise):
 def test_activations_computed_again_give_the_same_gradients_under_autocast(generator):
     def step(checkpoint):
         with torch.autocast("cpu", torch.bfloat16):
-            loss = generator.synthesis(ws, checkpoint=checkpoint).square().mean()
+            loss = generator.synthesis(Draw(ws), recompute=checkpoint).square().mean()
         return torch.autograd.grad(loss, list(generator.synthesis.parameters()), allow_unused=True)
 
     generator.synthesis.requires_grad_(True)
@@ -225,11 +225,11 @@ def test_each_layer_runs_once_without_gradients_and_again_in_the_backward_pass_o
         layer.register_forward_pre_hook(lambda m, x: calls.append(m))
     ws = generator.mapping(Z).requires_grad_()
     with torch.no_grad():
-        generator.synthesis(ws, checkpoint=True)
+        generator.synthesis(Draw(ws), recompute=True)
     assert len(calls) == 7
-    generator.synthesis(ws).sum().backward()
+    generator.synthesis(Draw(ws)).sum().backward()
     assert len(calls) == 14
-    images = generator.synthesis(ws, checkpoint=True)
+    images = generator.synthesis(Draw(ws), recompute=True)
     assert len(calls) == 21
     images.sum().backward()
     assert calls[21:] == list(reversed(generator.synthesis.layers))
@@ -280,7 +280,7 @@ def test_the_state_of_randomness_is_left_alone_by_seeded_latents():
     [
         (lambda g: g(torch.zeros(2, 7)), r"z must have shape \[B, 12\] for this generator, not \[2, 7\]"),
         (lambda g: g(Z, label=torch.zeros(3, 2)), r"takes no labels, but was given \[3, 2\]"),
-        (lambda g: g.synthesis(torch.zeros(1, 9, 16)), r"ws must have shape \[B, 8, 16\].*not \[1, 9, 16\]"),
+        (lambda g: g.synthesis(Draw(torch.zeros(1, 9, 16))), r"ws must have shape \[B, 8, 16\].*not \[1, 9, 16\]"),
         (lambda g: g(Z, noise="loud"), "no noise mode 'loud'; choose from const, random, none"),
     ],
 )

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfyui_stylegan_fusion.sds.vgg import VGG16, load_vgg
+from comfyui_stylegan_fusion.metrics.vgg import VGG16
 from comfyui_stylegan_fusion.stylegan import CheckpointError
+from comfyui_stylegan_fusion.stylegan.feature_files import load_vgg
 from safetensors.torch import save_file
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from comfyui_stylegan_fusion.miniature.perceptual import load_features
 from comfyui_stylegan_fusion.sds.perceptual import PerceptualRegularizer
 from comfyui_stylegan_fusion.sds.regularizers import ImageRegularizer
-from comfyui_stylegan_fusion.sds.vgg import load_vgg
+from comfyui_stylegan_fusion.stylegan.feature_files import load_vgg
 from safetensors.torch import save_file
 from vgg_weights import CONVOLUTIONS, ENDS
 

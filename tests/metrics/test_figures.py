@@ -2,7 +2,8 @@ import math
 
 import pytest
 import torch
-from comfyui_stylegan_fusion.sds.figures import before_after, loss_plot, sample_grid, to_pictures
+from comfyui_stylegan_fusion.metrics.figures import before_after, sample_grid, to_pictures
+from comfyui_stylegan_fusion.sds.figures import loss_plot
 from comfyui_stylegan_fusion.sds.progress import History, StepRecord
 
 

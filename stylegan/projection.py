@@ -14,9 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..stylegan import Crop, Generator, w_statistics
-from .out_of_memory import handle_out_of_memory
-from .perceptual import Features, lpips, reduced, unit_layers
+from ..metrics.lpips import Features, lpips, reduced, unit_layers
+from ..training.out_of_memory import handle_out_of_memory
+from .codes import w_statistics
+from .crop import Crop
+from .networks import Generator
+from .synthesis import Draw
 
 PIXELS = 256
 """Longer side at most of the images whose pixels are compared."""
@@ -135,7 +138,7 @@ class _Search:
         target = target.clone().to(self.device)
         with torch.no_grad():
             self.pixels, self.layers = reduced(target, PIXELS), unit_layers(self.features, target)
-            mean = generator.synthesis(self.mean.expand(1, generator.num_ws, -1))
+            mean = generator.synthesis(Draw(self.mean.expand(1, generator.num_ws, -1)))
             self.from_mean = [difference.clamp_min(1e-6) for difference in self._differences(mean)]
         self.w = torch.zeros(
             1, 1, generator.w_dim, device=self.device, requires_grad=True
@@ -156,7 +159,7 @@ class _Search:
                 progress(ProjectionProgress(step + 1, settings.steps, loss, image))
         with torch.no_grad():
             ws = self._codes(0.0)
-            image = self.generator.synthesis(ws)
+            image = self.generator.synthesis(Draw(ws))
             distance, error = self._differences(image)
         return Projection(ws.cpu(), image.cpu(), distance.item(), error.item())
 
@@ -168,7 +171,7 @@ class _Search:
 
     def _evaluate(self, variables: list[Tensor], noise: float) -> tuple[Tensor, float]:
         """The picture of the codes as they are, and its loss, with gradients."""
-        image = self.generator.synthesis(self._codes(noise))
+        image = self.generator.synthesis(Draw(self._codes(noise)))
         distance, error = (a / b for a, b in zip(self._differences(image), self.from_mean, strict=True))
         loss = distance + self.settings.pixel_weight * error + self._penalty()
         for variable, gradient in zip(variables, torch.autograd.grad(loss, variables), strict=True):

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import terms
-from .prior import Prior, timestep_index
+from .. import equations
+from ..prior import Prior, timestep_index
 
 logger = logging.getLogger(__name__)
 
@@ -130,16 +130,16 @@ class DiffusersPrior(Prior):
         abar = self._abar[self._index(t)].item()
         return math.sqrt(abar), math.sqrt(1 - abar)
 
-    def encode(self, images: Tensor, checkpoint: bool = False) -> Tensor:
+    def encode(self, images: Tensor, recompute: bool = False) -> Tensor:
         vae = self.model.vae
-        if checkpoint != vae.is_gradient_checkpointing:
-            (vae.enable_gradient_checkpointing if checkpoint else vae.disable_gradient_checkpointing)()
+        if recompute != vae.is_gradient_checkpointing:
+            (vae.enable_gradient_checkpointing if recompute else vae.disable_gradient_checkpointing)()
         latents = vae.encode(images).latent_dist.mode()
         return (latents - (getattr(vae.config, "shift_factor", None) or 0.0)) * vae.config.scaling_factor
 
     def guided(self, z_t: Tensor, t: float, scaling: float = 1.0) -> Tensor:
         scales = {name: scale * scaling for name, scale in self.scales.items()}
-        return terms.guide(self.conditions(z_t, t), scales)
+        return equations.guide(self.conditions(z_t, t), scales)
 
     @torch.no_grad()
     def conditions(self, z_t: Tensor, t: float) -> dict[str, Tensor]:
@@ -149,7 +149,7 @@ class DiffusersPrior(Prior):
         index = torch.tensor(self._index(t), device=self.device)
         prediction = unet(rows.to(unet.dtype), index, encoder_hidden_states=embeddings).sample.float()
         if self._prediction_type == "v_prediction":
-            prediction = terms.eps_from_velocity(rows, prediction, *self.schedule(t))
+            prediction = equations.eps_from_velocity(rows, prediction, *self.schedule(t))
         return dict(zip(names, prediction.chunk(len(names)), strict=True))
 
     def release_memory(self) -> None:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .perceptual import Features, lpips, unit_layers
+from .lpips import Features, lpips, unit_layers
 
 SUBSETS, LARGEST_SUBSET = 50, 1000  # of the kernel distance
 NEIGHBOURS = 4  # others that each image is compared with for the diversity

@@ -6,9 +6,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from comfyui_stylegan_fusion.miniature.perceptual import load_features
-from comfyui_stylegan_fusion.sds import evaluation
-from comfyui_stylegan_fusion.sds.evaluation import (
+from comfyui_stylegan_fusion.metrics import evaluation
+from comfyui_stylegan_fusion.metrics.evaluation import (
     Measure,
     MissingPackage,
     agreement,
@@ -18,8 +17,9 @@ from comfyui_stylegan_fusion.sds.evaluation import (
     lpips_diversity,
     pooled_features,
 )
-from comfyui_stylegan_fusion.sds.evaluation_report import Evaluation, Row, distance_rows, evaluation_picture
-from comfyui_stylegan_fusion.sds.perceptual import lpips, unit_layers
+from comfyui_stylegan_fusion.metrics.lpips import lpips, unit_layers
+from comfyui_stylegan_fusion.metrics.report import Evaluation, Row, distance_rows, evaluation_picture
+from comfyui_stylegan_fusion.miniature.perceptual import load_features
 
 
 def normal(*shape, seed=0):

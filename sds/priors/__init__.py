@@ -1,0 +1,1 @@
+"""Priors on libraries that are no part of the base installation."""
