@@ -23,10 +23,10 @@ from unittest.mock import patch
 
 import torch
 from comfyui_stylegan_fusion.sds import DirectionalRegularizer, TrainSettings, equations, train_generator
+from comfyui_stylegan_fusion.sds.adapting import ADAM_FACTOR
 from comfyui_stylegan_fusion.sds.objective import prior_input
-from comfyui_stylegan_fusion.sds.parameters import copy_generator
+from comfyui_stylegan_fusion.sds.parameters import copy_generator, trained_parameters
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
-from comfyui_stylegan_fusion.sds.state import ADAM_FACTOR, trained_parameters
 from comfyui_stylegan_fusion.stylegan import Draw, Generator, GeneratorConfig, sample_z
 from memory_sizes import BOTH, PARTS, SIZE, VARIANTS, Variant, filled, stable_diffusion, told, unet_type
 from torch import Tensor

@@ -10,8 +10,8 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 from comfyui_stylegan_fusion.sds.memory import training_memory
+from comfyui_stylegan_fusion.sds.parameters import trained_parameters
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
-from comfyui_stylegan_fusion.sds.state import trained_parameters
 from comfyui_stylegan_fusion.stylegan import Draw, Generator, GeneratorConfig
 from comfyui_stylegan_fusion.stylegan.sampling import render_batch
 from comfyui_stylegan_fusion.training.memory import LiveBytes, transient_bytes

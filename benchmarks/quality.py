@@ -78,7 +78,7 @@ class Judge:
         if not path.exists():
             chosen = DEMOS[target]
             prior = DiffusersPrior(self.model, chosen.prompt, chosen.negative_prompt, chosen.guidance_scale)
-            weight = chosen.directional_weight if variant == "demo" else 0.0
+            weight = chosen.weights["directional"] if variant == "demo" else 0.0
             regularizers = (DirectionalRegularizer(weight),) if weight else ()
             settings = replace(chosen.training, seed=seed)
             result = train_generator(load_generator("miniature"), prior, settings, regularizers, chosen.layers)

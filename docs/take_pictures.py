@@ -48,7 +48,7 @@ def shown_after_a_run() -> dict:
         "guidance.t_min": fox.training.t_min,
         "guidance.t_max": fox.training.t_max,
         "negative.text": fox.negative_prompt,
-        "regularizer.weight": fox.directional_weight,
+        "regularizer.weight": fox.weights["directional"],
         "layers.k": 6,
         "train.batch_size": fox.training.batch_size,
         "train.learning_rate": fox.training.learning_rate,

@@ -26,6 +26,15 @@ class Features(Protocol):
     def to(self, device: torch.device) -> "Features": ...
 
 
+def distance(features: Features, images: Tensor, others: Tensor) -> Tensor:
+    """LPIPS [B] of images to others, both [B, 3, H, W] in [-1, 1]; differentiable with respect to the first. The features
+    go to the images' device and stay there."""
+    there = features.to(images.device)
+    with torch.no_grad():
+        layers = unit_layers(there, others)
+    return lpips(unit_layers(there, images), layers, there.calibration)
+
+
 def unit_layers(features: Features, images: Tensor) -> list[Tensor]:
     """The layers [B, C, h, w], each of unit length over its channels, for images [B, 3, H, W] in [-1, 1] of any size."""
     return [F.normalize(layer, dim=1, eps=1e-10) for layer in features(reduced(images.float(), features.image_size))]

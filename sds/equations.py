@@ -38,9 +38,9 @@ def guide(eps: Mapping[str, Tensor], scales: Mapping[str, float]) -> Tensor:
     return eps_u + sum(scale * (eps[name] - eps_u) for name, scale in scales.items())
 
 
-def sds_gradient(eps_hat: Tensor, eps: Tensor, weight: float) -> Tensor:
-    """g_sds = w_t (eps_hat - eps) (eq. 3); the weightings are in `schedules`."""
-    return weight * (eps_hat - eps)
+def score_difference(eps_hat: Tensor, eps: Tensor) -> Tensor:
+    """g_sds / w_t = eps_hat - eps (eq. 3); the weightings w_t are in `schedules`."""
+    return eps_hat - eps
 
 
 def directional_gradient(eps_hat_train: Tensor, eps_hat_frozen: Tensor) -> Tensor:

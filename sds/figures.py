@@ -3,7 +3,7 @@
 from PIL import Image
 
 from ..metrics.figures import plot_curves
-from .progress import History
+from ..training.history import History
 
 
 def loss_plot(history: History, width: int = 720, height: int = 200) -> Image.Image:

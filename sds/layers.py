@@ -24,17 +24,17 @@ CODE_LEARNING_RATE = 0.01
 
 
 class LayerChoice(Protocol):
-    """Chooses layers step by step."""
+    """A LayerChoice chooses layers step by step."""
 
     needs_code_gradient: ClassVar[bool]  # whether `choose` looks at gradients of the W+ code
 
-    def candidates(self, count: int) -> tuple[int, ...]:
+    def selectable(self, count: int) -> tuple[int, ...]:
         """The layers that may ever be chosen, of a generator with `count` synthesis convolutions. Raises ValueError
         when the choice does not fit that generator."""
         ...
 
     def choose(
-        self, candidates: tuple[int, ...], gradient: Tensor | None, gradient_at: Callable[[Tensor], Tensor]
+        self, selectable: tuple[int, ...], gradient: Tensor | None, gradient_at: Callable[[Tensor], Tensor]
     ) -> tuple[int, ...]:
         """The layers to update in this step.
 
@@ -42,23 +42,30 @@ class LayerChoice(Protocol):
         (None unless asked for); gradient_at(shift) is that of the code moved by shift, with fresh noise."""
         ...
 
+    def describe(self) -> dict:
+        """What tells the choice from others, in JSON's types."""
+        ...
+
 
 @dataclass(frozen=True)
 class AllLayers:
-    """Every synthesis layer but the first one, in every step."""
+    """AllLayers chooses every synthesis layer but the first one, in every step."""
 
     needs_code_gradient: ClassVar[bool] = False
 
-    def candidates(self, count: int) -> tuple[int, ...]:
+    def selectable(self, count: int) -> tuple[int, ...]:
         return tuple(range(1, count))
 
-    def choose(self, candidates, gradient, gradient_at) -> tuple[int, ...]:
-        return candidates
+    def choose(self, selectable, gradient, gradient_at) -> tuple[int, ...]:
+        return selectable
+
+    def describe(self) -> dict:
+        return {"choice": "all"}
 
 
 @dataclass(frozen=True)
 class ManualLayers:
-    """The same convolutions in every step, by their indices in W+ (0 is the 4x4 convolution)."""
+    """ManualLayers chooses the same convolutions in every step, by their indices in W+ (0 is the 4x4 convolution)."""
 
     indices: tuple[int, ...]
 
@@ -74,19 +81,22 @@ class ManualLayers:
         """From indices and ranges with commas or spaces, as "0-3, 6". Raises ValueError when the text is anything else."""
         return cls(parse_codes(text))
 
-    def candidates(self, count: int) -> tuple[int, ...]:
+    def selectable(self, count: int) -> tuple[int, ...]:
         outside = [index for index in self.indices if not 0 <= index < count]
         if outside:
             raise ValueError(f"There is no layer {outside[0]}: this generator's layers are numbered 0 to {count - 1}.")
         return self.indices
 
-    def choose(self, candidates, gradient, gradient_at) -> tuple[int, ...]:
-        return candidates
+    def choose(self, selectable, gradient, gradient_at) -> tuple[int, ...]:
+        return selectable
+
+    def describe(self) -> dict:
+        return {"choice": "list", "layers": list(self.indices)}
 
 
 @dataclass(frozen=True)
 class TopKLayers:
-    """The k convolutions whose W+ codes the objective would move most.
+    """TopKLayers chooses the k convolutions whose W+ codes the objective would move most.
 
     The codes take `steps` steps of SGD at the step's timestep, with fresh noise each, and layers are ranked by the mean
     absolute change of their code over entries and batch. The first step uses the gradient of the training step itself,
@@ -103,16 +113,19 @@ class TopKLayers:
         if self.steps < 1:
             raise ValueError(f"The number of selection steps is {self.steps}; it must be at least 1.")
 
-    def candidates(self, count: int) -> tuple[int, ...]:
+    def selectable(self, count: int) -> tuple[int, ...]:
         if self.k > count:
             raise ValueError(f"Cannot select {self.k} layers: this generator has {count} synthesis convolutions.")
         return tuple(range(count))
 
-    def choose(self, candidates, gradient, gradient_at) -> tuple[int, ...]:
+    def choose(self, selectable, gradient, gradient_at) -> tuple[int, ...]:
         # The displacement is kept by itself: as a difference of codes it would drown in their rounding errors.
         shift = -CODE_LEARNING_RATE * gradient
         for _ in range(self.steps - 1):
             shift = shift - CODE_LEARNING_RATE * gradient_at(shift)
         # The last code feeds only the last ToRGB and is not ranked.
-        movement = shift.abs().mean(dim=(0, 2))[: len(candidates)]
+        movement = shift.abs().mean(dim=(0, 2))[: len(selectable)]
         return tuple(sorted(movement.topk(self.k).indices.tolist()))
+
+    def describe(self) -> dict:
+        return {"choice": "top k", "k": self.k, "steps": self.steps}

@@ -1,12 +1,12 @@
 """What an adapted generator's file says about how it was made."""
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 
+from .describing import describe_settings
 from .layers import LayerChoice
-from .regularizers import ImageRegularizer, Regularizer, title
 from .settings import TrainSettings
+from .terms import Term
 
 _NOT_INHERITED = ("format", "config", "name", "steps_done")  # they speak of the source itself
 
@@ -15,7 +15,7 @@ _HOW = ("source", "prompt", "negative_prompt", "seed", "settings")
 
 def training_metadata(
     settings: TrainSettings,
-    regularizers: Sequence[Regularizer | ImageRegularizer],
+    terms: Sequence[Term],
     layers: LayerChoice,
     *,
     prompt: str,
@@ -30,10 +30,10 @@ def training_metadata(
     What the source's own metadata says besides, its licence note for one, is kept. Of a source that was adapted itself
     the entry "adapted_from" tells how: a list as JSON, the first training first."""
     described = {
-        **dataclasses.asdict(settings),
+        **describe_settings(settings, everything=True),
         **guidance,
-        "regularizers": {title(regularizer): regularizer.weight for regularizer in regularizers},
-        "layers": repr(layers),
+        "terms": [term.describe() for term in terms],
+        "layers": layers.describe(),
     }
     earlier = {}
     if "prompt" in source_metadata:

@@ -1,7 +1,7 @@
-"""The objective of a step: from W+ codes to gradients, through generator, encoder and prior."""
+"""The objective of a step: from a batch to gradients, through generator, encoder and prior."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,8 @@ from torch import Tensor
 from ..stylegan import Crop, Draw, Generator
 from . import equations
 from .prior import Prior
-from .regularizers import ImageRegularizer, Regularizer, Scores
 from .schedules import timestep_weight
+from .terms import ImageTerm, LatentTerm, Term, View, instance_names
 
 
 class NonFiniteGradient(Exception):
@@ -20,9 +20,9 @@ class NonFiniteGradient(Exception):
 
 @dataclass(frozen=True)
 class Batch:
-    """What a batch of a step consists of, before anything is rendered."""
+    """A Batch is what a step draws, before anything is rendered."""
 
-    ws: Tensor  # W+ codes [B, num_ws, w_dim]
+    draw: Draw  # of B samples
     t: float  # the timestep of all of them
     draw_noise: Callable[[torch.Size], Tensor]  # eps of a shape [B, c, h, w], afresh with every call
     guidance: float = 1.0  # what the prior's guidance scale is multiplied by
@@ -30,83 +30,86 @@ class Batch:
 
 @dataclass(frozen=True)
 class Reference:
-    """The frozen generator's side of a batch, as far as the regularizers need it."""
+    """A Reference is the frozen generator's side of a batch, as far as the terms need it."""
 
     images: Tensor | None = None  # [B, 3, H, W] as the prior sees them
     latents: Tensor | None = None  # z0 = E(x0) [B, c, h, w]
 
-    def rows(self, rows: slice) -> "Reference":
-        images, latents = (None if part is None else part[rows] for part in (self.images, self.latents))
-        return Reference(images, latents)
+    def __getitem__(self, rows: slice) -> "Reference":
+        return Reference(*(None if part is None else part[rows] for part in (self.images, self.latents)))
 
 
 @dataclass(frozen=True)
 class Objective:
-    """SDS and regularizers under one prior. Nothing here draws random numbers or keeps state."""
+    """An Objective is a sum of terms under one prior. Nothing here draws random numbers or keeps state."""
 
     prior: Prior
-    regularizers: Sequence[Regularizer | ImageRegularizer]
+    terms: Sequence[Term]
     gradient_clamp: float | None
     image_clamp_quantile: float | None
     crop: Crop | None = None
     weighting: str = "sds"
 
     @property
-    def on_latents(self) -> list[Regularizer]:
-        return [regularizer for regularizer in self.regularizers if not isinstance(regularizer, ImageRegularizer)]
-
-    @property
-    def on_images(self) -> list[ImageRegularizer]:
-        return [regularizer for regularizer in self.regularizers if isinstance(regularizer, ImageRegularizer)]
+    def needs(self) -> frozenset[str]:
+        """The parts of a View that some term reads."""
+        return frozenset().union(*(term.needs for term in self.terms))
 
     @property
     def rows_per_sample(self) -> int:
         """Rows of one sample in the prior's evaluation, for each of the prior's conditions."""
-        return 2 if any(regularizer.needs_frozen_score for regularizer in self.on_latents) else 1
+        return 2 if "eps_hat_frozen" in self.needs else 1
+
+    def on(self, where: str) -> list[tuple[str, Term]]:
+        """The terms on "latent" or "image", each with its name in this objective."""
+        return [pair for pair in zip(instance_names(self.terms), self.terms, strict=True) if pair[1].on == where]
 
     def image_size(self, resolution: int) -> tuple[int, int]:
         """Height and width in pixels of what the prior sees of a generator's images."""
         height, width = (resolution, resolution) if self.crop is None else (self.crop.height, self.crop.width)
         return prior_input_size(height, width, self.prior.image_size)
 
-    def reference(self, frozen: Generator, ws: Tensor, piece: int | None = None) -> Reference:
-        """What the regularizers need of the frozen generator, `piece` samples at a time (None: all at once)."""
-        needs_latents = any(regularizer.needs_frozen_latent for regularizer in self.on_latents)
-        if not (needs_latents or self.on_images):
-            return Reference()
+    @torch.no_grad()
+    def reference(self, frozen: Generator, draw: Draw, micro_batch: int | None = None) -> Reference:
+        """What the terms need of the frozen generator, `micro_batch` samples at a time (None: all at once)."""
         images, latents = [], []
-        with torch.no_grad():
-            for rows in pieces(len(ws), piece):
-                seen = self._seen(frozen.synthesis(Draw(ws[rows]), noise="const"))
-                if self.on_images:
+        if self.needs & {"frozen_images", "z0"}:
+            for rows in split_rows(len(draw), micro_batch):
+                seen = self._seen(frozen.synthesis(draw[rows], noise="const"))
+                if "frozen_images" in self.needs:
                     images.append(seen)
-                if needs_latents:
+                if "z0" in self.needs:
                     latents.append(self.prior.encode(seen))
         return Reference(torch.cat(images) if images else None, torch.cat(latents) if latents else None)
 
-    def latent_gradient(
-        self, z: Tensor, z0: Tensor | None, t: float, eps: Tensor, guidance: float = 1.0
-    ) -> tuple[Tensor, dict[str, float]]:
-        """g = clamp(g_sds) + sum over regularizers of clamp(lambda w_t g_reg), [B, c, h, w], for each sample by itself;
-        and each term's loss, the mean squared difference before weights and clamps.
-
-        One evaluation of the prior, train and frozen rows together. Raises NonFiniteGradient."""
+    def view(self, z: Tensor, z0: Tensor | None, t: float, eps: Tensor, guidance: float = 1.0) -> View:
+        """What terms see of latents z [B, c, h, w] and the frozen generator's z0 with the noise eps: one evaluation of the
+        prior, train and frozen rows together. Raises NonFiniteGradient."""
         alpha, sigma = self.prior.schedule(t)
-        weight = timestep_weight(self.weighting, alpha, sigma)
-        noisy = [equations.add_noise(z, eps, alpha, sigma)]
-        if self.rows_per_sample == 2:
+        z_t, conditions = equations.add_noise(z, eps, alpha, sigma), None
+        noisy = [z_t]
+        if "eps_hat_frozen" in self.needs:
             noisy.append(equations.add_noise(z0, eps, alpha, sigma))
-        predictions = self.prior.guided(torch.cat(noisy), t, guidance)
+        if "conditions" in self.needs:
+            predictions, conditions = self.prior.guided_and_conditions(torch.cat(noisy), t, guidance)
+            conditions = {name: eps_hat[: len(z)] for name, eps_hat in conditions.items()}
+        else:
+            predictions = self.prior.guided(torch.cat(noisy), t, guidance)
         _require_finite(predictions, "the prior's noise prediction")
         eps_hat, *frozen = predictions.chunk(len(noisy))
-        scores = Scores(noisy[0], eps, eps_hat, alpha, sigma, z0, frozen[0] if frozen else None)
+        weight = timestep_weight(self.weighting, alpha, sigma)
+        frozen = frozen[0] if frozen else None
+        return View(t, alpha, sigma, weight, z, eps, z_t, eps_hat, conditions, z0, frozen)
 
-        g = self._clamp(equations.sds_gradient(eps_hat, eps, weight))
-        losses = {"sds": _mean_square(eps_hat - eps)}
-        for regularizer in self.on_latents:
-            difference = regularizer.gradient(scores)
-            g = g + self._clamp(regularizer.weight * weight * difference)
-            losses[regularizer.name] = _mean_square(difference)
+    def latent_gradient(self, view: View) -> tuple[Tensor, dict[str, float]]:
+        """g = sum over terms of clamp(lambda w_t g_term), [B, c, h, w], for each sample by itself; and each term's loss,
+        the mean squared difference before weights and clamps. Raises NonFiniteGradient."""
+        g, losses = None, {}
+        for name, term in self.on(LatentTerm.on):
+            difference = term.gradient(view)
+            pull = self._clamp(term.weight * view.weight * difference)
+            g = pull if g is None else g + pull
+            losses[name] = difference.square().mean().item()
         _require_finite(g, "the latent gradient")
         return g, losses
 
@@ -116,38 +119,42 @@ class Objective:
         batch: Batch,
         reference: Reference,
         inputs: Sequence[Tensor],
-        piece: int | None = None,
-        checkpoint: bool = False,
+        micro_batch: int | None = None,
+        recompute: bool = False,
     ) -> tuple[list[Tensor], dict[str, float]]:
-        """Gradients of the batch's mean objective with respect to `inputs` (parameters, batch.ws), and the terms' losses.
+        """Gradients of the batch's mean objective with respect to `inputs` (parameters, codes), and the terms' losses.
 
-        At most `piece` samples are rendered and evaluated at a time (None: all), with the same result but for rounding;
-        with `checkpoint`, activations are computed again in the backward passes. Raises NonFiniteGradient."""
-        total, eps = len(batch.ws), None
+        At most `micro_batch` samples are rendered and evaluated at a time (None: all), with the same result but for
+        rounding; with `recompute`, activations are computed again in the backward passes. Raises NonFiniteGradient."""
+        total, eps = len(batch.draw), None
         sums, losses = None, {}
-        for rows in pieces(total, piece):
-            images = self._seen(generator.synthesis(Draw(batch.ws[rows]), noise="const", recompute=checkpoint))
-            encoder_input = images.detach().requires_grad_()
-            z = self.prior.encode(encoder_input, checkpoint)
-            if eps is None:
-                eps = batch.draw_noise(torch.Size([total, *z.shape[1:]]))
-            here = reference.rows(rows)
-            g, of_rows = self.latent_gradient(z.detach(), here.latents, batch.t, eps[rows], batch.guidance)
-            (image_gradient,) = torch.autograd.grad(z, encoder_input, g / total)
-            del z
-            _require_finite(image_gradient, "the gradient that reaches the image")
-            if self.image_clamp_quantile is not None:
-                image_gradient = equations.clamp_to_quantile(image_gradient, self.image_clamp_quantile)
-            for regularizer in self.on_images:
-                distance = regularizer.distance(encoder_input, here.images)
-                (pull,) = torch.autograd.grad(distance.sum() * (regularizer.weight / total), encoder_input)
-                _require_finite(pull, f"the gradient of the {regularizer.name} regularizer")
+        for rows in split_rows(total, micro_batch):
+            images = self._seen(generator.synthesis(batch.draw[rows], noise="const", recompute=recompute))
+            seen, here, of_rows = images.detach().requires_grad_(), reference[rows], {}
+            image_gradient = torch.zeros_like(seen)
+            view = View(batch.t, images=seen, frozen_images=here.images)
+            if self.on(LatentTerm.on):
+                z = self.prior.encode(seen, recompute)
+                if eps is None:
+                    eps = batch.draw_noise(torch.Size([total, *z.shape[1:]]))
+                view = self.view(z.detach(), here.latents, batch.t, eps[rows], batch.guidance)
+                g, of_rows = self.latent_gradient(view)
+                (image_gradient,) = torch.autograd.grad(z, seen, g / total)
+                del z
+                _require_finite(image_gradient, "the gradient that reaches the image")
+                if self.image_clamp_quantile is not None:
+                    image_gradient = equations.clamp_to_quantile(image_gradient, self.image_clamp_quantile)
+                view = replace(view, images=seen, frozen_images=here.images)
+            for name, term in self.on(ImageTerm.on):
+                distance = term.distance(view)
+                (pull,) = torch.autograd.grad(distance.sum() * (term.weight / total), seen)
+                _require_finite(pull, f"the gradient of the {name} {term.role}")
                 image_gradient = image_gradient + pull
-                of_rows[regularizer.name] = distance.detach().mean().item()
+                of_rows[name] = distance.detach().mean().item()
             found = torch.autograd.grad(images, inputs, image_gradient)
             sums = list(found) if sums is None else [a.add_(b) for a, b in zip(sums, found, strict=True)]
             for name, loss in of_rows.items():
-                losses[name] = losses.get(name, 0.0) + loss * len(encoder_input) / total
+                losses[name] = losses.get(name, 0.0) + loss * len(seen) / total
         for gradient in sums:
             _require_finite(gradient, "the gradient of the generator's weights")
         return sums, losses
@@ -159,9 +166,9 @@ class Objective:
         return gradient if self.gradient_clamp is None else gradient.clamp(-self.gradient_clamp, self.gradient_clamp)
 
 
-def pieces(count: int, piece: int | None) -> list[slice]:
-    """The rows of a batch in slices of at most `piece`; None: in one."""
-    size = piece or count
+def split_rows(count: int, micro_batch: int | None) -> list[slice]:
+    """The rows of a batch in slices of at most `micro_batch`; None: in one."""
+    size = micro_batch or count
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
@@ -180,10 +187,6 @@ def prior_input(images: Tensor, size: int) -> Tensor:
     if images.shape[-2:] != wanted:
         images = F.interpolate(images, wanted, mode="bilinear", align_corners=False)
     return images.clamp(-1, 1)
-
-
-def _mean_square(difference: Tensor) -> float:
-    return difference.square().mean().item()
 
 
 def _require_finite(tensor: Tensor, what: str) -> None:

@@ -6,7 +6,7 @@ mapping is never trained.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -53,3 +53,10 @@ def with_weights(generator: Generator, weights: Mapping[str, Tensor]) -> Generat
 
 def _without_biases(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for name, parameter in module.named_parameters() if name.split(".")[-1] != "bias"]
+
+
+def trained_parameters(generator: Generator, layers: Sequence[int], groups: Sequence[str]) -> list[nn.Parameter]:
+    """The parameters of these layers and groups, each once."""
+    parameters = [p for index in layers for p in layer_parameters(generator, index)]
+    parameters += [p for group in groups for p in group_parameters(generator, group)]
+    return list(dict.fromkeys(parameters))

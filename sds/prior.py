@@ -6,15 +6,11 @@ prediction of eps. A timestep is a fraction of the schedule, 0 = clean, 1 = pure
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from ..training.memory import MemoryRequest
-
-T = TypeVar("T")
+from .session import Session
 
 
 def timestep_index(t: float, count: int) -> int:
@@ -27,11 +23,11 @@ def timestep_index(t: float, count: int) -> int:
 
 
 class Prior(ABC):
-    """A text-conditioned diffusion model together with its encoder, prompts and guidance scales.
+    """A Prior is a text-conditioned diffusion model together with its encoder, prompts and guidance scales.
 
     Implementations freeze every parameter of the model, take and return float32 tensors on `device`, and snap t to
     their own discrete timesteps (`timestep_index`), away from the endpoints where alpha or sigma is 0. Batches have any
-    size. `train_generator` calls everything but `device` and `image_size` from within `run`.
+    size. `train_generator` calls everything but `device` and `image_size` from within `session.run`.
     """
 
     image_size: int
@@ -40,8 +36,8 @@ class Prior(ABC):
     device: torch.device
     """Where images and latents are expected, and where the generator is trained."""
 
-    makes_room = False
-    """Whether `run` makes room for what a training takes beside the prior: counting that takes seconds."""
+    session: Session = Session()
+    """What loads the models and makes room for them."""
 
     @abstractmethod
     def schedule(self, t: float) -> tuple[float, float]:
@@ -64,14 +60,11 @@ class Prior(ABC):
     def conditions(self, z_t: Tensor, t: float) -> dict[str, Tensor]:
         """eps_hat [B, c, h, w] of each condition by name ("unconditional", "text" and others), before guidance, in one
         evaluation and without gradients, for terms that need the parts."""
-        raise NotImplementedError(
-            f"{type(self).__name__} gives only its guided prediction; use a prior that names its conditions."
+        return self.guided_and_conditions(z_t, t)[1]
+
+    def guided_and_conditions(self, z_t: Tensor, t: float, scaling: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
+        """What `guided` and `conditions` give, in one evaluation. Raises ValueError when the prior has no parts."""
+        raise ValueError(
+            f"{type(self).__name__} gives only its guided prediction, and a term of this training asks for the parts; use a "
+            "prior that names its conditions, or another term."
         )
-
-    def run(self, body: Callable[[], T], request: MemoryRequest) -> T:
-        """Call body() with the model loaded and ready, clean up, and return its result. `request` says what body needs; its
-        bytes only where the prior `makes_room`."""
-        return body()
-
-    def release_memory(self) -> None:  # noqa: B027  (most have nothing to give)
-        """Give back what is cached and unused, after memory has run out."""

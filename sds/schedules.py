@@ -1,4 +1,4 @@
-"""Which timestep a step takes, how much its gradient counts there, and how the guidance scale changes, by name."""
+"""Which timestep a step takes, and how much its gradient counts there, by name."""
 
 import math
 from collections.abc import Callable
@@ -36,8 +36,3 @@ def timestep_weight(name: str, alpha: float, sigma: float) -> float:
 def scheduled_timestep(name: str, progress: float, random: float, t_min: float, t_max: float) -> float:
     """The timestep, a fraction of the schedule between t_min and t_max."""
     return t_min + (t_max - t_min) * TIMESTEP_SCHEDULES[name](progress, random)
-
-
-def guidance_scaling(progress: float, end: float) -> float:
-    """What the guidance scale is multiplied by: 1 at the first step, falling or rising linearly to `end`."""
-    return 1.0 + (end - 1.0) * progress

@@ -1,13 +1,18 @@
-"""The settings of a training, checked once."""
+"""The settings of adapting a generator, each declared once."""
 
 import math
 from dataclasses import dataclass
 
 from ..stylegan import Crop
-from .schedules import TIMESTEP_SCHEDULES, WEIGHTINGS, guidance_scaling
+from ..training.ramps import Ramp, cooldown, linear
+from ..training.settings import check_settings, setting
+from .schedules import TIMESTEP_SCHEDULES, WEIGHTINGS
 
 PARAMETER_GROUPS = ("constant", "4x4", "to_rgb")
 """Groups that are frozen by default and can be trained too, by name."""
+
+TRAIN, GUIDANCE = "Train Generator", "SDS Guidance"
+"""The nodes that show settings."""
 
 
 def parse_groups(text: str) -> tuple[str, ...]:
@@ -17,83 +22,192 @@ def parse_groups(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How long, how fast and at which timesteps to train. Raises ValueError naming the setting that is out of range."""
+    """TrainSettings say how long, how fast and at which timesteps to train. Raises ValueError naming the setting that is
+    out of range."""
 
-    steps: int = 1000  # 1000 for faces, 2000 for cats in the paper; fewer selected layers need more
-    batch_size: int = 1  # samples that share a timestep; leaves the size of a step alone
-    accumulation: int = (
-        1  # batches a step, one after the other and each with its own timestep; memory stays that of one
+    steps: int = setting(
+        1000,
+        "Training steps. 1000 for faces, 2000 for cats with all layers; fewer layers need more.",
+        least=1,
+        node=TRAIN,
+        shown=(1, 100_000, 1),
+        added_later=False,
     )
-    learning_rate: float = 0.001  # before the factor 4/5 of StyleGAN2's lazy regularization: Adam gets 0.0008
-    cooldown: float = 0.0  # share of the steps, the last ones, over which the learning rate falls linearly to 0
-    t_min: float = 0.01  # lowest timestep, as a fraction of the schedule: 0 = clean
-    t_max: float = 0.5  # highest timestep, as a fraction of the schedule: 1 = pure noise
-    timestep_schedule: str = "uniform"  # of TIMESTEP_SCHEDULES: how timesteps are taken from that range
-    weighting: str = "sds"  # of WEIGHTINGS: what a gradient counts at its timestep
-    guidance_end: float = 1.0  # share of the prior's guidance scale that is left at the last step; 1 keeps it
-    seed: int = 0  # latents, noise and timesteps of a step are a function of (seed, step)
-    gradient_clamp: float | None = 1.0  # each term's latent gradient is clamped to [-this, this]; None: not at all
-    image_clamp_quantile: float | None = 0.95  # each sample's image gradient is clamped at this quantile; None: off
-    also_train: tuple[str, ...] = ()  # of PARAMETER_GROUPS, in addition to the chosen layers
-    class_index: int | None = None  # of a generator with classes: the one to draw; None: a random one for each sample
+    batch_size: int = setting(
+        1,
+        "Images in each step, which share a timestep. More are steadier, slower, and take more memory; 1 to 4 are usual.",
+        least=1,
+        node=TRAIN,
+        shown=(1, 256, 1),
+        added_later=False,
+    )
+    accumulation: int = setting(
+        1,
+        "Batches in each step, one after the other: like a batch that many times as large, in the memory of one.",
+        least=1,
+        node=TRAIN,
+        shown=(1, 256, 1),
+        metavar="N",
+    )
+    learning_rate: float = setting(  # Adam gets 4/5 of it, StyleGAN2's factor for its lazy regularization
+        0.001,
+        "Size of the steps of Adam, before StyleGAN2's factor of 4/5. Half of it where the images break, twice as much "
+        "where too little happens.",
+        what="The learning rate",
+        above=0,
+        node=TRAIN,
+        shown=(0.00001, 0.1, 0.00001),  # the page rounds to its step
+        added_later=False,
+    )
+    cooldown: float = setting(
+        0.0,
+        "Share of the steps, the last ones, over which the learning rate falls to 0. 0 keeps it constant, as in the paper; "
+        "0.6 with a higher learning rate gave cleaner images on the miniature.",
+        what="The cooldown",
+        unit="a share of the steps",
+        least=0,
+        most=1,
+        node=TRAIN,
+        shown=(0.0, 1.0, 0.05),
+    )
+    t_min: float = setting(
+        0.01,
+        "Lowest timestep, as a fraction of the schedule: 0 is clean. 0.01 is right for nearly everything.",
+        unit="a fraction",
+        least=0,
+        most=1,
+        node=GUIDANCE,
+        shown=(0.0, 1.0, 0.01),
+        added_later=False,
+    )
+    t_max: float = setting(
+        0.5,
+        "Highest timestep, as a fraction: 1 is pure noise. About 0.3 changes the style, 0.5 and more the shape.",
+        unit="a fraction",
+        least=0,
+        most=1,
+        node=GUIDANCE,
+        shown=(0.0, 1.0, 0.01),
+        added_later=False,
+    )
+    timestep_schedule: str = setting(
+        "uniform",
+        "How timesteps are taken from their range. uniform: at random. annealed: at random, the largest falling to t_min. "
+        "linear and sqrt: from t_max down to t_min, first shapes, then details.",
+        choices=tuple(TIMESTEP_SCHEDULES),
+        node=GUIDANCE,
+    )
+    weighting: str = setting(
+        "sds",
+        "How much a timestep counts: sds is sigma^2 as in the paper, uniform the same for all, fantasia3d alpha sigma^2, "
+        "x0 sigma/alpha.",
+        choices=tuple(WEIGHTINGS),
+        node=GUIDANCE,
+    )
+    guidance_end: float = setting(
+        1.0,
+        "Share of the guidance scale that is left at the last step; it changes steadily. 1 keeps it.",
+        wants="give the share of the guidance scale that is left at the last step, 1 to keep it",
+        least=0,
+        node=GUIDANCE,
+        shown=(0.0, 10.0, 0.05),
+        metavar="SHARE",
+    )
+    seed: int = setting(
+        0,
+        "Latents, noise and timesteps of every step follow from it.",
+        what="The seed",
+        wants="give a whole number from 0 to 2^64 - 1",
+        least=0,
+        most=2**64 - 1,
+        node=TRAIN,
+        shown=(0, 2**63 - 1, 1),
+        added_later=False,
+    )
+    gradient_clamp: float | None = setting(
+        1.0, "Each term's latent gradient is clamped to plus and minus this; None: not at all.", above=0, option=""
+    )
+    image_clamp_quantile: float | None = setting(
+        0.95,
+        "Each sample's image gradient is clamped at this quantile of its absolute values; None: not at all.",
+        unit="a fraction",
+        above=0,
+        most=1,
+        option="",
+    )
+    also_train: tuple[str, ...] = setting(
+        (),
+        f"Groups that are otherwise frozen, with commas: {', '.join(PARAMETER_GROUPS)}. StyleGAN3 has no 4x4; its constant "
+        "is the Fourier input.",
+        what="parameter group",
+        choices=PARAMETER_GROUPS,
+        node=TRAIN,
+        added_later=False,
+        metavar="GROUPS",
+    )
+    class_index: int | None = setting(
+        None,
+        "For generators with classes (CIFAR-10 has 0 to 9): the one to draw. Without it all classes are drawn.",
+        least=0,
+        node=TRAIN,
+        none="all",
+        none_as=-1,
+        shown=(-1, 65535, 1),
+        metavar="N",
+    )
     crop: Crop | None = None  # what the prior looks at of each image; None: all
-    diversity_every: int = 50  # steps between two measurements of diversity
-    diversity_samples: int = 16  # samples they compare
-    collapse_threshold: float = 0.5  # share of the frozen generator's diversity under which a collapse is reported
-    checkpoint: bool | None = (
-        None  # compute activations again instead of keeping them; None: for priors above 256 pixels
+    diversity_every: int = setting(
+        50, "Steps between two measurements of diversity.", least=1, option="", changes_weights=False
     )
-    max_skipped_in_a_row: int = 10  # steps in a row with a non-finite gradient that end the run
+    diversity_samples: int = setting(16, "Samples that a measurement of diversity compares.", least=2, option="")
+    collapse_threshold: float = setting(
+        0.5,
+        "Warn when the images' diversity falls below this share of what it was; the latest generator before that is kept "
+        "as the best one.",
+        what="The collapse threshold",
+        unit="a share",
+        least=0,
+        most=1,
+        node=TRAIN,
+        shown=(0.0, 1.0, 0.05),
+        metavar="SHARE",
+        changes_weights=False,
+    )
+    recompute: bool | None = setting(
+        None,
+        "Compute activations twice instead of keeping them: a little slower, and much less memory. Left alone, that is "
+        "done when the diffusion model looks at more than 256 pixels.",
+        node=TRAIN,
+        node_input="memory",
+        labels={"auto": None, "keep activations": False, "compute again": True},
+        option="--checkpoint",
+        changes_weights=False,
+    )
+    max_skipped_in_a_row: int = setting(
+        10,
+        "Steps in a row with a non-finite gradient that end the training.",
+        least=1,
+        option="",
+        changes_weights=False,
+    )
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "accumulation", "diversity_every", "max_skipped_in_a_row"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.diversity_samples < 2:
-            raise ValueError(f"diversity_samples is {self.diversity_samples}; a distance needs at least 2 samples.")
-        if not 0 <= self.seed < 2**64:
-            raise ValueError(f"The seed is {self.seed}; give a whole number from 0 to 2^64 - 1.")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ValueError(f"The learning rate is {self.learning_rate}; it must be above 0 (0.001 is the default).")
-        if not 0.0 <= self.collapse_threshold <= 1.0:
+        low, high = self.t_min, self.t_max
+        if not (math.isfinite(low) and math.isfinite(high) and 0.0 <= low <= 1.0 and 0.0 <= high <= 1.0):
             raise ValueError(
-                f"The collapse threshold is {self.collapse_threshold}; give a share from 0 (never warn) to 1."
-            )
-        if not (math.isfinite(self.guidance_end) and self.guidance_end >= 0):
-            raise ValueError(
-                f"guidance_end is {self.guidance_end}; give the share of the guidance scale at the last step, 1 to keep it."
-            )
-        for name, known in (("timestep_schedule", TIMESTEP_SCHEDULES), ("weighting", WEIGHTINGS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"There is no {name} {getattr(self, name)!r}; choose from {', '.join(known)}.")
-        if not 0.0 <= self.cooldown <= 1.0:
-            raise ValueError(f"The cooldown is {self.cooldown}; give a share of the steps from 0 (none) to 1 (all).")
-        if not (0.0 <= self.t_min <= 1.0 and 0.0 <= self.t_max <= 1.0):
-            raise ValueError(
-                f"The timestep range {self.t_min} to {self.t_max} leaves the schedule; "
+                f"The timestep range {low} to {high} leaves the schedule; "
                 "give two fractions between 0 (clean) and 1 (pure noise)."
             )
-        if self.t_min > self.t_max:
-            raise ValueError(
-                f"The timestep range {self.t_min} to {self.t_max} is empty; t_min must not be above t_max."
-            )
-        if self.gradient_clamp is not None and not self.gradient_clamp > 0:
-            raise ValueError(f"gradient_clamp is {self.gradient_clamp}; give a number above 0, or None to turn it off.")
-        if self.image_clamp_quantile is not None and not 0.0 < self.image_clamp_quantile <= 1.0:
-            raise ValueError(
-                f"image_clamp_quantile is {self.image_clamp_quantile}; "
-                "give a fraction above 0 and at most 1, or None to turn it off."
-            )
-        unknown = [name for name in self.also_train if name not in PARAMETER_GROUPS]
-        if unknown:
-            raise ValueError(f"There is no parameter group {unknown[0]!r}; choose from {', '.join(PARAMETER_GROUPS)}.")
+        if low > high:
+            raise ValueError(f"The timestep range {low} to {high} is empty; t_min must not be above t_max.")
+        check_settings(self)
 
-    def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
-        if self.cooldown == 0:
-            return self.learning_rate
-        return self.learning_rate * min(1.0, (self.steps - step) / (self.cooldown * self.steps))
+    @property
+    def rate(self) -> Ramp:
+        """The learning rate over the training."""
+        return cooldown(self.learning_rate, self.steps, self.cooldown)
 
-    def guidance_at(self, step: int) -> float:
-        """What the prior's guidance scale is multiplied by in a step, counted from 0."""
-        return guidance_scaling(step / max(1, self.steps - 1), self.guidance_end)
+    @property
+    def guidance(self) -> Ramp:
+        """What the prior's guidance scale is multiplied by over the training."""
+        return linear(1.0, self.guidance_end, self.steps)

@@ -23,12 +23,7 @@ ALLOWED = {
     "sds": {"training", "metrics", "stylegan"},
     "miniature": {"training", "metrics", "stylegan", "sds"},
     "nodes": {"training", "metrics", "stylegan", "sds", "miniature"},
-    "terminal.py": {"training", "metrics", "stylegan", "sds", "miniature"},
-    "runs.py": {"training", "metrics", "stylegan", "sds"},
-    "planning.py": {"training", "metrics", "runs", "terminal", "stylegan", "sds", "miniature"},
-    "adapting.py": {"training", "metrics", "planning", "runs", "terminal", "stylegan", "sds", "miniature"},
-    "commands.py": {"training", "metrics", "adapting", "runs", "terminal", "stylegan", "sds", "miniature"},
-    "cli.py": {"training", "metrics", "commands", "runs", "terminal", "stylegan", "sds", "miniature"},
+    "cli": {"training", "metrics", "stylegan", "sds", "miniature"},
 }
 
 
@@ -132,7 +127,7 @@ def test_the_wheel_works_by_itself(installed, tmp_path):
 
 def test_the_wheel_holds_every_source_of_the_rooms_and_no_tests(installed):
     package = installed / "comfyui_stylegan_fusion"
-    for room in ("training", "metrics", "stylegan", "sds", "miniature", "nodes"):
+    for room in ("training", "metrics", "stylegan", "sds", "miniature", "nodes", "cli"):
         there = {path.name for path in (package / room).glob("*.py")}
         assert there == {path.name for path in (PROJECT / room).glob("*.py")}, room
     weights = {path.relative_to(PROJECT) for path in (PROJECT / "miniature/weights").rglob("*") if path.is_file()}
@@ -159,7 +154,7 @@ def test_the_registry_s_archive_holds_what_runs_and_no_more():
     outside = tracked("--ignored", "--exclude-from=.comfyignore")
     archive = tracked() - outside
     folders = {name.split("/")[0] for name in archive if "/" in name}
-    assert folders == {"training", "metrics", "stylegan", "sds", "miniature", "nodes", *OF_THE_HOST}
+    assert folders == {"training", "metrics", "stylegan", "sds", "miniature", "nodes", "cli", *OF_THE_HOST}
     assert {"__init__.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"} <= archive
     assert "miniature/weights/generator.safetensors" in archive and "example_workflows/quickstart.json" in archive
     assert {name for name in tracked() if name.startswith(("web/", "locales/"))} <= archive, "help and translations"

@@ -1,8 +1,17 @@
-"""Telling that memory ran out: every device has its own way of saying so."""
+"""What to do when memory runs out, and how to tell that it did: every device has its own way of saying so."""
 
+import gc
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
+from torch import Tensor
+
+from .endings import NoMemoryLeft
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -19,19 +28,6 @@ _SAYINGS = (
     "out_of_host_memory",
     _ONEDNN,
 )
-
-
-class NoMemoryLeft(Exception):
-    """A step does not fit into memory, even in the smallest pieces; the message says what to change."""
-
-
-def no_memory_message(reason: str, when: str = "") -> str:
-    """What to say when memory ran out at last, with the first line of the error's reason."""
-    said = next((line for line in reason.splitlines() if line.strip()), "no more could be had")
-    return (
-        f"Out of memory{when} ({said}). Choose a smaller image size for the diffusion model, leave out the directional "
-        "regularizer, or close other programs that use the device."
-    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -61,3 +57,63 @@ def switch_off_onednn(error: BaseException) -> bool:
     torch.backends.mkldnn.enabled = False
     logger.warning("Memory ran out in oneDNN: convolutions on the CPU are slower until the program is restarted.")
     return True
+
+
+def no_memory_message(reason: str, advice: str, when: str = "") -> str:
+    """What to say when memory ran out at last, with the first line of the error's reason."""
+    said = next((line for line in reason.splitlines() if line.strip()), "no more could be had")
+    return f"Out of memory{when} ({said}). {advice}"
+
+
+@dataclass
+class MemoryPolicy:
+    """A MemoryPolicy says how a step is cut to fit into memory, and cuts it smaller when memory runs out.
+
+    What it has found to fit is kept with the training, so that memory need not run out again."""
+
+    micro_batch: int = 1  # samples that are computed together
+    recompute: bool = True  # whether activations are computed again instead of kept
+    advice: str = "Close other programs that use the device."  # what people can do when nothing is left
+    release: Callable[[], None] = lambda: None  # gives back what is cached and unused
+    may_recompute: bool = True  # whether what was found may also switch `recompute` on in a later run
+
+    def attempt(self, body: Callable[[], T], step: int) -> T:
+        """body(), again with less where memory runs out in it; `step` counts from 0, for messages. Raises NoMemoryLeft
+        when it takes least already."""
+        while True:
+            try:
+                return body()
+            except Exception as error:
+                again = switch_off_onednn(error)
+                if not again and not is_out_of_memory(error):
+                    raise
+                reason = str(error)
+            # Outside of the handler, whose error holds on to every tensor of the attempt.
+            gc.collect()  # what the error's frames held in cycles
+            self.release()
+            if not again:
+                self._use_less(reason, step)
+
+    def _use_less(self, reason: str, step: int) -> None:
+        if self.micro_batch > 1:
+            self.micro_batch = (self.micro_batch + 1) // 2
+            logger.warning("Out of memory in step %d: going on with %d samples at a time.", step + 1, self.micro_batch)
+        elif not self.recompute:
+            self.recompute = True
+            logger.warning("Out of memory in step %d: going on without keeping activations.", step + 1)
+        else:
+            raise NoMemoryLeft(no_memory_message(reason, self.advice, " with one image at a time"))
+
+    def pack(self) -> tuple[dict[str, Tensor], dict]:
+        """What a saved training keeps of it."""
+        return {}, {"micro_batch": self.micro_batch, "recompute": self.recompute}
+
+    def unpack(self, tensors: dict[str, Tensor], notes: dict) -> Callable[[], None]:
+        """A function that takes over what was kept. Raises ValueError, LookupError or TypeError for nonsense."""
+        micro_batch, recompute = max(1, int(notes["micro_batch"])), bool(notes["recompute"])
+
+        def take_over() -> None:
+            self.micro_batch = min(self.micro_batch, micro_batch)
+            self.recompute = self.recompute or (recompute and self.may_recompute)
+
+        return take_over

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import equations
 from ..prior import Prior, timestep_index
+from ..session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ _COMPONENTS = {
 
 @dataclass(frozen=True)
 class StableDiffusion:
-    """The parts of a latent diffusion model of the Stable Diffusion 1.x family, frozen, in eval mode."""
+    """StableDiffusion holds the parts of a latent diffusion model of the Stable Diffusion 1.x family, frozen, in eval mode."""
 
     vae: Any  # diffusers AutoencoderKL
     unet: Any  # diffusers UNet2DConditionModel
@@ -86,15 +87,26 @@ class StableDiffusion:
 
 @dataclass(frozen=True)
 class ExtraPrompt:
-    """One more prediction in the sum of the guidance: scale * (eps_of_this_text - eps_u)."""
+    """An ExtraPrompt is one more prediction in the sum of the guidance: scale * (eps_of_this_text - eps_u)."""
 
     name: str
     text: str
     scale: float
 
 
+class _OnDevice(Session):
+    """The session of models that stay on a device."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+
+    def release_memory(self) -> None:
+        if self.device.type in ("cuda", "mps", "xpu"):
+            getattr(torch, self.device.type).empty_cache()
+
+
 class DiffusersPrior(Prior):
-    """Stable Diffusion with a prompt, a negative prompt and a guidance scale s: eps_u + s (eps_text - eps_u) (eq. 4), and
+    """A DiffusersPrior is Stable Diffusion with a prompt, a negative prompt and a guidance scale s: eps_u + s (eps_text - eps_u) (eq. 4), and
     any number of further prompts with scales of their own.
 
     All conditions of all rows go through the UNet in one call. Prompts beyond the text encoder's 77 tokens are cut."""
@@ -117,6 +129,7 @@ class DiffusersPrior(Prior):
             raise ValueError("Two predictions have one name; give each extra prompt a name of its own.")
         self.model = model
         self.device = model.device
+        self.session = _OnDevice(model.device)
         self.image_size = _image_size(model, image_size)
         self._prediction_type = _prediction_type(model)
         self._abar = model.scheduler.alphas_cumprod.double().cpu()
@@ -138,11 +151,10 @@ class DiffusersPrior(Prior):
         return (latents - (getattr(vae.config, "shift_factor", None) or 0.0)) * vae.config.scaling_factor
 
     def guided(self, z_t: Tensor, t: float, scaling: float = 1.0) -> Tensor:
-        scales = {name: scale * scaling for name, scale in self.scales.items()}
-        return equations.guide(self.conditions(z_t, t), scales)
+        return self.guided_and_conditions(z_t, t, scaling)[0]
 
     @torch.no_grad()
-    def conditions(self, z_t: Tensor, t: float) -> dict[str, Tensor]:
+    def guided_and_conditions(self, z_t: Tensor, t: float, scaling: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
         unet, names = self.model.unet, ["unconditional", *self.scales]
         rows = torch.cat([z_t] * len(names))
         embeddings = self._embeddings.repeat_interleave(len(z_t), dim=0)
@@ -150,11 +162,9 @@ class DiffusersPrior(Prior):
         prediction = unet(rows.to(unet.dtype), index, encoder_hidden_states=embeddings).sample.float()
         if self._prediction_type == "v_prediction":
             prediction = equations.eps_from_velocity(rows, prediction, *self.schedule(t))
-        return dict(zip(names, prediction.chunk(len(names)), strict=True))
-
-    def release_memory(self) -> None:
-        if self.device.type in ("cuda", "mps", "xpu"):
-            getattr(torch, self.device.type).empty_cache()
+        conditions = dict(zip(names, prediction.chunk(len(names)), strict=True))
+        scales = {name: scale * scaling for name, scale in self.scales.items()}
+        return equations.guide(conditions, scales), conditions
 
     def _index(self, t: float) -> int:
         return min(max(timestep_index(t, len(self._abar)), self._first), self._last)

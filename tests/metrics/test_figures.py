@@ -4,7 +4,7 @@ import pytest
 import torch
 from comfyui_stylegan_fusion.metrics.figures import before_after, sample_grid, to_pictures
 from comfyui_stylegan_fusion.sds.figures import loss_plot
-from comfyui_stylegan_fusion.sds.progress import History, StepRecord
+from comfyui_stylegan_fusion.training.history import History, StepRecord
 
 
 def colours(*values, side=4):
@@ -13,8 +13,8 @@ def colours(*values, side=4):
 
 
 def history(values, diversity=()):
-    records = [StepRecord(step, 0.5, {"sds": value}) for step, value in enumerate(values, 1)]
-    return History(records, dict(enumerate(diversity)))
+    records = [StepRecord(step, {"sds": value}) for step, value in enumerate(values, 1)]
+    return History(records, {"diversity": dict(enumerate(diversity))} if diversity else {})
 
 
 def drawn_curve(picture):

@@ -1,13 +1,12 @@
-"""The perceptual regularizer: the metric against its definition."""
+"""LPIPS: the metric against its definition."""
 
 import itertools
 
 import pytest
 import torch
 import torch.nn.functional as F
+from comfyui_stylegan_fusion.metrics.lpips import distance
 from comfyui_stylegan_fusion.miniature.perceptual import load_features
-from comfyui_stylegan_fusion.sds.perceptual import PerceptualRegularizer
-from comfyui_stylegan_fusion.sds.regularizers import ImageRegularizer
 from comfyui_stylegan_fusion.stylegan.feature_files import load_vgg
 from safetensors.torch import save_file
 from vgg_weights import CONVOLUTIONS, ENDS
@@ -55,16 +54,16 @@ def gradient(function, at):
 @pytest.mark.parametrize("calibrated", [True, False])
 def test_distance_and_gradient_are_those_of_the_papers_definition(tmp_path, vgg, linear, calibrated):
     save_file({**vgg, **(linear if calibrated else {})}, tmp_path / "vgg16.safetensors")
-    regularizer = PerceptualRegularizer(1.0, load_vgg(tmp_path / "vgg16.safetensors"))
+    features = load_vgg(tmp_path / "vgg16.safetensors")
     x, x0 = images(width=48), images(width=48, seed=3)
 
     def expected(at):
         return by_definition(vgg, linear if calibrated else None, at, x0)
 
-    distance = regularizer.distance(x, x0)
-    assert distance.shape == (2,)
-    assert torch.allclose(distance, expected(x), rtol=1e-5)
-    found, wanted = gradient(lambda at: regularizer.distance(at, x0), x), gradient(expected, x)
+    found = distance(features, x, x0)
+    assert found.shape == (2,)
+    assert torch.allclose(found, expected(x), rtol=1e-5)
+    found, wanted = gradient(lambda at: distance(features, at, x0), x), gradient(expected, x)
     assert (found - wanted).norm() < 1e-4 * wanted.norm()
 
 
@@ -78,98 +77,66 @@ def test_the_features_of_the_miniature_take_pictures_of_any_shape(height, width)
 
 
 @pytest.fixture(scope="module", params=["miniature", "vgg"])
-def regularizer(request, vgg_file):
-    assert isinstance(PerceptualRegularizer(1.0, None), ImageRegularizer)
-    return PerceptualRegularizer(1.0, load_features("miniature" if request.param == "miniature" else vgg_file))
+def features(request, vgg_file):
+    return load_features("miniature" if request.param == "miniature" else vgg_file)
 
 
-def test_equal_images_have_no_distance_and_no_gradient(regularizer):
+def test_equal_images_have_no_distance_and_no_gradient(features):
     x = images()
-    assert torch.equal(regularizer.distance(x, x), torch.zeros(2))
-    assert torch.equal(gradient(lambda at: regularizer.distance(at, x), x), torch.zeros_like(x))
+    assert torch.equal(distance(features, x, x), torch.zeros(2))
+    assert torch.equal(gradient(lambda at: distance(features, at, x), x), torch.zeros_like(x))
 
 
-def test_its_gradient_pulls_images_together(regularizer):
+def test_its_gradient_pulls_images_together(features):
     frozen = images(seed=3)
     x = (0.9 * frozen + 0.1 * images()).clamp(-1, 1)
-    before = regularizer.distance(x, frozen)
+    before = distance(features, x, frozen)
     for _ in range(4):
-        g = gradient(lambda at: regularizer.distance(at, frozen), x)
+        g = gradient(lambda at: distance(features, at, frozen), x)
         x = x - 0.1 * g / g.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-    assert (regularizer.distance(x, frozen) < before).all()
+    assert (distance(features, x, frozen) < before).all()
 
 
-def test_black_images_have_finite_gradients(regularizer):
+def test_black_images_have_finite_gradients(features):
     """Where a layer is zero in every channel, its length has no derivative."""
     flat = -torch.ones(1, 3, 32, 32)
-    assert gradient(lambda at: regularizer.distance(at, images(1)), flat).isfinite().all()
+    assert gradient(lambda at: distance(features, at, images(1)), flat).isfinite().all()
 
 
-def test_neither_the_frozen_images_nor_the_weights_take_gradients(regularizer):
+def test_neither_the_frozen_images_nor_the_weights_take_gradients(features):
     x, frozen = images().requires_grad_(), images(seed=3).requires_grad_()
-    distance = regularizer.distance(x, frozen)
-    assert torch.autograd.grad(distance.sum(), frozen, allow_unused=True)[0] is None
-    assert not any(weight.requires_grad for weight in regularizer.features.parameters())
+    found = distance(features, x, frozen)
+    assert torch.autograd.grad(found.sum(), frozen, allow_unused=True)[0] is None
+    assert not any(weight.requires_grad for weight in features.parameters())
 
 
-def test_large_images_are_compared_at_the_size_of_the_features(regularizer):
-    size = regularizer.features.image_size
+def test_large_images_are_compared_at_the_size_of_the_features(features):
+    size = features.image_size
     x, x0 = images(1, 2 * size, size), images(1, 2 * size, size, seed=3)
-    smaller = regularizer.distance(F.avg_pool2d(x, 2), F.avg_pool2d(x0, 2))
-    assert torch.allclose(regularizer.distance(x, x0), smaller, rtol=1e-5)
+    smaller = distance(features, F.avg_pool2d(x, 2), F.avg_pool2d(x0, 2))
+    assert torch.allclose(distance(features, x, x0), smaller, rtol=1e-5)
 
 
 @pytest.mark.parametrize("height, width", [(8, 64), (300, 20), (4, 4)])
-def test_narrow_and_tiny_images_are_compared_too(regularizer, height, width):
+def test_narrow_and_tiny_images_are_compared_too(features, height, width):
     x, x0 = images(1, height, width), images(1, height, width, seed=3)
-    assert regularizer.distance(x, x0) > 0
+    assert distance(features, x, x0) > 0
 
 
-def test_half_precision_images_are_compared_in_single_precision(regularizer):
+def test_half_precision_images_are_compared_in_single_precision(features):
     x, x0 = images().bfloat16(), images(seed=3).bfloat16()
-    assert torch.equal(regularizer.distance(x, x0), regularizer.distance(x.float(), x0.float()))
-
-
-class Pixels(torch.nn.Module):
-    """Features that are the pixels themselves, and remember where they were sent."""
-
-    name, image_size, calibration = "pixels", 64, None
-
-    def __init__(self):
-        super().__init__()
-        self.devices = []
-
-    def to(self, device):
-        self.devices.append(device.type)
-        return self
-
-    def forward(self, images):
-        return [images]
-
-
-def test_the_features_follow_the_images_to_their_device_until_they_are_released():
-    regularizer = PerceptualRegularizer(1.0, Pixels())
-    there = images().to("meta")
-    assert regularizer.distance(there, there).device.type == "meta"
-    regularizer.release()
-    assert regularizer.features.devices == ["meta", "cpu"]
+    assert torch.equal(distance(features, x, x0), distance(features, x.float(), x0.float()))
 
 
 def test_every_part_of_a_network_is_on_the_device_of_its_images(vgg_file):
     there = images().to("meta")
     for source in ("miniature", vgg_file):
-        assert PerceptualRegularizer(1.0, load_features(source)).distance(there, there).device.type == "meta"
+        assert distance(load_features(source), there, there).device.type == "meta"
 
 
 def test_features_loaded_in_inference_mode_train_outside_of_it(vgg_file):
     for load, source in ((load_features, "miniature"), (load_vgg, vgg_file)):
         with torch.inference_mode():
             features = load(source)
-        g = gradient(lambda at, f=features: PerceptualRegularizer(1.0, f).distance(at, images(seed=3)), images())
+        g = gradient(lambda at, f=features: distance(f, at, images(seed=3)), images())
         assert g.abs().sum() > 0
-
-
-@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
-def test_a_weight_is_0_or_more(weight):
-    with pytest.raises(ValueError, match="lpips regularizer's weight"):
-        PerceptualRegularizer(weight, None)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from comfyui_stylegan_fusion.sds import Prior, SavedTraining
+from comfyui_stylegan_fusion.sds import Prior, SavedTraining, Session
 from trainings import small_generator
 
 
@@ -17,6 +17,7 @@ class GaussianPrior(Prior):
     def __init__(self, target=(0.8, -0.6, -0.2)):
         self.mixing = torch.tensor([[1.0, 0.2, 0.0], [0.0, 1.0, 0.3], [-0.4, 0.0, 1.0], [0.5, -0.5, 0.5]])
         self.mean = self.encode(torch.tensor(target).view(1, 3, 1, 1).expand(1, 3, 16, 16))
+        self.session = Session()  # of its own: tests change it
         self.calls = []  # (rows, t) of every evaluation
         self.faults = {}  # evaluation (from 0) -> value that spoils it, or exception
 
@@ -39,6 +40,12 @@ class GaussianPrior(Prior):
         if fault is not None:
             eps_hat[0, 0, 0, 0] = fault
         return eps_hat
+
+    def guided_and_conditions(self, z_t, t, scaling=1.0):
+        """The guided prediction as that of the text, and without it the one of latents around 0."""
+        text = self.guided(z_t, t, scaling)
+        alpha, sigma = self.schedule(t)
+        return text, {"unconditional": sigma * z_t / (alpha**2 * self.spread**2 + sigma**2), "text": text}
 
 
 @pytest.fixture

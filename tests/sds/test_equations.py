@@ -44,7 +44,7 @@ def test_sds_gradient_is_that_of_the_weighted_denoising_error_without_the_models
     z, eps = latents(0).requires_grad_(), latents(1)
     eps_hat = latents(2)
     loss = SIGMA**2 * ((eps_hat - eps) * z).sum()
-    torch.testing.assert_close(equations.sds_gradient(eps_hat, eps, SIGMA**2), torch.autograd.grad(loss, z)[0])
+    torch.testing.assert_close(SIGMA**2 * equations.score_difference(eps_hat, eps), torch.autograd.grad(loss, z)[0])
 
 
 def test_directional_gradient_is_zero_when_both_generators_agree():

@@ -3,24 +3,25 @@
 import pytest
 import torch
 from comfyui_stylegan_fusion.sds import AllLayers, ManualLayers, TopKLayers, TrainSettings, train_generator
+from comfyui_stylegan_fusion.sds.draws import draw_timestep, draw_z, noise_source
 from comfyui_stylegan_fusion.sds.objective import prior_input
-from comfyui_stylegan_fusion.sds.step import draw_latents, draw_timestep, noise_source
 from comfyui_stylegan_fusion.stylegan import Draw
+from comfyui_stylegan_fusion.training.draws import MicroStep
 
 
 def test_all_layers_are_those_from_8x8_up():
-    assert AllLayers().candidates(7) == (1, 2, 3, 4, 5, 6)
+    assert AllLayers().selectable(7) == (1, 2, 3, 4, 5, 6)
 
 
 def test_manual_layers_are_taken_in_order_and_once():
-    assert ManualLayers((4, 0, 4)).candidates(7) == (0, 4)
+    assert ManualLayers((4, 0, 4)).selectable(7) == (0, 4)
 
 
 def test_layers_that_the_generator_lacks_are_named():
     with pytest.raises(ValueError, match="no layer 7: this generator's layers are numbered 0 to 6"):
-        ManualLayers((1, 7)).candidates(7)
+        ManualLayers((1, 7)).selectable(7)
     with pytest.raises(ValueError, match="Cannot select 8 layers: this generator has 7"):
-        TopKLayers(8).candidates(7)
+        TopKLayers(8).selectable(7)
 
 
 def test_top_k_ranks_by_mean_movement_and_leaves_out_the_last_code():
@@ -56,10 +57,10 @@ class FirstStep:
     """The first training step's timestep, codes and noise, and the gradient by autograd of one plain expression."""
 
     def __init__(self, generator, prior):
-        self.generator, self.prior, seed = generator, prior, SETTINGS.seed
-        self.t = draw_timestep(SETTINGS, 0)
-        self.draw_noise = noise_source(seed, 0, prior.device)
-        self.ws = generator.mapping(draw_latents(seed, 0, SETTINGS.batch_size, generator.z_dim)).detach()
+        self.generator, self.prior, first = generator, prior, MicroStep(SETTINGS.seed, 0)
+        self.t = draw_timestep(first, SETTINGS)
+        self.draw_noise = noise_source(first, prior.device)
+        self.ws = generator.mapping(draw_z(first, SETTINGS.batch_size, generator.z_dim)).detach()
 
     def code_gradient(self, code):
         """Each sample's own gradient, with the next noise."""
@@ -90,9 +91,9 @@ def test_layer_choices_see_each_samples_own_gradient_with_fresh_noise(generator,
     class Spy(AllLayers):
         needs_code_gradient = True
 
-        def choose(self, candidates, gradient, gradient_at):
+        def choose(self, selectable, gradient, gradient_at):
             seen.extend([gradient, gradient_at(torch.zeros_like(gradient)), gradient_at(-gradient)])
-            return candidates
+            return selectable
 
     seen, step = [], FirstStep(generator, prior)
     train_generator(generator, prior, SETTINGS, layers=Spy())

@@ -153,7 +153,7 @@ def test_a_generator_step_takes_what_was_told():
 
 def test_a_training_takes_what_was_told(generator, prior):
     """Followed from the first copy to the last step; the prior of these tests is small, but not nothing."""
-    settings = TrainSettings(steps=2, batch_size=8, diversity_samples=8, checkpoint=False)
+    settings = TrainSettings(steps=2, batch_size=8, diversity_samples=8, recompute=False)
     taken = transient_bytes(lambda: train_generator(generator, prior, settings, [DirectionalRegularizer()]))
     generator.requires_grad_(False)
     for layer in generator.synthesis.layers[1:]:

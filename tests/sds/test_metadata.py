@@ -18,7 +18,8 @@ def test_a_training_is_described_with_every_setting():
     assert (metadata["source"], metadata["prompt"], metadata["seed"]) == ("ffhq.pkl", "a fox", "3")
     assert metadata["license"] == "CC BY-NC" and "format" not in metadata and "adapted_from" not in metadata
     settings = json.loads(metadata["settings"])
-    assert settings["guidance_scale"] == 7.5 and settings["regularizers"] == {"directional": 2.0}
+    assert settings["guidance_scale"] == 7.5 and settings["terms"] == [{"term": "directional", "weight": 2.0}]
+    assert settings["layers"] == {"choice": "all"} and settings["max_skipped_in_a_row"] == 10
 
 
 def test_trainings_in_a_row_are_all_told():

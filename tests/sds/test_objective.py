@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from comfyui_stylegan_fusion.sds import DirectionalRegularizer, ReconstructionRegularizer
+from comfyui_stylegan_fusion.sds import DirectionalRegularizer, ReconstructionRegularizer, ScoreDistillation
 from comfyui_stylegan_fusion.sds.objective import Batch, NonFiniteGradient, Objective, Reference, prior_input
 from comfyui_stylegan_fusion.stylegan import Draw
 
@@ -15,7 +15,15 @@ def normal(*shape, seed=0):
 
 
 def objective(prior, regularizers=(), gradient_clamp=None, image_clamp_quantile=None):
-    return Objective(prior, regularizers, gradient_clamp, image_clamp_quantile)
+    return Objective(prior, [ScoreDistillation(), *regularizers], gradient_clamp, image_clamp_quantile)
+
+
+def latent_gradient(objective, z, z0, eps):
+    return objective.latent_gradient(objective.view(z, z0, T, eps))
+
+
+def batch_of(ws, eps):
+    return Batch(Draw(ws), T, lambda shape: eps)
 
 
 def written_out(prior, z, z0, eps, directional, reconstruction, limit):
@@ -41,14 +49,14 @@ def written_out(prior, z, z0, eps, directional, reconstruction, limit):
 def test_latent_gradient_is_the_written_formula(prior, limit):
     z, z0, eps = normal(3, 4, 8, 8), normal(3, 4, 8, 8, seed=1), normal(3, 4, 8, 8, seed=2)
     regularizers = [DirectionalRegularizer(0.7), ReconstructionRegularizer(0.3)]
-    g, losses = objective(prior, regularizers, gradient_clamp=limit).latent_gradient(z, z0, T, eps)
+    g, losses = latent_gradient(objective(prior, regularizers, gradient_clamp=limit), z, z0, eps)
     torch.testing.assert_close(g, written_out(prior, z, z0, eps, 0.7, 0.3, limit or float("inf")))
     assert list(losses) == ["sds", "directional", "reconstruction"]
 
 
 def test_losses_are_mean_squared_differences(prior):
     z, z0, eps = normal(2, 4, 8, 8), normal(2, 4, 8, 8, seed=1), normal(2, 4, 8, 8, seed=2)
-    _, losses = objective(prior, [DirectionalRegularizer(0.1)], gradient_clamp=0.01).latent_gradient(z, z0, T, eps)
+    _, losses = latent_gradient(objective(prior, [DirectionalRegularizer(0.1)], gradient_clamp=0.01), z, z0, eps)
     alpha, sigma = prior.schedule(T)
     eps_hat = prior.guided(alpha * z + sigma * eps, T)
     frozen = prior.guided(alpha * z0 + sigma * eps, T)
@@ -69,14 +77,14 @@ def test_losses_are_mean_squared_differences(prior):
 )
 def test_the_prior_is_evaluated_once_and_only_for_the_rows_that_count(prior, regularizers, rows_per_sample):
     z = normal(3, 4, 8, 8)
-    objective(prior, regularizers).latent_gradient(z, z + 0.1, T, normal(3, 4, 8, 8, seed=1))
+    latent_gradient(objective(prior, regularizers), z, z + 0.1, normal(3, 4, 8, 8, seed=1))
     assert prior.calls == [(3 * rows_per_sample, T)]
 
 
 def test_frozen_images_are_only_made_for_regularizers_that_need_them(generator, prior):
     ws = generator.mapping(normal(2, 16)).detach()
-    assert objective(prior).reference(generator, ws) == Reference(None, None)
-    reference = objective(prior, [ReconstructionRegularizer()]).reference(generator, ws)
+    assert objective(prior).reference(generator, Draw(ws)) == Reference(None, None)
+    reference = objective(prior, [ReconstructionRegularizer()]).reference(generator, Draw(ws))
     assert reference.latents.shape == (2, 4, 8, 8) and reference.images is None
     assert not reference.latents.requires_grad
 
@@ -88,7 +96,7 @@ def weight_of(generator):
 def test_generator_gradients_are_those_of_a_surrogate_loss(generator, prior):
     ws, eps = generator.mapping(normal(3, 16)).detach(), normal(3, 4, 8, 8, seed=1)
     weight = weight_of(generator)
-    gradients, _ = objective(prior).gradients(generator, Batch(ws, T, lambda shape: eps), Reference(), [weight])
+    gradients, _ = objective(prior).gradients(generator, batch_of(ws, eps), Reference(), [weight])
     z = prior.encode(prior_input(generator.synthesis(Draw(ws), noise="const"), 16))
     alpha, sigma = prior.schedule(T)
     g = sigma**2 * (prior.guided(alpha * z + sigma * eps, T) - eps).detach()
@@ -100,7 +108,7 @@ def test_image_gradient_is_clamped_per_sample_at_its_quantile(generator, prior):
     ws, eps = generator.mapping(normal(2, 16)).detach(), normal(2, 4, 8, 8, seed=1)
     weight = weight_of(generator)
     gradients, _ = objective(prior, image_clamp_quantile=0.6).gradients(
-        generator, Batch(ws, T, lambda shape: eps), Reference(), [weight]
+        generator, batch_of(ws, eps), Reference(), [weight]
     )
     images = prior_input(generator.synthesis(Draw(ws), noise="const"), 16)
     leaf = images.detach().requires_grad_()
@@ -119,8 +127,8 @@ def test_batch_size_leaves_the_size_of_the_gradient_alone(generator, prior):
     ws, eps = generator.mapping(normal(1, 16)).detach(), normal(1, 4, 8, 8, seed=1)
     weight = weight_of(generator)
     target = objective(prior, gradient_clamp=1.0, image_clamp_quantile=0.95)
-    one, _ = target.gradients(generator, Batch(ws, T, lambda shape: eps), Reference(), [weight])
-    batch = Batch(ws.expand(4, -1, -1), T, lambda shape: eps.expand(4, -1, -1, -1))
+    one, _ = target.gradients(generator, batch_of(ws, eps), Reference(), [weight])
+    batch = batch_of(ws.expand(4, -1, -1), eps.expand(4, -1, -1, -1))
     four, _ = target.gradients(generator, batch, Reference(), [weight])
     torch.testing.assert_close(one[0], four[0], rtol=1e-4, atol=1e-6)
 
@@ -147,7 +155,7 @@ def test_a_prediction_that_is_not_finite_is_noticed_before_any_clamp(prior, valu
     prior.faults = {0: value}
     z = normal(2, 4, 8, 8)
     with pytest.raises(NonFiniteGradient, match="noise prediction"):
-        objective(prior, gradient_clamp=1.0).latent_gradient(z, None, T, z)
+        latent_gradient(objective(prior, gradient_clamp=1.0), z, None, z)
 
 
 def test_an_image_gradient_that_is_not_finite_is_noticed_before_any_clamp(generator, prior):
@@ -159,5 +167,5 @@ def test_an_image_gradient_that_is_not_finite_is_noticed_before_any_clamp(genera
     )
     with pytest.raises(NonFiniteGradient, match="reaches the image"):
         objective(prior, image_clamp_quantile=0.95).gradients(
-            generator, Batch(ws, T, torch.ones), Reference(), [weight_of(generator)]
+            generator, Batch(Draw(ws), T, torch.ones), Reference(), [weight_of(generator)]
         )

@@ -18,7 +18,7 @@ from comfyui_stylegan_fusion.sds import (
     train_generator,
 )
 from comfyui_stylegan_fusion.sds.layers import AllLayers
-from comfyui_stylegan_fusion.sds.state import TrainState
+from comfyui_stylegan_fusion.sds.training import GeneratorTraining
 from comfyui_stylegan_fusion.training.out_of_memory import is_out_of_memory, no_memory_message
 
 REGULARIZERS = (DirectionalRegularizer(0.5), ReconstructionRegularizer(0.2))
@@ -91,7 +91,7 @@ def test_then_activations_are_not_kept(generator, prior):
 
 def test_what_fits_nowhere_ends_with_advice_and_the_last_weights(generator, prior, tmp_path):
     saved, released = SavedTraining(tmp_path / "training.safetensors"), []
-    prior.release_memory = lambda: released.append(True)
+    prior.session.release_memory = lambda: released.append(True)
     two_steps = train(generator, prior, steps=3, progress=None)
     guided, after = prior.guided, {"steps": 2}
 
@@ -143,7 +143,7 @@ def test_everything_of_a_failed_attempt_is_freed_before_the_next(generator, prio
         return guided(z_t, t, scaling)
 
     prior.encode, prior.guided = remember, fail
-    prior.release_memory = lambda: alive.append([ref() is not None for ref in made])
+    prior.session.release_memory = lambda: alive.append([ref() is not None for ref in made])
     train(generator, prior)
     assert alive[0] == [False, False]
 
@@ -160,17 +160,17 @@ def test_after_the_end_nothing_of_the_training_is_held(generator, prior, tmp_pat
 
     prior.guided = fail
     alive = []
-    prior.release_memory = lambda: alive.append([ref() is not None for ref in made])
+    prior.session.release_memory = lambda: alive.append([ref() is not None for ref in made])
     with pytest.raises(TrainingInterrupted):
         train(generator, prior)
     assert alive == [[False, False]]
 
 
 def test_memory_that_runs_out_elsewhere_ends_the_training_in_the_same_way(generator, prior):
-    def run(body, work):
+    def run(body, request):
         raise ON_THE_CPU
 
-    prior.run = run
+    prior.session.run = run
     with pytest.raises(TrainingOutOfMemory, match="Choose a smaller image size") as caught:
         train(generator, prior)
     assert caught.value.result.steps_done == 0
@@ -213,17 +213,18 @@ def test_memory_that_runs_out_within_adam_leaves_no_half_changed_weights(generat
 
 
 def test_samples_are_drawn_one_by_one_where_they_do_not_fit_together(generator, prior, monkeypatch):
-    state = TrainState.start(generator, prior, settings(), [], AllLayers())
-    expected, synthesize = state.samples(6), state.generator.synthesis.forward
+    run = GeneratorTraining(generator, prior, settings(), [], AllLayers())
+    synthesis, samples = run.adaptation.generator.synthesis, run.snapshots.samples
+    expected, synthesize = samples(6), synthesis.forward
 
-    def limit(ws, *arguments, **options):
-        if len(ws) > 1:
+    def limit(draw, *arguments, **options):
+        if len(draw) > 1:
             raise ON_THE_CPU
-        return synthesize(ws, *arguments, **options)
+        return synthesize(draw, *arguments, **options)
 
-    monkeypatch.setattr(state.generator.synthesis, "forward", limit)
-    torch.testing.assert_close(state.samples(6), expected)
-    assert diversity(state.samples(6)) == pytest.approx(diversity(expected))
+    monkeypatch.setattr(synthesis, "forward", limit)
+    torch.testing.assert_close(samples(6), expected)
+    assert diversity(samples(6)) == pytest.approx(diversity(expected))
 
 
 def test_other_errors_are_not_taken_for_it():
@@ -233,7 +234,7 @@ def test_other_errors_are_not_taken_for_it():
     assert is_out_of_memory(RuntimeError("could not create a primitive"))
     assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a matmul primitive"))
     assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"))
-    assert "(no more could be had)" in no_memory_message("")
+    assert "(no more could be had)" in no_memory_message("", "")
 
 
 needs_limits = pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the address space")

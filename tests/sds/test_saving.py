@@ -80,7 +80,7 @@ def test_the_file_is_safetensors_of_numbers_and_text_alone(generator, prior, sav
     with pytest.raises(TrainingInterrupted):
         train(generator, prior, saved, stop=4, layers=AllLayers())
     tensors = load_file(saved.path)
-    assert {"weights.0", "best.0", "adam.0.exp_avg", "history.t"} <= tensors.keys()
+    assert {"generator.weights.0", "best.0", "generator.optimizer.0.exp_avg", "history.notes.t"} <= tensors.keys()
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
     with safe_open(saved.path, framework="pt") as file:
         assert file.metadata()["step"] == "4"
@@ -108,7 +108,7 @@ def test_a_saved_file_is_let_go_of_at_once(generator, prior, saved):
         ({"seed": 5}, "seed"),
         ({"steps": 9}, "steps"),
         ({"layers": AllLayers()}, "layers"),
-        ({"regularizers": ()}, "regularizers"),
+        ({"regularizers": ()}, "terms"),
     ],
 )
 def test_another_run_is_not_gone_on_with(generator, prior, saved, changes, named):

@@ -1,5 +1,6 @@
 """Savings that fail, are cut short or damaged: what is trained stays, and a sentence says what happened."""
 
+import json
 import os
 
 import pytest
@@ -12,7 +13,8 @@ from comfyui_stylegan_fusion.sds import (
     TrainingInterrupted,
     train_generator,
 )
-from comfyui_stylegan_fusion.sds.state import TrainState
+from comfyui_stylegan_fusion.sds.snapshots import Snapshots
+from comfyui_stylegan_fusion.training.phases import Phase
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from saved_trainings import REGULARIZERS, assert_same_result, settings, train
@@ -51,9 +53,27 @@ def entry(name, value):
     return written(lambda tensors, notes: notes.update({name: value}))
 
 
+def within(note, *path):
+    """A change of one value within a note that is JSON."""
+    *path, (name, value) = path
+
+    def damage(tensors, notes):
+        content = place = json.loads(notes[note])
+        for key in path:
+            place = place[key]
+        place[name] = value
+        notes[note] = json.dumps(content)
+
+    return written(damage)
+
+
+def renamed(before, after):
+    return written(lambda tensors, notes: tensors.update({after: tensors.pop(before)}))
+
+
 def tensor(name, change):
     def damage(tensors, notes):
-        index = next(i for i in range(len(tensors)) if tensors[f"weights.{i}"].ndim == 4)  # of a convolution
+        index = next(i for i in range(len(tensors)) if tensors[f"generator.weights.{i}"].ndim == 4)  # of a convolution
         tensors[name.format(index)] = change(tensors[name.format(index)])
 
     return written(damage)
@@ -65,25 +85,30 @@ def tensor(name, change):
         lambda data, *_: data[: len(data) // 2],
         lambda data, *_: b"",
         lambda data, *_: b"\xff" * 100,
-        tensor("weights.{}", lambda value: value.sum()),  # would fill the weight by broadcasting
-        tensor("weights.{}", lambda value: value.double()),
-        tensor("weights.{}", lambda value: value * torch.inf),
-        tensor("adam.{}.exp_avg_sq", lambda value: value[:1]),
+        tensor("generator.weights.{}", lambda value: value.sum()),  # would fill the weight by broadcasting
+        tensor("generator.weights.{}", lambda value: value.double()),
+        tensor("generator.weights.{}", lambda value: value * torch.inf),
+        tensor("generator.optimizer.{}.exp_avg_sq", lambda value: value[:1]),
         tensor("best.{}", lambda value: value[:1]),
-        tensor("history.t", lambda value: value[:-1]),
-        tensor("history.layers", lambda value: -value),
-        written(lambda tensors, notes: tensors.pop("weights.3")),
+        tensor("history.notes.t", lambda value: value[:-1]),
+        tensor("history.notes.layers", lambda value: -value),
+        written(lambda tensors, notes: tensors.pop("generator.weights.3")),
         written(lambda tensors, notes: notes.pop("step")),
         entry("step", "1e9"),
         entry("step", "-1"),
         entry("step", "9"),
-        entry("best_step", "7"),
+        within("kept", "best", ("step", 0)),
+        within("kept", "best", ("step", -1)),
+        within("kept", ("best", [])),
+        renamed("generator.optimizer.2.exp_avg", "generator.optimizer.2.exp_awg"),
         entry("run", "[]"),
         entry("run", "[" * 100_000),
-        entry("skipped", "[1]"),
-        entry("diversity", '{"0": []}'),
-        entry("terms", "7"),
-        entry("piece", "none"),
+        within("history", ("skipped", [1])),
+        within("history", ("measured", {"diversity": {"0": []}})),
+        within("history", ("losses", 7)),
+        within("history", ("notes", {"t": "number", "none": "number"})),
+        within("kept", "memory", ("micro_batch", "none")),
+        entry("kept", "{}"),
     ],
 )
 def test_a_damaged_file_gets_one_sentence_and_stays(generator, prior, saved, tmp_path, damage):
@@ -168,14 +193,14 @@ def test_a_step_cut_short_within_its_update_is_not_kept(generator, prior, saved,
 def test_what_no_training_could_go_on_with_is_not_saved(generator, prior, tmp_path, monkeypatch):
     """The best state comes back without Adam's moments of its time."""
     never = SavedTraining(tmp_path / "training.safetensors", every=None)
-    update, whole = TrainState.update, train(generator, prior)
+    update, whole = Phase.update, train(generator, prior)
 
-    def cut_short(state):
-        update(state)
-        if state.step == 5:
+    def cut_short(phase, outcome, step):
+        update(phase, outcome, step)
+        if step == 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(TrainState, "update", cut_short)
+    monkeypatch.setattr(Phase, "update", cut_short)
     with pytest.raises(TrainingInterrupted) as caught:
         train(generator, prior, never)
     assert caught.value.result.steps_done == 4 and not never.path.exists()
@@ -184,14 +209,15 @@ def test_what_no_training_could_go_on_with_is_not_saved(generator, prior, tmp_pa
 
 
 def test_a_measurement_of_diversity_that_was_cut_short_is_made_up_for(generator, prior, saved, monkeypatch):
-    whole, samples = train(generator, prior), TrainState.samples
+    whole, samples, looks = train(generator, prior), Snapshots.samples, []
 
-    def cut_short(state, count):
-        if state.step == 4:
+    def cut_short(snapshots, count):
+        looks.append(count)
+        if len(looks) == 3:  # at step 4
             raise KeyboardInterrupt
-        return samples(state, count)
+        return samples(snapshots, count)
 
-    monkeypatch.setattr(TrainState, "samples", cut_short)
+    monkeypatch.setattr(Snapshots, "samples", cut_short)
     with pytest.raises(TrainingInterrupted):
         train(generator, prior, saved)
     monkeypatch.undo()

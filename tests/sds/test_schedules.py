@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 from comfyui_stylegan_fusion.sds import TIMESTEP_SCHEDULES, WEIGHTINGS, TrainSettings, train_generator
+from comfyui_stylegan_fusion.sds.draws import draw_timestep
 from comfyui_stylegan_fusion.sds.objective import Objective
 from comfyui_stylegan_fusion.sds.schedules import timestep_weight
-from comfyui_stylegan_fusion.sds.step import draw_timestep
+from comfyui_stylegan_fusion.sds.terms import ScoreDistillation
+from comfyui_stylegan_fusion.training.draws import MicroStep
 
 STEPS = 400
 
@@ -21,8 +23,17 @@ def settings(**changes):
     return TrainSettings(**{"steps": STEPS, "t_min": 0.1, "t_max": 0.7, "diversity_samples": 2, **changes})
 
 
+def timestep(settings, step, index=0):
+    return draw_timestep(MicroStep(settings.seed, step, index), settings)
+
+
 def timesteps(name):
-    return [draw_timestep(settings(timestep_schedule=name), step) for step in range(STEPS)]
+    return [timestep(settings(timestep_schedule=name), step) for step in range(STEPS)]
+
+
+def sds_gradient(prior, z, t, eps, weighting):
+    objective = Objective(prior, [ScoreDistillation()], None, None, weighting=weighting)
+    return objective.latent_gradient(objective.view(z, None, t, eps))[0]
 
 
 @pytest.mark.parametrize("name", TIMESTEP_SCHEDULES)
@@ -53,19 +64,19 @@ def test_linear_and_sqrt_go_down_by_their_formula(name, expected):
 def test_a_schedule_is_a_function_of_seed_and_step():
     assert timesteps("annealed") == timesteps("annealed")
     other = settings(timestep_schedule="annealed", seed=1)
-    assert draw_timestep(other, 5) != timesteps("annealed")[5]
+    assert timestep(other, 5) != timesteps("annealed")[5]
 
 
 def test_batches_of_a_step_have_timesteps_of_their_own():
-    assert draw_timestep(settings(), 3, 0) != draw_timestep(settings(), 3, 1)
+    assert timestep(settings(), 3, 0) != timestep(settings(), 3, 1)
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)
 def test_a_weighting_multiplies_each_terms_gradient(prior, name):
     t, z, eps = 0.4, torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
     alpha, sigma = prior.schedule(t)
-    plain = Objective(prior, (), None, None, weighting="uniform").latent_gradient(z, None, t, eps)[0]
-    weighted = Objective(prior, (), None, None, weighting=name).latent_gradient(z, None, t, eps)[0]
+    plain = sds_gradient(prior, z, t, eps, "uniform")
+    weighted = sds_gradient(prior, z, t, eps, name)
     expected = {"sds": sigma**2, "uniform": 1.0, "fantasia3d": alpha * sigma**2, "x0": sigma / alpha}
     torch.testing.assert_close(weighted, plain * expected[name])
 
@@ -75,7 +86,7 @@ def test_x0_weighting_gives_the_difference_of_the_clean_latents(prior):
     alpha, sigma = prior.schedule(t)
     z_t = alpha * z + sigma * eps
     denoised = (z_t - sigma * prior.guided(z_t, t)) / alpha
-    gradient, _ = Objective(prior, (), None, None, weighting="x0").latent_gradient(z, None, t, eps)
+    gradient = sds_gradient(prior, z, t, eps, "x0")
     torch.testing.assert_close(gradient, z - denoised)
 
 

@@ -41,16 +41,16 @@ def test_settings_out_of_range_are_named(setting, sentence):
 
 def test_the_learning_rate_falls_to_nothing_over_the_cooldown():
     settings = TrainSettings(steps=10, learning_rate=0.4, cooldown=0.4)
-    rates = [settings.learning_rate_at(step) for step in range(10)]
+    rates = [settings.rate(step) for step in range(10)]
     assert rates == pytest.approx([0.4] * 7 + [0.3, 0.2, 0.1])
     constant = TrainSettings(steps=10, learning_rate=0.4)
-    assert {constant.learning_rate_at(step) for step in range(10)} == {0.4}
+    assert {constant.rate(step) for step in range(10)} == {0.4}
 
 
 @pytest.mark.parametrize("kind", [DirectionalRegularizer, ReconstructionRegularizer])
 @pytest.mark.parametrize("weight", [-1.0, math.inf, math.nan])
 def test_regularizer_weights_out_of_range_are_named(kind, weight):
-    with pytest.raises(ValueError, match=f"{kind.name} regularizer's weight is {weight}"):
+    with pytest.raises(ValueError, match=f"{kind.kind} regularizer's weight is {weight}"):
         kind(weight)
 
 

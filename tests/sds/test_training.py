@@ -7,16 +7,19 @@ from comfyui_stylegan_fusion.sds import (
     DirectionalRegularizer,
     ManualLayers,
     ReconstructionRegularizer,
+    Session,
     TopKLayers,
     TrainingDiverged,
     TrainingInterrupted,
     diversity,
     train_generator,
 )
+from comfyui_stylegan_fusion.sds.draws import draw_timestep, draw_z, noise_source
 from comfyui_stylegan_fusion.sds.parameters import layer_parameters
-from comfyui_stylegan_fusion.sds.state import TrainState
-from comfyui_stylegan_fusion.sds.step import draw_latents, draw_timestep, noise_source, train_step
+from comfyui_stylegan_fusion.sds.training import GeneratorTraining
 from comfyui_stylegan_fusion.stylegan import Draw, Generator, GeneratorConfig, sample_z
+from comfyui_stylegan_fusion.training.draws import MicroStep
+from comfyui_stylegan_fusion.training.loop import train_step
 from trainings import assert_same_weights, moved, settings, trained_names
 
 
@@ -87,12 +90,13 @@ def test_layers_that_are_not_selected_in_a_step_stay(generator, prior):
 
 def test_adam_knows_of_a_layer_only_the_steps_that_selected_it(generator, prior):
     """A gradient of zero would move nothing (beta1 is 0) and yet decay the second moment."""
-    state = TrainState.start(generator, prior, settings(), [], TopKLayers(2))
-    selections = [train_step(state).layers for _ in range(4)]
+    run = GeneratorTraining(generator, prior, settings(), [], TopKLayers(2))
+    selections = [train_step(run.training).layers for _ in range(4)]
+    (phase,) = run.training.phases
     for index in range(7):
         times = sum(index in layers for layers in selections)
-        for parameter in layer_parameters(state.generator, index):
-            assert state.optimizer.state.get(parameter, {}).get("step", 0) == times
+        for parameter in layer_parameters(phase.module, index):
+            assert phase.optimizer.state.get(parameter, {}).get("step", 0) == times
 
 
 def test_adam_has_the_rate_and_betas_of_the_official_runs(generator, prior):
@@ -101,16 +105,17 @@ def test_adam_has_the_rate_and_betas_of_the_official_runs(generator, prior):
         # Adam's first step is the learning rate itself wherever the gradient is not tiny.
         change = (after.weight - before.weight).abs().median().item()
         assert change == pytest.approx(0.002 * 4 / 5, rel=0.01)
-    state = TrainState.start(generator, prior, settings(), [], AllLayers())
-    assert state.optimizer.defaults["betas"] == (0.0, 0.99 ** (4 / 5))
+    (phase,) = GeneratorTraining(generator, prior, settings(), [], AllLayers()).training.phases
+    assert phase.optimizer.defaults["betas"] == (0.0, 0.99 ** (4 / 5))
 
 
 def test_the_last_steps_are_smaller_in_a_cooldown(generator, prior):
-    state = TrainState.start(generator, prior, settings(steps=4, learning_rate=0.001, cooldown=0.5), [], AllLayers())
-    rates = []
+    wanted = settings(steps=4, learning_rate=0.001, cooldown=0.5)
+    run, rates = GeneratorTraining(generator, prior, wanted, [], AllLayers()), []
+    (phase,) = run.training.phases
     for _ in range(4):
-        train_step(state)
-        rates += [group["lr"] for group in state.optimizer.param_groups]
+        train_step(run.training)
+        rates += [group["lr"] for group in phase.optimizer.param_groups]
     assert rates == pytest.approx([0.0008, 0.0008, 0.0008, 0.0004])
 
 
@@ -149,10 +154,10 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(generator, prior):
 
 def test_draws_are_a_function_of_seed_and_step():
     def draw(seed, step):
-        noise = noise_source(seed, step, torch.device("cpu"))((2, 4, 2, 2))
-        return torch.cat([draw_latents(seed, step, 2, 8).flatten(), noise.flatten()]), draw_timestep(
-            settings(seed=seed, t_min=0.0, t_max=1.0), step
-        )
+        micro_step = MicroStep(seed, step)
+        noise = noise_source(micro_step, torch.device("cpu"))((2, 4, 2, 2))
+        drawn = torch.cat([draw_z(micro_step, 2, 8).flatten(), noise.flatten()])
+        return drawn, draw_timestep(micro_step, settings(seed=seed, t_min=0.0, t_max=1.0))
 
     places = [(0, 0), (0, 1), (1, 0), (1, 1), (2**40, 0), (2**64 - 1, 0)]
     draws = {place: draw(*place) for place in places}
@@ -166,11 +171,11 @@ def test_draws_are_a_function_of_seed_and_step():
 
 
 def test_timesteps_cover_their_range():
-    ts = [draw_timestep(settings(seed=3, t_min=0.2, t_max=0.6), step) for step in range(500)]
+    ts = [draw_timestep(MicroStep(3, step), settings(t_min=0.2, t_max=0.6)) for step in range(500)]
     assert 0.2 <= min(ts) < 0.22
     assert 0.58 < max(ts) <= 0.6
     assert sum(ts) / len(ts) == pytest.approx(0.4, abs=0.02)
-    assert draw_timestep(settings(t_min=0.5, t_max=0.5), 0) == 0.5
+    assert draw_timestep(MicroStep(0, 0), settings(t_min=0.5, t_max=0.5)) == 0.5
 
 
 def test_progress_reports_every_step_and_renders_on_request(generator, prior):
@@ -229,11 +234,12 @@ def test_an_exception_before_the_first_step_is_passed_on(generator, prior):
 
 
 def test_an_exception_while_the_prior_cleans_up_keeps_what_was_trained(generator, prior):
-    def run(body, work):
-        body()
-        raise RuntimeError("clean-up failed")
+    class Broken(Session):
+        def run(self, body, request):
+            body()
+            raise RuntimeError("clean-up failed")
 
-    prior.run = run
+    prior.session = Broken()
     with pytest.raises(TrainingInterrupted, match="clean-up failed") as caught:
         train_generator(generator, prior, settings())
     assert caught.value.result.steps_done == 3
@@ -275,14 +281,19 @@ def test_training_works_within_inference_mode(generator, prior):
 
 
 def test_a_prior_may_enter_inference_mode_around_the_training(generator, prior):
-    prior.run = torch.inference_mode()(lambda body, work: body())
+    class Inferring(Session):
+        @torch.inference_mode()
+        def run(self, body, request):
+            return body()
+
+    prior.session = Inferring()
     assert train_generator(generator, prior, settings()).steps_done == 3
 
 
 def test_what_does_not_fit_the_generator_is_named(generator, prior):
     with pytest.raises(ValueError, match="Cannot select 8 layers: this generator has 7"):
         train_generator(generator, prior, settings(), layers=TopKLayers(8))
-    with pytest.raises(ValueError, match="directional regularizer is given 2 times"):
+    with pytest.raises(ValueError, match="directional regularizer is given twice with the same settings"):
         train_generator(generator, prior, settings(), [DirectionalRegularizer(), DirectionalRegularizer(2.0)])
     small = {"resolution": 32, "z_dim": 16, "w_dim": 16, "channel_max": 16}
     labelled = Generator(GeneratorConfig(**small, c_dim=10))

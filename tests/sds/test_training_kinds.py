@@ -5,8 +5,9 @@ import copy
 import pytest
 import torch
 from comfyui_stylegan_fusion.sds import ManualLayers, TopKLayers, train_generator
-from comfyui_stylegan_fusion.sds.step import draw_labels
+from comfyui_stylegan_fusion.sds.draws import draw_labels
 from comfyui_stylegan_fusion.stylegan import Crop, Draw, Generator, GeneratorConfig, StyleGAN3Config, sample_z
+from comfyui_stylegan_fusion.training.draws import MicroStep
 from trainings import moved, settings, trained_names
 
 
@@ -70,11 +71,11 @@ def labelled_generator():
 
 
 def test_every_class_is_drawn_in_training_unless_one_is_chosen():
-    rows = torch.cat([draw_labels(0, step, 8, 4, None) for step in range(40)])
+    rows = torch.cat([draw_labels(MicroStep(0, step), 8, 4, None) for step in range(40)])
     assert torch.equal(rows.sum(dim=1), torch.ones(320)) and rows.mean(dim=0).min() > 0.15
-    assert torch.equal(draw_labels(0, 3, 8, 4, None), draw_labels(0, 3, 8, 4, None))
-    assert torch.equal(draw_labels(0, 3, 8, 4, 2), torch.eye(4)[[2] * 8])
-    assert draw_labels(0, 3, 8, 0, None) is None
+    assert torch.equal(draw_labels(MicroStep(0, 3), 8, 4, None), draw_labels(MicroStep(0, 3), 8, 4, None))
+    assert torch.equal(draw_labels(MicroStep(0, 3), 8, 4, 2), torch.eye(4)[[2] * 8])
+    assert draw_labels(MicroStep(0, 3), 8, 0, None) is None
 
 
 def test_a_generator_with_classes_is_trained(prior):

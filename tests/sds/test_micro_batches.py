@@ -1,4 +1,4 @@
-"""Accumulation, pieces of a batch, and terms on the images."""
+"""Accumulation, micro-batches, and terms on the images."""
 
 import dataclasses
 from typing import ClassVar
@@ -7,16 +7,20 @@ import pytest
 import torch
 from comfyui_stylegan_fusion.sds import (
     DirectionalRegularizer,
-    ImageRegularizer,
+    ImageTerm,
+    LatentTerm,
     ReconstructionRegularizer,
+    ScoreDistillation,
     TopKLayers,
     TrainSettings,
     train_generator,
 )
-from comfyui_stylegan_fusion.sds.objective import Batch, Objective, Reference, pieces, prior_input
-from comfyui_stylegan_fusion.sds.state import TrainState
-from comfyui_stylegan_fusion.sds.step import draw_latents, draw_timestep, noise_source, train_step
+from comfyui_stylegan_fusion.sds.draws import draw_timestep, draw_z, noise_source
+from comfyui_stylegan_fusion.sds.objective import Batch, Objective, Reference, prior_input, split_rows
+from comfyui_stylegan_fusion.sds.training import GeneratorTraining
 from comfyui_stylegan_fusion.stylegan import Draw
+from comfyui_stylegan_fusion.training.draws import MicroStep
+from comfyui_stylegan_fusion.training.loop import train_step
 
 
 @pytest.fixture(autouse=True)
@@ -29,31 +33,30 @@ def settings(**changes):
 
 
 @dataclasses.dataclass(frozen=True)
-class PixelDistance:
+class PixelDistance(ImageTerm):
     """The mean squared difference of the images: a term whose gradient is known."""
 
-    weight: float
-    name: ClassVar[str] = "pixels"
+    kind: ClassVar[str] = "pixels"
+    needs: ClassVar[frozenset[str]] = frozenset({"images", "frozen_images"})
 
-    def distance(self, images, frozen_images):
-        return (images - frozen_images).square().mean(dim=(1, 2, 3))
-
-    def release(self):
-        pass
+    def distance(self, view):
+        return (view.images - view.frozen_images).square().mean(dim=(1, 2, 3))
 
 
 def objective(prior, *regularizers, **options):
-    return Objective(prior, regularizers, **{"gradient_clamp": None, "image_clamp_quantile": None, **options})
+    return Objective(
+        prior, [ScoreDistillation(), *regularizers], **{"gradient_clamp": None, "image_clamp_quantile": None, **options}
+    )
 
 
-def test_pieces_cover_a_batch():
-    assert pieces(5, 2) == [slice(0, 2), slice(2, 4), slice(4, 5)]
-    assert pieces(5, None) == [slice(0, 5)]
+def test_micro_batches_cover_a_batch():
+    assert split_rows(5, 2) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    assert split_rows(5, None) == [slice(0, 5)]
 
 
-@pytest.mark.parametrize("piece", [1, 2])
+@pytest.mark.parametrize("micro_batch", [1, 2])
 @pytest.mark.parametrize("clamps", [{}, {"gradient_clamp": 0.5, "image_clamp_quantile": 0.9}])
-def test_a_batch_in_pieces_gives_the_gradients_of_the_whole(generator, prior, piece, clamps):
+def test_a_batch_in_micro_batches_gives_the_gradients_of_the_whole(generator, prior, micro_batch, clamps):
     regularizers = [DirectionalRegularizer(0.5), ReconstructionRegularizer(0.2), PixelDistance(3.0)]
     target = objective(prior, *regularizers, **clamps)
     weight = generator.synthesis.layers[3].weight.requires_grad_()
@@ -61,13 +64,13 @@ def test_a_batch_in_pieces_gives_the_gradients_of_the_whole(generator, prior, pi
     moved = ws + 0.3 * torch.randn(ws.shape)
     eps = torch.randn(3, 4, 8, 8)
 
-    def gradients(piece):
+    def gradients(micro_batch):
         leaf = moved.clone().requires_grad_()
-        reference = target.reference(generator, ws, piece)
-        batch = Batch(leaf, 0.4, lambda shape: eps)
-        return target.gradients(generator, batch, reference, [weight, leaf], piece)
+        reference = target.reference(generator, Draw(ws), micro_batch)
+        batch = Batch(Draw(leaf), 0.4, lambda shape: eps)
+        return target.gradients(generator, batch, reference, [weight, leaf], micro_batch)
 
-    (whole, losses), (parts, losses_of_parts) = gradients(None), gradients(piece)
+    (whole, losses), (parts, losses_of_parts) = gradients(None), gradients(micro_batch)
     for a, b in zip(whole, parts, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5 * a.abs().max().item())
     assert losses == pytest.approx(losses_of_parts, rel=1e-4)
@@ -77,16 +80,18 @@ def test_a_batch_in_pieces_gives_the_gradients_of_the_whole(generator, prior, pi
 def test_accumulated_batches_count_like_one_batch_of_their_mean(generator, prior):
     """One step of Adam is the sign of the mean gradient: compare the gradients themselves."""
     given = settings(batch_size=2, accumulation=3, steps=1)
-    state = TrainState.start(generator, prior, given, [], TopKLayers(7))
-    seen = {}
-    state.update = lambda: seen.update({p: p.grad.clone() for p in state.trained if p.grad is not None})
-    losses = train_step(state).losses
+    run = GeneratorTraining(generator, prior, given, [], TopKLayers(7))
+    seen, adaptation = {}, run.adaptation
+    (phase,) = run.training.phases
+    phase.update = lambda outcome, step: seen.update(outcome.gradients)
+    losses = train_step(run.training).losses
     expected, of_batches = [], []
     parameters = list(seen)
     for turn in range(3):
-        ws = state.frozen.mapping(draw_latents(0, 0, 2, 16, turn)).detach()
-        batch = Batch(ws, draw_timestep(given, 0, turn), noise_source(0, 0, prior.device, turn))
-        gradients, found = state.objective.gradients(state.generator, batch, Reference(), parameters)
+        micro_step = MicroStep(0, 0, turn)
+        ws = adaptation.frozen.mapping(draw_z(micro_step, 2, 16)).detach()
+        batch = Batch(Draw(ws), draw_timestep(micro_step, given), noise_source(micro_step, prior.device))
+        gradients, found = adaptation.objective.gradients(adaptation.generator, batch, Reference(), parameters)
         expected.append(gradients)
         of_batches.append(found["sds"])
     for i, parameter in enumerate(parameters):
@@ -109,16 +114,15 @@ def test_layers_are_searched_over_all_batches_of_a_step(generator, prior):
 
 
 def test_a_term_on_the_images_adds_its_gradient_after_the_clamp(generator, prior):
-    assert isinstance(PixelDistance(1.0), ImageRegularizer)
-    assert not isinstance(DirectionalRegularizer(1.0), ImageRegularizer)
+    assert PixelDistance(1.0).on == ImageTerm.on != LatentTerm.on == DirectionalRegularizer(1.0).on
     ws, eps = generator.mapping(torch.randn(2, 16)).detach(), torch.randn(2, 4, 8, 8)
     moved = ws + 0.5
     weight = generator.synthesis.layers[3].weight.requires_grad_()
     clamp = {"image_clamp_quantile": 0.6}
-    batch = Batch(moved, 0.4, lambda shape: eps)
+    batch = Batch(Draw(moved), 0.4, lambda shape: eps)
     without = objective(prior, **clamp).gradients(generator, batch, Reference(), [weight])[0]
     target = objective(prior, PixelDistance(2.5), **clamp)
-    reference = target.reference(generator, ws)
+    reference = target.reference(generator, Draw(ws))
     assert reference.latents is None
     with_term, losses = target.gradients(generator, batch, reference, [weight])
     images, frozen = (prior_input(generator.synthesis(Draw(codes)), 16) for codes in (moved, ws))
@@ -149,7 +153,16 @@ def test_the_encoder_is_told_whether_to_keep_activations(generator, prior):
     seen, encode = [], prior.encode
     prior.encode = lambda images, recompute=False: seen.append(recompute) or encode(images)
     plain = train_generator(generator, prior, settings(steps=1))
-    again = train_generator(generator, prior, settings(steps=1, checkpoint=True))
+    again = train_generator(generator, prior, settings(steps=1, recompute=True))
     assert seen == [False, True]
     for a, b in zip(plain.generator.state_dict().values(), again.generator.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_term_on_the_images_alone_asks_for_no_prediction(generator, prior):
+    ws = generator.mapping(torch.randn(2, 16)).detach()
+    weight = generator.synthesis.layers[3].weight.requires_grad_()
+    target = Objective(prior, [PixelDistance(2.0)], None, None)
+    reference = target.reference(generator, Draw(ws))
+    gradients, losses = target.gradients(generator, Batch(Draw(ws + 0.5), 0.4, torch.zeros), reference, [weight])
+    assert not prior.calls and list(losses) == ["pixels"] and gradients[0].abs().sum() > 0

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 from comfyui_stylegan_fusion.cli import main
+from comfyui_stylegan_fusion.cli.plan import Plan
+from comfyui_stylegan_fusion.cli.run_folder import RunError, RunFolder
 from comfyui_stylegan_fusion.miniature import GENERATOR
-from comfyui_stylegan_fusion.runs import Plan, RunError, RunFolder
 from comfyui_stylegan_fusion.sds import TrainSettings
 from comfyui_stylegan_fusion.stylegan import CheckpointError, load_generator, save_generator, save_or_rescue
 from comfyui_stylegan_fusion.training import files
 from comfyui_stylegan_fusion.training.files import remove_leftovers, replacing, write_atomically
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import survival
 
 PLAN = Plan(
@@ -28,9 +29,8 @@ PLAN = Plan(
     guidance_scale=2.0,
     image_size=None,
     settings=TrainSettings(steps=5, also_train=("to_rgb",)),
-    directional=1.0,
-    reconstruction=0.0,
-    lpips=0.0,
+    distillation="sds",
+    weights={"directional": 1.0, "lpips": 0.0},
     lpips_features="miniature",
     layers="all",
     selection_steps=None,

@@ -48,10 +48,10 @@ def test_adapt_leaves_a_generator_and_two_figures(tmp_path, capsys):
     assert metadata["prompt"] == "a portrait of a robot" and metadata["source"] == "miniature"
     assert metadata["seed"] == "3" and metadata["license"] == "MIT"
     assert settings["steps"] == 2 and settings["also_train"] == ["to_rgb"]
-    weight = MINIATURE_SETTINGS.directional_weight
-    assert settings["regularizers"] == {"directional": weight, "reconstruction": 0.2}
+    weights = {"sds": 1.0, "directional": MINIATURE_SETTINGS.weights["directional"], "reconstruction": 0.2}
+    assert settings["terms"] == [{"term": kind, "weight": weight} for kind, weight in weights.items()]
     assert metadata["negative_prompt"] == MINIATURE_SETTINGS.negative_prompt
-    assert settings["layers"] == "TopKLayers(k=2, steps=1)"
+    assert settings["layers"] == {"choice": "top k", "k": 2, "steps": 1}
     with Image.open(out / "before_after.png") as picture:
         assert picture.width == 4 * 128
     assert not same_weights(out / "generator.safetensors", WEIGHTS / "generator.safetensors")
@@ -100,7 +100,7 @@ def test_the_demo_takes_its_settings_from_the_target(tmp_path, monkeypatch):
     metadata, robot = read_metadata(tmp_path / "robot" / "generator.safetensors"), DEMOS["robot"]
     settings = json.loads(metadata["settings"])
     assert metadata["prompt"] == robot.prompt
-    assert settings["regularizers"] == {"directional": robot.directional_weight}
+    assert settings["terms"][1:] == [{"term": "directional", "weight": robot.weights["directional"]}]
     assert settings["learning_rate"] == robot.training.learning_rate
 
 

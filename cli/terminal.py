@@ -14,7 +14,7 @@ from pathlib import Path
 INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
 MINIATURE = "miniature"
 
-package = logging.getLogger(__name__.rpartition(".")[0])
+package = logging.getLogger(__name__.rpartition(".cli")[0])
 
 
 class UsageError(Exception):
@@ -23,8 +23,8 @@ class UsageError(Exception):
 
 def load_generator(file: str, device):
     """The generator in a file, on the device; its metadata; and what counts of its pictures."""
-    from .miniature import generator_path
-    from .stylegan import crop_of, load_checkpoint, provenance
+    from ..miniature import generator_path
+    from ..stylegan import crop_of, load_checkpoint, provenance
 
     checkpoint = load_checkpoint(generator_path(file))
     generator = checkpoint.generator.to(device)
@@ -127,7 +127,7 @@ def progress_bar(steps: int, done: int = 0):
     """Gives a function that shows a Progress; what is logged meanwhile is shown above the bar."""
     from tqdm import tqdm
 
-    from .sds import Progress
+    from ..sds import Progress
 
     with tqdm(total=steps, initial=done, unit="step") as bar:
 
@@ -150,7 +150,7 @@ def progress_bar(steps: int, done: int = 0):
 
 
 def write_png(picture, path: Path) -> None:
-    from .training.files import write_atomically
+    from ..training.files import write_atomically
 
     data = BytesIO()
     picture.save(data, "PNG")

@@ -1,0 +1,110 @@
+"""A run: train what a plan names, and write what comes of it. Returns what happened; prints nothing."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .load import Parts
+from .plan import Plan
+from .run_folder import RESULTS, RunFolder
+from .terminal import UsageError, ctrl_c_ignored, write_png
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A RunResult says how a run ended."""
+
+    steps_done: int
+    best_step: int
+    written: tuple[str, ...]  # names of files in the run's folder
+    stopped: BaseException | None  # what ended it before its last step
+
+
+def run(
+    plan: Plan, parts: Parts, folder: RunFolder, report: Callable[[Any], None], at_once: Callable[[], bool]
+) -> RunResult:
+    """Train from where the folder stands, and write the results there, pictures too unless they are not wanted `at_once`.
+
+    `report` is given each step's Progress and may raise to end the training. What it raises before anything is trained is
+    passed on; raises UsageError where nothing was trained for another reason, or the results cannot be written."""
+    from ..sds import TrainingStopped, train_generator
+
+    stopped = None
+
+    def follow(progress) -> None:
+        if progress.step % plan.save_every == 0 and progress.step < progress.steps:
+            _keep(plan, parts, folder, progress.result)
+        report(progress)
+
+    try:
+        given = parts.settings, parts.terms, parts.layers
+        result = train_generator(parts.generator, parts.prior, *given, follow, folder.saved(plan))
+    except TrainingStopped as error:
+        stopped, result = error, error.result
+    if result.steps_done == 0:
+        raise UsageError(f"{stopped} Nothing is trained yet. Try again with: {folder.resuming}") from stopped
+    with ctrl_c_ignored():
+        written = _write_results(plan, parts, folder, result, pictures=not at_once(), finished=stopped is None)
+    return RunResult(result.steps_done, result.best_step, tuple(written), stopped)
+
+
+def _keep(plan: Plan, parts: Parts, folder: RunFolder, result: Callable[[], Any]) -> None:
+    """Write what is trained so far. When that fails, the training goes on all the same."""
+    from ..stylegan import save_generator
+
+    try:
+        now = result()
+        if not folder.notes.exists():  # the folder has been removed meanwhile
+            folder.write(plan)
+        save_generator(now.generator, folder.generator, {**parts.metadata, "steps_done": str(now.steps_done)})
+        save_generator(now.best, folder.best, {**parts.metadata, "steps_done": str(now.best_step)})
+    except Exception as error:
+        logger.warning("The training goes on, but: %s", error)
+
+
+def _write_results(plan: Plan, parts: Parts, folder: RunFolder, result, pictures: bool, finished: bool) -> list[str]:
+    """The names of the files."""
+    from ..stylegan import CheckpointError, save_generator, save_or_rescue
+
+    metadata = parts.metadata if finished else {**parts.metadata, "steps_done": str(result.steps_done)}
+    names = list(RESULTS[:2])
+    try:
+        written = save_or_rescue(result.generator, folder.generator, metadata)
+        if written != folder.generator:
+            raise UsageError(f"{folder.generator} could not be written; the generator is kept in {written} instead.")
+        save_generator(result.best, folder.best, {**parts.metadata, "steps_done": str(result.best_step)})
+        if pictures:
+            names += _draw(plan, parts, folder, result)
+        if finished:
+            folder.write(plan, finished=True)
+    except (OSError, CheckpointError) as error:
+        reason = f"{folder.path} could not be written ({error.strerror})." if isinstance(error, OSError) else error
+        raise UsageError(f"{reason} {folder.what_is_kept(plan)} Free some space first.") from error
+    return names
+
+
+def _draw(plan: Plan, parts: Parts, folder: RunFolder, result) -> list[str]:
+    """Draw before and after, and the losses; the names of the files. No picture is worth losing a generator for."""
+    from ..metrics.figures import before_after
+    from ..sds.figures import loss_plot
+    from ..stylegan import render_samples, sample_z
+
+    settings = parts.settings
+    z = sample_z(parts.generator.z_dim, plan.samples, settings.seed)
+    try:
+        before, after = (
+            render_samples(drawing, z, class_index=settings.class_index)
+            for drawing in (parts.generator, result.generator)
+        )
+        if settings.crop is not None:
+            before, after = settings.crop.apply(before), settings.crop.apply(after)
+        drawn = {"before_after.png": before_after(before, after), "loss.png": loss_plot(result.history)}
+    except (RuntimeError, MemoryError) as error:
+        logger.warning("The pictures could not be drawn: %s", error)
+        return []
+    for name, picture in drawn.items():
+        write_png(picture, folder.path / name)
+    return list(drawn)

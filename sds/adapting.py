@@ -1,0 +1,126 @@
+"""Adapting a generator: what the phase of a training computes in a step (Song et al., arXiv 2212.04473, fig. 2)."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..stylegan import Draw, Generator, class_labels
+from ..training.draws import MicroStep
+from ..training.memory import MemoryRequest, tensor_bytes
+from ..training.out_of_memory import MemoryPolicy
+from ..training.phases import Outcome, Phase, accumulate
+from .draws import draw_labels, draw_timestep, draw_z, noise_source
+from .layers import LayerChoice
+from .memory import training_memory
+from .objective import Batch, NonFiniteGradient, Objective, Reference
+from .parameters import trained_parameters
+from .settings import TrainSettings
+from .terms import Term, require_different
+
+ADAM_FACTOR = 4 / 5
+"""StyleGAN2's correction of Adam for its lazy regularization, kept by the method: a factor of the learning rate, and an
+exponent of the betas (0, 0.99)."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """An Adaptation moves a generator by an objective, a few of its layers at a time or all."""
+
+    settings: TrainSettings
+    objective: Objective
+    layers: LayerChoice
+    selectable: tuple[int, ...]  # the layers that may be chosen
+    frozen: Generator  # the generator as given, on the prior's device
+    generator: Generator  # its copy in training
+    memory: MemoryPolicy
+
+    def phase(self) -> Phase:
+        """The phase that trains the generator. Its parameters record gradients from now on."""
+        parameters = [parameter.requires_grad_(True) for parameter in self.parameters(self.selectable)]
+        # One tensor after the other: all at once would take as much memory again.
+        adam = torch.optim.Adam(parameters, betas=(0.0, 0.99**ADAM_FACTOR), foreach=False)
+        rate = self.settings.rate
+        return Phase("generator", self.generator, adam, self.compute, lambda step: rate(step) * ADAM_FACTOR)
+
+    def parameters(self, layers: Sequence[int]) -> list[nn.Parameter]:
+        """The parameters that a step with these layers updates."""
+        return trained_parameters(self.generator, layers, self.settings.also_train)
+
+    def compute(self, micro_steps: Sequence[MicroStep]) -> Outcome:
+        """The mean gradient of the step's batches for the layers that are chosen, which are a note, as is the timestep."""
+        timesteps = [draw_timestep(micro_step, self.settings) for micro_step in micro_steps]
+        notes = {"t": sum(timesteps) / len(timesteps)}
+        try:
+            pairs = [self._draw(micro_step, t) for micro_step, t in zip(micro_steps, timesteps, strict=True)]
+            codes: list[Tensor] = []
+            outcome = accumulate(self._outcomes(pairs, codes), len(pairs))
+            layers = self.layers.choose(
+                self.selectable, torch.cat(codes) if codes else None, lambda shift: self._code_gradient(pairs, shift)
+            )
+        except NonFiniteGradient as error:
+            return Outcome({}, notes=notes, skipped=str(error))
+        chosen = {parameter: outcome.gradients[parameter] for parameter in self.parameters(layers)}
+        return Outcome(chosen, outcome.losses, {**notes, "layers": layers})
+
+    def _draw(self, micro_step: MicroStep, t: float) -> tuple[Batch, Reference]:
+        settings, frozen = self.settings, self.frozen
+        device = self.objective.prior.device
+        z = draw_z(micro_step, settings.batch_size, frozen.z_dim)
+        label = draw_labels(micro_step, settings.batch_size, frozen.c_dim, settings.class_index)
+        with torch.no_grad():
+            ws = frozen.mapping(z.to(device), label=None if label is None else label.to(device))
+        batch = Batch(Draw(ws), t, noise_source(micro_step, device), settings.guidance(micro_step.step))
+        return batch, self.objective.reference(frozen, batch.draw, self.memory.micro_batch)
+
+    def _outcomes(self, pairs: Sequence[tuple[Batch, Reference]], codes: list[Tensor]) -> Iterator[Outcome]:
+        """What each batch says of every parameter that may be chosen; the gradient of its W+ code goes to `codes` where the
+        choice asks for it."""
+        parameters = self.parameters(self.selectable)
+        for batch, reference in pairs:
+            leaf = [batch.draw.ws.requires_grad_()] if self.layers.needs_code_gradient else []
+            found, losses = self._gradients(batch, reference, parameters + leaf)
+            codes += [found.pop() * len(batch.draw) for _ in leaf]  # of each sample, not of their mean
+            yield Outcome(dict(zip(parameters, found, strict=True)), losses)
+
+    def _code_gradient(self, pairs: Sequence[tuple[Batch, Reference]], shift: Tensor) -> Tensor:
+        """The gradient of the batches' W+ codes, all below each other, where they are moved by `shift`."""
+        found = []
+        for (batch, reference), part in zip(pairs, shift.split(self.settings.batch_size), strict=True):
+            code = (batch.draw.ws.detach() + part).requires_grad_()
+            moved = dataclasses.replace(batch, draw=dataclasses.replace(batch.draw, ws=code))
+            (gradient,), _ = self._gradients(moved, reference, [code])
+            found.append(gradient * len(code))
+        return torch.cat(found)
+
+    def _gradients(self, batch: Batch, reference: Reference, inputs: list[Tensor]) -> tuple[list[Tensor], dict]:
+        memory = self.memory
+        return self.objective.gradients(self.generator, batch, reference, inputs, memory.micro_batch, memory.recompute)
+
+    def memory_request(self) -> MemoryRequest:
+        """What the training asks of its prior and of the device."""
+        height, width = self.objective.image_size(self.generator.resolution)
+        count, recompute = self.memory.micro_batch, self.memory.recompute
+        rows = count * self.objective.rows_per_sample
+        request = MemoryRequest(rows, height, width, images=count, recompute=recompute)
+        if not self.objective.prior.session.makes_room:
+            return request
+        resident, peak = training_memory(
+            self.generator, count, recompute=recompute, accumulate=self.settings.accumulation > 1
+        )
+        here = sum(tensor_bytes(copy.state_dict().values()) for copy in (self.frozen, self.generator))
+        return dataclasses.replace(request, resident_bytes=resident - here, peak_bytes=peak)
+
+
+def require_trainable(
+    generator: Generator, settings: TrainSettings, terms: Sequence[Term], layers: LayerChoice
+) -> None:
+    """Raises ValueError when these do not fit together; nothing is copied or computed."""
+    channels = generator.config.img_channels
+    if channels != 3:
+        raise ValueError(f"The generator makes images of {channels} channels; give one that makes RGB images.")
+    class_labels(generator.c_dim, 1, class_index=settings.class_index)
+    trained_parameters(generator, layers.selectable(len(generator.synthesis.layers)), settings.also_train)
+    require_different([term for term in terms if term.weight > 0])

@@ -1,0 +1,65 @@
+"""Trainings that an earlier version left unfinished."""
+
+import json
+from collections.abc import Iterator
+
+from ..training.digests import weights_digest
+from ..training.saving import Earlier, Notes, Tensors
+from ..training.settings import declared_settings
+from .adapting import Adaptation
+from .describing import describe_settings
+from .settings import TrainSettings
+from .terms import ScoreDistillation, Term
+
+_FIRST = "stylegan-fusion-training-1"  # of version 0.1: one phase, SDS with regularizers each given once
+_SETTINGS_OF_FIRST = (
+    "steps", "batch_size", "accumulation", "learning_rate", "cooldown", "t_min", "t_max", "timestep_schedule", "weighting",
+    "guidance_end", "seed", "gradient_clamp", "image_clamp_quantile", "also_train", "class_index", "crop",
+    "diversity_samples",
+)  # fmt: skip
+
+
+def earlier_savings(adaptation: Adaptation) -> Iterator[Earlier]:
+    """How earlier versions would have saved this very training."""
+    distilling, *regularizers = adaptation.objective.terms
+    titles = {first_title(term): term.weight for term in regularizers}
+    if distilling == ScoreDistillation() and len(titles) == len(regularizers):
+        defaults = {name: declared.default for name, declared in declared_settings(TrainSettings).items()}
+        settings = {
+            name: value
+            for name, value in describe_settings(adaptation.settings).items()
+            if name in _SETTINGS_OF_FIRST or value != defaults[name]
+        }
+        generator = weights_digest(adaptation.frozen)
+        description = {"settings": settings, "regularizers": titles, "layers": repr(adaptation.layers)}
+        yield Earlier(_FIRST, {**description, "generator": generator}, _read_first)
+
+
+def first_title(term: Term) -> str:
+    """What version 0.1 called a regularizer."""
+    features = getattr(term, "features", None)
+    return term.kind if features is None else f"{term.kind} ({features.name})"
+
+
+def _read_first(tensors: Tensors, notes: Notes) -> tuple[Tensors, Notes]:
+    places = {
+        "weights": "generator.weights",
+        "adam": "generator.optimizer",
+        "history.t": "history.notes.t",
+        "history.layers": "history.notes.layers",
+    }
+    renamed = {}
+    for name, value in tensors.items():
+        old = name if name in places else name.partition(".")[0]
+        renamed[places.get(old, old) + name[len(old) :]] = value
+    history = {
+        "losses": json.loads(notes["terms"]),
+        "notes": {"t": "number", "layers": "indices"},
+        "skipped": json.loads(notes["skipped"]),
+        "measured": {"diversity": json.loads(notes["diversity"])},
+    }
+    kept = {
+        "best": {"step": int(notes["best_step"])},
+        "memory": {"micro_batch": int(notes["piece"]), "recompute": notes["checkpoint"] == "True"},
+    }
+    return renamed, {"step": notes["step"], "history": json.dumps(history), "kept": json.dumps(kept)}

@@ -1,0 +1,107 @@
+"""What every term of the objective is: an object that turns what is known of a batch into a gradient."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from ...training.settings import check_settings, setting
+
+
+@dataclass(frozen=True)
+class View:
+    """A View is what terms see of a batch at its timestep, each part computed once for all of them: what no term needs is
+    None. Latents are [B, c, h, w], images [B, 3, H, W] in [-1, 1] as the prior sees them."""
+
+    t: float  # the timestep, as a fraction of the schedule
+    alpha: float | None = None
+    sigma: float | None = None
+    weight: float | None = None  # w_t
+    z: Tensor | None = None  # latents of the trained generator's images
+    eps: Tensor | None = None  # the noise in z_t
+    z_t: Tensor | None = None  # alpha z + sigma eps
+    eps_hat: Tensor | None = None  # the prior's guided prediction at z_t
+    conditions: Mapping[str, Tensor] | None = None  # its predictions at z_t by condition, before guidance
+    z0: Tensor | None = None  # latents of the frozen generator's images
+    eps_hat_frozen: Tensor | None = None  # the guided prediction at these, with the same noise
+    images: Tensor | None = None  # the trained generator's
+    frozen_images: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Term(ABC):
+    """A Term pulls the generator somewhere, or holds it back.
+
+    `needs` names the parts of a View that it reads beside z, eps and z_t; one evaluation of the prior serves the needs of
+    all terms of a training."""
+
+    kind: ClassVar[str]  # its name in the table
+    role: ClassVar[str] = "regularizer"  # or "distillation": what takes the place of SDS
+    on: ClassVar[str] = "latent"  # or "image"
+    needs: ClassVar[frozenset[str]]
+    usual: ClassVar[float] = 0.0  # the command line's weight where none is given
+
+    weight: float = setting(1.0, "Strength; 0 leaves the term out.", least=0)  # lambda
+
+    def __post_init__(self):
+        check_settings(self)
+
+    def describe(self) -> dict:
+        """What tells the term from others, in JSON's types: a saved training is recognized by it, and a generator's file
+        records it."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {"term": self.kind, **{name: getattr(value, "name", value) for name, value in values.items()}}
+
+    def release(self) -> None:  # noqa: B027  (most have nothing to give)
+        """Give back what a training has put on its device; called at the end of each."""
+
+
+class LatentTerm(Term):
+    """A LatentTerm gives a gradient with respect to the latent."""
+
+    @abstractmethod
+    def gradient(self, view: View) -> Tensor:
+        """The term's gradient [B, c, h, w], each sample by itself, without its weight and w_t: the objective multiplies by
+        both, as the method's official code does, and clamps."""
+
+
+class ImageTerm(Term):
+    """An ImageTerm gives a distance of images, whose gradient is added to what the latent's terms send to the image, after
+    that has been clamped; the timestep plays no part."""
+
+    on: ClassVar[str] = "image"
+
+    @abstractmethod
+    def distance(self, view: View) -> Tensor:
+        """The distance [B] of view.images; differentiable with respect to them."""
+
+
+def of_objective(terms: Sequence[Term], default: Term) -> list[Term]:
+    """The terms that count, those of distillation first; `default` where there are none of them."""
+    weighty = [term for term in terms if term.weight > 0]
+    distilling = [term for term in weighty if term.role == "distillation"]
+    if not any(term.role == "distillation" for term in terms):
+        distilling = [default]
+    return distilling + [term for term in weighty if term.role != "distillation"]
+
+
+def instance_names(terms: Sequence[Term]) -> list[str]:
+    """A name for each term: its kind, and a number from the second of a kind on."""
+    names: list[str] = []
+    for term in terms:
+        same = sum(other.kind == term.kind for other in terms[: len(names)])
+        names.append(f"{term.kind} {same + 1}" if same else term.kind)
+    return names
+
+
+def require_different(terms: Sequence[Term]) -> None:
+    """Raises ValueError where two terms differ in nothing, or in their weights alone."""
+    seen: list[dict] = []
+    for term in terms:
+        described = {name: value for name, value in term.describe().items() if name != "weight"}
+        if described in seen:
+            raise ValueError(f"The {term.kind} {term.role} is given twice with the same settings; give it once.")
+        seen.append(described)

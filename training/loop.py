@@ -1,0 +1,116 @@
+"""The loop: every training of the project is a list of phases that take turns in each step."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .draws import MicroStep
+from .endings import RepeatedlySkipped
+from .history import History, StepRecord
+from .out_of_memory import MemoryPolicy
+from .phases import Outcome, Phase
+
+
+class Kept(Protocol):
+    """Kept is whatever is saved with a training beside its phases."""
+
+    def pack(self) -> tuple[dict[str, Tensor], dict]:
+        """Tensors, and notes in JSON's types."""
+        ...
+
+    def unpack(self, tensors: dict[str, Tensor], notes: dict) -> Callable[[], None]:
+        """A function that takes over what was packed. Raises ValueError, LookupError or TypeError for nonsense."""
+        ...
+
+
+@dataclass
+class Training:
+    """A Training is where a list of phases stands: steps done and what happened. Random numbers are a function of (seed,
+    step): nothing of them needs keeping."""
+
+    phases: Sequence[Phase]
+    steps: int
+    seed: int = 0
+    micro_steps: int = 1  # batches that a step accumulates
+    memory: MemoryPolicy | None = None  # None: memory that runs out ends the training
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+    description: dict = field(default_factory=dict)  # what tells it from others, in JSON's types
+    step: int = 0  # steps done
+    history: History = field(default_factory=History)
+    consistent: bool = True  # False while a step changes weights: what is between two steps must not be saved
+    warning: str | None = None  # what people should know of the last step
+
+
+class Callback:
+    """A Callback does something between the steps of a training. What it raises ends the training."""
+
+    def begin(self, training: Training) -> None:
+        """Called before the first step, or the first one after a break."""
+
+    def after_step(self, training: Training) -> None:
+        """Called after every step."""
+
+
+def fit(training: Training, callbacks: Sequence[Callback] = ()) -> None:
+    """Train until the last step, whatever mode the caller is in."""
+    with recording_gradients():
+        for callback in callbacks:
+            callback.begin(training)
+        while training.step < training.steps:
+            train_step(training)
+            for callback in callbacks:
+                callback.after_step(training)
+
+
+def train_step(training: Training) -> StepRecord:
+    """Let every phase compute and update. A phase whose gradient is not finite changes no weight in the step."""
+    step, losses, notes, skipped = training.step, {}, {}, None
+    training.warning, shared = None, [{} for _ in range(training.micro_steps)]
+    for phase in training.phases:
+        for repeat in range(phase.repeats):
+            micro_steps = [MicroStep(training.seed, step, i, repeat, shared[i]) for i in range(training.micro_steps)]
+            outcome = _updated(training, phase, micro_steps)
+            losses, notes, skipped = losses | outcome.losses, notes | outcome.notes, skipped or outcome.skipped
+    training.consistent = False
+    record = StepRecord(step + 1, losses, notes, skipped)
+    training.step += 1
+    training.history.records.append(record)
+    training.consistent = True
+    return record
+
+
+def _updated(training: Training, phase: Phase, micro_steps: Sequence[MicroStep]) -> Outcome:
+    """What a phase computed, without the gradients: its weights have moved along them."""
+
+    def compute() -> Outcome:
+        outcome = phase.compute(micro_steps)
+        phase.reserve(outcome)
+        return outcome
+
+    outcome = training.memory.attempt(compute, training.step) if training.memory else compute()
+    if not outcome.skipped:
+        training.consistent = False
+        phase.update(outcome, training.step)
+    return Outcome({}, outcome.losses, outcome.notes, outcome.skipped)
+
+
+@dataclass
+class SkipLimit(Callback):
+    """A SkipLimit ends a training when so many steps in a row were skipped, with RepeatedlySkipped."""
+
+    limit: int
+
+    def after_step(self, training: Training) -> None:
+        if training.history.skipped_in_a_row >= self.limit:
+            raise RepeatedlySkipped
+
+
+@contextlib.contextmanager
+def recording_gradients() -> Iterator[None]:
+    """Normal tensors and gradients, whatever mode the caller is in."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield

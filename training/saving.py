@@ -1,0 +1,296 @@
+"""A training on disk: everything that is needed to go on with it, bit for bit, after any end.
+
+Of each phase the weights that may change, what its optimizer remembers of them, its average, and buffers where they
+change; the history; and what else is kept. As safetensors: numbers and text alone.
+"""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .files import remove_leftovers, replacing, write_tensors
+from .history import History, StepRecord
+from .loop import Callback, Training
+from .out_of_memory import handle_out_of_memory
+from .phases import Note, Phase
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "stylegan-fusion-training-2"
+
+Tensors = dict[str, Tensor]
+Notes = dict[str, str]
+
+
+class SavedTrainingError(Exception):
+    """A saved training that cannot be gone on with; the message says which, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Earlier is how a training was saved by an earlier version: its format, its description, and how to read it."""
+
+    format: str
+    description: dict
+    read: Callable[[Tensors, Notes], tuple[Tensors, Notes]]  # to what this version writes
+
+
+@dataclass(frozen=True)
+class SavedTraining:
+    """A SavedTraining is where a training is kept, and how often."""
+
+    path: Path
+    every: int | None = 100  # steps between two savings; None: only when it ends early
+    identity: str = ""  # what tells the run from others beside its description: prompts, models
+
+    def save(self, training: Training) -> None:
+        """Write the training as it is, atomically. Raises OSError when the file cannot be written."""
+        tensors, notes = _pack(training)
+        run = json.dumps({**training.description, "guidance": self.identity})
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self.path) as temporary:
+            write_tensors(temporary, tensors, {"format": FORMAT, "run": run, **notes})
+
+    def restore(self, training: Training, earlier: Sequence[Earlier] = ()) -> bool:
+        """Put a training where the saved one was; whether there is one.
+
+        Raises SavedTrainingError when the file is damaged or is of another run."""
+        remove_leftovers(self.path)
+        try:
+            if not self.path.exists():
+                return False
+            with safe_open(self.path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                formats = {FORMAT: Earlier(FORMAT, training.description, lambda *saved: saved)}
+                found = (formats | {one.format: one for one in earlier}).get(metadata.get("format"))
+                if found is None:
+                    raise SavedTrainingError(f"{self.path} is no saved training; remove it, or choose another folder.")
+                wanted = json.loads(json.dumps({**found.description, "guidance": self.identity}))
+                _require_same_run(self.path, json.loads(metadata["run"]), wanted)
+                # Copies: while the file is mapped, Windows would not let it be replaced.
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            _unpack(training, *found.read(tensors, metadata))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise SavedTrainingError(f"{self.path} could not be read ({reason}); check the folder.") from error
+        except (SafetensorError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            if handle_out_of_memory(error):
+                raise
+            raise SavedTrainingError(
+                f"{self.path} is damaged ({error}); remove it to begin anew, the generators beside it stay."
+            ) from error
+        return True
+
+    def steps_done(self) -> int:
+        """Steps of the saved training, 0 without one or with a damaged one."""
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                return int((file.metadata() or {}).get("step", 0))
+        except (OSError, ValueError, SafetensorError):
+            return 0
+
+    def remove(self) -> None:
+        """For a finished training, whose results are kept elsewhere. Raises OSError when the file cannot be removed."""
+        remove_leftovers(self.path)
+        self.path.unlink(missing_ok=True)
+
+
+def try_to_save(saved: SavedTraining, training: Training) -> str | None:
+    """Save, or say why not: a full disk is no reason to lose what is still in memory."""
+    try:
+        saved.save(training)
+        return None
+    except Exception as error:  # safetensors has an exception of its own for what the system refuses
+        reason = getattr(error, "strerror", None) or str(error)
+        warning = f"The training could not be saved at step {training.step} ({reason}); free some space in {saved.path.parent}."
+        logger.warning("StyleGAN Fusion: %s", warning)
+        return warning
+
+
+@dataclass
+class Saving(Callback):
+    """Saving writes a training every so many steps, or seconds where they are given."""
+
+    saved: SavedTraining
+    seconds: float | None = None
+    _last: float = field(default_factory=time.monotonic)
+
+    def after_step(self, training: Training) -> None:
+        if self.seconds is None:
+            due = self.saved.every is not None and training.step % self.saved.every == 0
+        else:
+            due = training.step == training.steps or time.monotonic() - self._last > self.seconds
+        if due:
+            training.warning = try_to_save(self.saved, training) or training.warning
+            self._last = time.monotonic()
+
+
+def _require_same_run(path: Path, saved: dict, wanted: dict) -> None:
+    differing = []
+    for name, value in wanted.items():
+        if name == "settings":  # named one by one; others than ours may stand beside them
+            theirs = saved.get(name, {})
+            differing += [key for key, one in value.items() if theirs.get(key) != one]
+        elif saved.get(name) != value:
+            differing.insert(0, name)
+    if differing:
+        raise SavedTrainingError(
+            f"{path} belongs to another run (different: {', '.join(differing)}). Set these as they were to go on with it, "
+            "or choose another folder to begin anew."
+        )
+
+
+def _pack(training: Training) -> tuple[Tensors, Notes]:
+    """Tensors, wherever they are, and notes."""
+    tensors, kept = _pack_history(training.history), {}
+    for phase in training.phases:
+        tensors |= {f"{phase.name}.{name}": value for name, value in _pack_phase(phase).items()}
+    for name, one in training.kept.items():
+        of_one, kept[name] = one.pack()
+        tensors |= {f"{name}.{key}": value for key, value in of_one.items()}
+    notes = {"step": training.step, "history": _describe_history(training.history), "kept": kept}
+    return tensors, {name: json.dumps(value) for name, value in notes.items()}
+
+
+def _pack_phase(phase: Phase) -> Tensors:
+    tensors = {}
+    for index, parameter in enumerate(phase.parameters):
+        tensors[f"weights.{index}"] = parameter.detach()
+        # What no step has moved yet has no state.
+        for slot, value in phase.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{index}.{slot}"] = value
+    if phase.buffers:
+        tensors |= {f"buffers.{name}": value for name, value in phase.module.named_buffers()}
+    if phase.average is not None:
+        weights = enumerate(phase.average.module.parameters())
+        tensors |= {f"average.{index}": value.detach() for index, value in weights}
+    return tensors
+
+
+def _unpack(training: Training, tensors: Tensors, notes: Notes) -> None:
+    """Put a training where a saved one was, once all of that makes sense. Raises ValueError, LookupError and others."""
+    step, history = int(notes["step"]), _unpack_history(tensors, json.loads(notes["history"]))
+    if not 0 <= step <= training.steps or len(history.records) != step:
+        raise ValueError(f"{len(history.records)} records of {step} steps")
+    kept = json.loads(notes["kept"])
+    take_over = [_unpack_phase(phase, _of(phase.name, tensors)) for phase in training.phases]
+    take_over += [one.unpack(_of(name, tensors), kept[name]) for name, one in training.kept.items()]
+    for one in take_over:
+        one()
+    training.step, training.history, training.consistent = step, history, True
+
+
+def _of(prefix: str, tensors: Tensors) -> Tensors:
+    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def _unpack_phase(phase: Phase, tensors: Tensors) -> Callable[[], None]:
+    parameters = phase.parameters
+    pairs = [(parameter, alike(tensors, f"weights.{i}", parameter)) for i, parameter in enumerate(parameters)]
+    if phase.buffers:
+        pairs += [(value, alike(tensors, f"buffers.{name}", value)) for name, value in phase.module.named_buffers()]
+    if phase.average is not None:
+        weights = enumerate(phase.average.module.parameters())
+        pairs += [(value, alike(tensors, f"average.{index}", value)) for index, value in weights]
+    states, slots = {}, set()
+    for index, parameter in enumerate(parameters):
+        of_one = _of(f"optimizer.{index}", tensors)
+        if of_one:
+            slots.add(tuple(sorted(of_one)))
+            # torch's optimizers keep their count of steps on the CPU; all else is one number for each of the weight's.
+            states[parameter] = {
+                slot: alike(of_one, slot, torch.zeros(()))
+                if slot == "step"
+                else alike(of_one, slot, parameter).to(parameter.device)
+                for slot in of_one
+            }
+    if len(slots) > 1:
+        raise ValueError("its optimizer remembers one thing of one weight and another of the next")
+
+    @torch.no_grad()
+    def take_over() -> None:
+        for ours, saved in pairs:
+            ours.copy_(saved)
+        if phase.average is not None:
+            for ours, other in zip(phase.average.module.buffers(), phase.module.buffers(), strict=True):
+                ours.copy_(other)
+        phase.optimizer.state.clear()
+        phase.optimizer.state.update(states)
+
+    return take_over
+
+
+def alike(tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
+    """The tensor of this name, of a like's shape and kind and with finite values. Raises LookupError, ValueError."""
+    tensor = tensors[name]
+    if tensor.shape != like.shape or tensor.dtype != like.dtype or not torch.isfinite(tensor).all():
+        raise ValueError(f"{name} does not fit")
+    return tensor
+
+
+def _note_kinds(history: History) -> dict[str, str]:
+    """Of each note, whether it is a number or indices."""
+    found = {name: value for record in history.records for name, value in record.notes.items()}
+    return {name: "indices" if isinstance(value, tuple) else "number" for name, value in found.items()}
+
+
+def _describe_history(history: History) -> dict:
+    skipped = {index: record.skipped for index, record in enumerate(history.records) if record.skipped}
+    return {
+        "losses": history.terms,
+        "notes": _note_kinds(history),
+        "skipped": skipped,
+        "measured": history.measured,
+    }
+
+
+def _pack_history(history: History) -> Tensors:
+    records, terms = history.records, history.terms
+    losses = [[record.losses.get(term, math.nan) for term in terms] for record in records]
+    tensors = {"history.losses": torch.tensor(losses, dtype=torch.float64).reshape(len(records), len(terms))}
+    for name, kind in _note_kinds(history).items():
+        if kind == "indices":  # as bits
+            column = [sum(1 << i for i in record.notes.get(name, ())) for record in records]
+            tensors[f"history.notes.{name}"] = torch.tensor(column, dtype=torch.int64)
+        else:
+            column = [record.notes.get(name, math.nan) for record in records]
+            tensors[f"history.notes.{name}"] = torch.tensor(column, dtype=torch.float64)
+    return tensors
+
+
+def _unpack_history(tensors: Tensors, described: dict) -> History:
+    terms, kinds, skipped = described["losses"], described["notes"], described["skipped"]
+    losses = tensors["history.losses"].tolist()
+    columns = {name: tensors[f"history.notes.{name}"].tolist() for name in kinds}
+    if any(len(column) != len(losses) for column in columns.values()):
+        raise ValueError("columns of different lengths")
+    records = []
+    for index, row in enumerate(losses):
+        notes = {name: _note(kinds[name], column[index]) for name, column in columns.items()}
+        known = dict(zip(terms, row, strict=True))
+        reason = skipped.get(str(index))
+        if reason is not None:  # what other phases did in the step is known all the same
+            known = {name: value for name, value in known.items() if not math.isnan(value)}
+        records.append(StepRecord(index + 1, known, {k: v for k, v in notes.items() if v is not None}, reason))
+    measured = {
+        name: {int(step): float(value) for step, value in values.items()}
+        for name, values in described["measured"].items()
+    }
+    return History(records, measured)
+
+
+def _note(kind: str, value: float | int) -> Note | None:
+    """None where a record had no such note."""
+    if kind == "number":
+        return None if math.isnan(value) else float(value)
+    if value < 0:
+        raise ValueError("indices that there are not")
+    return tuple(i for i in range(value.bit_length()) if value >> i & 1) or None
