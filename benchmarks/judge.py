@@ -11,7 +11,7 @@ from comfyui_stylegan_fusion.miniature.classifier import load_classifier
 from comfyui_stylegan_fusion.miniature.damage import blurred
 from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
 from comfyui_stylegan_fusion.miniature.renderer import render
-from comfyui_stylegan_fusion.miniature.resumable import seeded
+from comfyui_stylegan_fusion.miniature.stages import seeded
 
 
 def main():

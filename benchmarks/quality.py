@@ -21,8 +21,8 @@ from comfyui_stylegan_fusion.miniature.drawing import draw
 from comfyui_stylegan_fusion.miniature.factors import sample_factors
 from comfyui_stylegan_fusion.miniature.metrics import diversity
 from comfyui_stylegan_fusion.miniature.renderer import render
-from comfyui_stylegan_fusion.miniature.resumable import seeded
 from comfyui_stylegan_fusion.miniature.settings import DEMOS
+from comfyui_stylegan_fusion.miniature.stages import seeded
 from comfyui_stylegan_fusion.sds import DirectionalRegularizer
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
 from comfyui_stylegan_fusion.stylegan import render_samples, sample_z

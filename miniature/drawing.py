@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..sds.priors.diffusers import DiffusersPrior
-from .resumable import seeded
+from .stages import seeded
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import string
 from pathlib import Path
 
 from .factors import captions, sample_factors
-from .resumable import seeded
+from .stages import seeded
 
 LENGTH = 77  # tokens of a prompt, as in Stable Diffusion
 START, END = "<|startoftext|>", "<|endoftext|>"

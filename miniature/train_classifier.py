@@ -1,15 +1,18 @@
 """Stage 1: train the classifier on renders and on damaged copies of them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
+from ..training.draws import MicroStep
+from ..training.phases import Outcome, Phase, gradients_of
 from .classifier import Classifier
 from .damage import damaged
 from .factors import DOMAINS, Factors, sample_factors
 from .renderer import render
-from .resumable import save_weights, seeded, train
+from .stages import one_cycle, run_stage, save_weights, seeded
 
 STEPS, BATCH = 3000, 64
 _SEED = 101
@@ -18,21 +21,17 @@ _SEED = 101
 def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     torch.manual_seed(_SEED)
     model = Classifier()
-    optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps + 1)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-2)
 
-    def step(i):
-        random = seeded(_SEED, i)
+    def compute(micro_steps: Sequence[MicroStep]) -> Outcome:
+        random = seeded(_SEED, micro_steps[0].step)
         factors = sample_factors(BATCH, random)
         images, background, surface = damaged(render(factors), factors, random)
         loss, parts = _loss(model(images), factors, background, surface)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        return parts
+        return Outcome(gradients_of(loss, model.parameters()), parts)
 
-    train(folder, {"model": model, "optimizer": optimizer, "schedule": schedule}, step, steps)
+    rate = one_cycle(2e-3, steps + 1)
+    run_stage(folder, [Phase("classifier", model, optimizer, compute, rate, buffers=True)], steps)
     save_weights(model, weights / "classifier.safetensors", {"width": 32})
 
 
@@ -53,4 +52,4 @@ def _loss(seen, factors: Factors, background, surface):
         "light": F.mse_loss(seen.light[:, 0], factors.light),
         "face": 0.5 * F.mse_loss((seen.face - torch.tensor([1.0, 0, 0])) * torch.tensor([4.0, 1, 1]), face),
     }
-    return sum(parts.values()), {name: value.detach() for name, value in parts.items()}
+    return sum(parts.values()), {name: value.item() for name, value in parts.items()}

@@ -10,17 +10,20 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..training.draws import MicroStep
+from ..training.phases import Outcome, Phase, gradients_of
 from .classifier import FEATURES, load_classifier
 from .damage import damaged
 from .factors import BACKGROUNDS, captions, sample_factors
 from .renderer import render
-from .resumable import save_weights, seeded, train
+from .stages import one_cycle, run_stage, save_weights, seeded
 from .tokenizer import LENGTH
 
 STEPS, BATCH = 1400, 120
@@ -95,11 +98,11 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     factors, portraits = _portraits(folder)
     features = torch.cat([classifier.read(_unpacked(part)).features for part in portraits.split(1000)])
     model = _Learners(len(tokenizer))
-    optimizer = torch.optim.AdamW(model.parameters(), 1.5e-3, betas=(0.9, 0.98), weight_decay=2e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps + 1, pct_start=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=2e-2)
 
-    def step(i):
-        random = seeded(_SEED, i)
+    def compute(micro_steps: Sequence[MicroStep]) -> Outcome:
+        random = seeded(_SEED, micro_steps[0].step)
+        model.scale.data.clamp_(max=LARGEST_SCALE)
         rows = torch.randint(len(portraits), [BATCH - PLAIN], generator=random)
         plain, names = _plain(random)
         images = torch.cat([_unpacked(portraits[rows]), plain])
@@ -107,15 +110,10 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
         tokens = tokenizer(lines, padding=True, max_length=LENGTH, truncation=True, return_tensors="pt").input_ids
         known = torch.cat([features[rows], classifier(plain).features])
         losses = model(images, known, tokens)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        model.scale.data.clamp_(max=LARGEST_SCALE)
-        return {name: loss.detach() for name, loss in losses.items()}
+        gradients = gradients_of(sum(losses.values()), model.parameters(), max_norm=1.0)
+        return Outcome(gradients, {name: loss.item() for name, loss in losses.items()})
 
-    train(folder, {"model": model, "optimizer": optimizer, "schedule": schedule}, step, steps)
+    run_stage(folder, [Phase("clip", model, optimizer, compute, one_cycle(2e-3, steps + 1, rise=0.1))], steps)
     export(model, weights / "clip")
 
 

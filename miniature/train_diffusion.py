@@ -6,15 +6,17 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
+from ..training.draws import MicroStep
+from ..training.phases import Average, Outcome, Phase, gradients_of
 from .factors import Factors, captions, sample_factors
 from .renderer import render
-from .resumable import exponential_average, save_weights, seeded, train
+from .stages import run_stage, save_weights, seeded
 from .tokenizer import LENGTH, learned_tokenizer
 
 STEPS, BATCH = 4500, 32
@@ -70,13 +72,11 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     tokenizer = learned_tokenizer(folder / "tokenizer")
     factors, latents = _latents(folder, model_folder / "vae")
     parts = torch.nn.ModuleDict({"unet": new_unet(), "text": new_text_encoder(len(tokenizer))})
-    average = torch.nn.ModuleDict({"unet": new_unet(), "text": new_text_encoder(len(tokenizer))})
-    average.load_state_dict(parts.state_dict())
-    optimizer = torch.optim.AdamW(parts.parameters(), 6e-4, betas=(0.9, 0.99), weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: _learning_rate(i, steps))
+    average = Average.of(parts, lambda step: min(0.998, (1 + step) / (10 + step)))
+    optimizer = torch.optim.AdamW(parts.parameters(), betas=(0.9, 0.99), weight_decay=1e-2)
 
-    def step(i):
-        random = seeded(_SEED, i)
+    def compute(micro_steps: Sequence[MicroStep]) -> Outcome:
+        random = seeded(_SEED, micro_steps[0].step)
         rows = torch.randint(len(latents), [BATCH], generator=random)
         lines = captions(factors[rows], random)
         dropped = torch.rand(BATCH, generator=random) < CAPTION_DROPOUT
@@ -87,16 +87,11 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             states = parts["text"](tokens).last_hidden_state
         loss = noise_loss(parts["unet"], latents[rows], states, random)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        exponential_average(average, parts, min(0.998, (1 + i) / (10 + i)))
-        return {"loss": loss.detach()}
+        return Outcome(gradients_of(loss, parts.parameters(), max_norm=1.0), {"noise": loss.item()})
 
-    train(folder, {"models": parts, "average": average, "optimizer": optimizer, "schedule": schedule}, step, steps)
-    export(average, model_folder)
+    rate = lambda step: 6e-4 * _learning_rate(step, steps)  # noqa: E731
+    run_stage(folder, [Phase("diffusion", parts, optimizer, compute, rate, average=average)], steps)
+    export(average.module, model_folder)
     shutil.copytree(folder / "tokenizer", model_folder / "tokenizer", dirs_exist_ok=True)
 
 

@@ -7,6 +7,7 @@ nothing to add: trained beside it on real and generated pictures, it could not t
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..stylegan import Draw, Generator, GeneratorConfig
+from ..training.draws import MicroStep
+from ..training.phases import Average, Outcome, Phase, gradients_of
 from .factors import (
     ACCESSORIES,
     COUNT,
@@ -28,9 +31,10 @@ from .factors import (
     factors_from_uniform,
 )
 from .renderer import render
-from .resumable import edge_loss, exponential_average, seeded, train
+from .stages import edge_loss, run_stage, seeded
 
 STEPS = 6800
+MAPPING_STEPS = 8000
 STAGES = ((700, 16, 48), (1700, 32, 32), (STEPS, 64, 16))  # until this step, pictures of this side, this many a step
 UNDECIDED = 0.8  # difference of the two largest numbers of a choice (of -1 and 1) under which both will do
 CONFIG = GeneratorConfig(resolution=64, z_dim=128, w_dim=128, mapping_layers=4, channel_base=3072, channel_max=128)
@@ -76,25 +80,25 @@ def _along(palette: dict, position: Tensor) -> Tensor:
     return torch.lerp(table[start], table[start + 1], (place - start)[:, None])
 
 
-def _train_mapping(mapping, head: nn.Linear, steps: int = 8000) -> None:
+def _train_mapping(folder: Path, mapping, head: nn.Linear) -> None:
     """Train the mapping until the linear `head` reads the factors off w: seconds, where learning the same through the
     pictures takes hours."""
     # The learning rate multiplier of 0.01 is made for runs a thousand times as long.
     optimizer = torch.optim.Adam(
-        [{"params": mapping.parameters(), "lr": 0.2}, {"params": head.parameters(), "lr": 2e-3}]
+        [{"params": mapping.parameters(), "scale": 0.2}, {"params": head.parameters(), "scale": 2e-3}]
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: max(0.02, 1 - i / steps))
-    for i in range(steps):
-        z = torch.randn(256, CONFIG.z_dim, generator=seeded(_SEED, 1, i))
+
+    def compute(micro_steps: Sequence[MicroStep]) -> Outcome:
+        z = torch.randn(256, CONFIG.z_dim, generator=seeded(_SEED, 1, micro_steps[0].step))
         w = mapping(z)[:, 0]
         unit = (w.mean(0).square() + (w.std(0) - 1).square()).mean()
         error = F.mse_loss(head(w), _described(persons_of(z)))
-        optimizer.zero_grad()
-        (error + 0.1 * unit).backward()
-        optimizer.step()
-        schedule.step()
-        if i % 2000 == 0 or i == steps - 1:
-            log.info("mapping %d/%d: %.3f of the factors' variance unexplained", i, steps, error.detach())
+        gradients = gradients_of(error + 0.1 * unit, [*mapping.parameters(), *head.parameters()])
+        return Outcome(gradients, {"unexplained": error.item()})
+
+    both = nn.ModuleDict({"mapping": mapping, "head": head})
+    phase = Phase("mapping", both, optimizer, compute, lambda step: max(0.02, 1 - step / MAPPING_STEPS))
+    run_stage(folder, [phase], MAPPING_STEPS, log_every=2000)
 
 
 _AMOUNTS = {  # mean and about the standard deviation of each
@@ -142,33 +146,35 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     torch.manual_seed(_SEED)
     generator, average = Generator(CONFIG), Generator(CONFIG)
     head = nn.Linear(CONFIG.w_dim, _DESCRIBED)
-    if not (folder / "state.pt").exists():
-        _train_mapping(generator.mapping, head)
-        generator.mapping.w_avg.copy_(generator.mapping(torch.randn(10_000, CONFIG.z_dim))[:, 0].detach().mean(0))
+    _train_mapping(folder / "mapping", generator.mapping, head)
+    generator.mapping.w_avg.copy_(generator.mapping(torch.randn(10_000, CONFIG.z_dim))[:, 0].detach().mean(0))
     generator.mapping.requires_grad_(False)
     head.requires_grad_(False)
     average.load_state_dict(generator.state_dict())
-    optimizer = torch.optim.Adam(generator.synthesis.parameters(), 0.01, betas=(0.9, 0.99))
+    optimizer = torch.optim.Adam(generator.synthesis.parameters(), betas=(0.9, 0.99))
 
-    def step(i):
-        random = seeded(_SEED, i)
-        side, batch = next(((side, batch) for end, side, batch in STAGES if i < end), STAGES[-1][1:])
-        ws = generator.mapping(torch.randn(batch, CONFIG.z_dim, generator=random))
+    def compute(micro_steps: Sequence[MicroStep]) -> Outcome:
+        step = micro_steps[0].step
+        side, batch = next(((side, batch) for end, side, batch in STAGES if step < end), STAGES[-1][1:])
+        ws = generator.mapping(torch.randn(batch, CONFIG.z_dim, generator=seeded(_SEED, step)))
         with torch.autocast("cpu", torch.bfloat16):
             fake = generator.synthesis(Draw(ws), resolution=side)
         with torch.no_grad():
             full = F.interpolate(fake, size=CONFIG.resolution)
             goal = F.avg_pool2d(_goal(head(ws[:, 0]), full), CONFIG.resolution // side)
         parts = {"pixels": F.l1_loss(fake, goal), "edges": 0.5 * edge_loss(fake, goal)}
-        for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(i, steps)
-        optimizer.zero_grad()
-        sum(parts.values()).backward()
-        optimizer.step()
-        exponential_average(average, generator, min(0.998, (1 + i) / (10 + i)))
-        return {name: value.detach() for name, value in parts.items()}
+        gradients = gradients_of(sum(parts.values()), generator.synthesis.parameters())
+        return Outcome(gradients, {name: value.item() for name, value in parts.items()})
 
-    train(folder, {"generator": generator, "average": average, "head": head, "optimizer": optimizer}, step, steps)
+    phase = Phase(
+        "generator",
+        generator,
+        optimizer,
+        compute,
+        lambda step: _learning_rate(step, steps),
+        average=Average(average, lambda step: min(0.998, (1 + step) / (10 + step))),
+    )
+    run_stage(folder, [phase], steps)
     export(average, weights / "generator.safetensors")
 
 

@@ -7,16 +7,19 @@ generator in training learns to please it with smears.
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..training.draws import MicroStep
+from ..training.phases import Average, Outcome, Phase, gradients_of
 from .damage import disturbed
 from .factors import sample_factors
 from .renderer import render
-from .resumable import edge_loss, exponential_average, save_weights, seeded, train
+from .stages import edge_loss, run_stage, save_weights, seeded
 
 STEPS, BATCH = 7000, 12
 DECODER_FROM = 6 / 7  # share of the steps after which the encoder stays, and with it the latents; the decoder goes on
@@ -48,52 +51,70 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
         vae.quant_conv.weight[4:] = 0
         vae.quant_conv.bias[4:] = 2 * math.log(LATENT_NOISE)
     average.load_state_dict(vae.state_dict())
-    optimizer = torch.optim.AdamW(vae.parameters(), 1.5e-3, betas=(0.9, 0.99), weight_decay=1e-4)
-    critic_optimizer = torch.optim.Adam(critic.parameters(), 5e-4, betas=(0.5, 0.99))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: _learning_rate(i / steps))
-    settled = round(DECODER_FROM * steps)
+    follow = Average(average, lambda step: min(0.995, (1 + step) / (10 + step)))
+    training = _Autoencoding(vae, critic, average, steps)
+    adamw = torch.optim.AdamW(vae.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
+    adam = torch.optim.Adam(critic.parameters(), betas=(0.5, 0.99))
+    phases = [
+        Phase("critic", critic, adam, training.judge, lambda step: 5e-4, buffers=True),
+        Phase("vae", vae, adamw, training.code, lambda step: 1.5e-3 * _learning_rate(step / steps), average=follow),
+    ]
+    run_stage(folder, phases, steps)
+    export(average, weights / "diffusion" / "vae")
 
-    def step(i):
-        random = seeded(_SEED, i)
-        portraits = render(sample_factors(BATCH, random))
+
+class _Autoencoding:
+    """What critic and autoencoder compute in a step: both look at the same pictures, decoded once."""
+
+    def __init__(self, vae, critic: nn.Module, average, steps: int):
+        self.vae, self.critic, self.average = vae, critic, average
+        self.settled, self.adversarial = round(DECODER_FROM * steps), ADVERSARIAL_FROM * steps
+
+    def judge(self, micro_steps: Sequence[MicroStep]) -> Outcome:
+        """The critic learns to tell real from decoded portraits: of the portraits alone, for a disturbed picture must not
+        be decoded into a better one."""
+        images, decoded, _ = self._pictures(micro_steps[0])
+        if micro_steps[0].step < self.adversarial:
+            return Outcome({})
         real = BATCH // 2
-        images = torch.cat([portraits[:real], disturbed(portraits[real:], random)])
-        if i >= settled:
-            for name in ("encoder", "quant_conv"):
-                if i == settled:
-                    getattr(vae, name).load_state_dict(getattr(average, name).state_dict())
-                getattr(vae, name).requires_grad_(False)
-        with torch.autocast("cpu", torch.bfloat16):
-            mean = vae.encode(images).latent_dist.mean.float()
-            noise = LATENT_NOISE * torch.randn(mean.shape, generator=random)
-            decoded = vae.decode(mean + noise).sample.float()
+        loss = F.relu(1 - self.critic(images[:real])).mean() + F.relu(1 + self.critic(decoded[:real].detach())).mean()
+        return Outcome(gradients_of(loss, self.critic.parameters()), {"critic": loss.item()})
+
+    def code(self, micro_steps: Sequence[MicroStep]) -> Outcome:
+        step = micro_steps[0].step
+        images, decoded, mean = self._pictures(micro_steps[0])
         parts = {
             "pixels": F.l1_loss(decoded, images) + F.mse_loss(decoded, images),
-            "edges": min(2.0, i / 500) * edge_loss(decoded, images),
+            "edges": min(2.0, step / 500) * edge_loss(decoded, images),
             "size": 1e-4 * mean.square().mean(),
         }
-        optimizer.zero_grad()
-        if i >= ADVERSARIAL_FROM * steps:
-            # Of the portraits alone: a disturbed picture must not be decoded into a better one.
-            critic_loss = F.relu(1 - critic(images[:real])).mean() + F.relu(1 + critic(decoded[:real].detach())).mean()
-            critic_optimizer.zero_grad()
-            critic_loss.backward()
-            critic_optimizer.step()
-            parts["adversarial"] = -0.02 * critic(decoded[:real]).mean()
-        sum(parts.values()).backward()
-        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        exponential_average(average, vae, min(0.995, (1 + i) / (10 + i)))
-        return {name: value.detach() for name, value in parts.items()}
+        if step >= self.adversarial:
+            parts["adversarial"] = -0.02 * self.critic(decoded[: BATCH // 2]).mean()
+        gradients = gradients_of(sum(parts.values()), self.vae.parameters(), max_norm=1.0)
+        return Outcome(gradients, {name: value.item() for name, value in parts.items()})
 
-    train(
-        folder,
-        {"vae": vae, "average": average, "critic": critic, "optimizer": optimizer,
-         "critic_optimizer": critic_optimizer, "schedule": schedule},
-        step, steps,
-    )  # fmt: skip
-    export(average, weights / "diffusion" / "vae")
+    def _pictures(self, micro_step: MicroStep):
+        """Pictures, what the autoencoder makes of them, and their latents' means."""
+        if "pictures" not in micro_step.shared:
+            self._settle(micro_step.step)
+            random = seeded(_SEED, micro_step.step)
+            portraits = render(sample_factors(BATCH, random))
+            real = BATCH // 2
+            images = torch.cat([portraits[:real], disturbed(portraits[real:], random)])
+            with torch.autocast("cpu", torch.bfloat16):
+                mean = self.vae.encode(images).latent_dist.mean.float()
+                noise = LATENT_NOISE * torch.randn(mean.shape, generator=random)
+                decoded = self.vae.decode(mean + noise).sample.float()
+            micro_step.shared["pictures"] = images, decoded, mean
+        return micro_step.shared["pictures"]
+
+    def _settle(self, step: int) -> None:
+        """From some step on the encoder stays, as its average is then."""
+        if step >= self.settled:
+            for name in ("encoder", "quant_conv"):
+                if step == self.settled:
+                    getattr(self.vae, name).load_state_dict(getattr(self.average, name).state_dict())
+                getattr(self.vae, name).requires_grad_(False)
 
 
 def _learning_rate(done: float) -> float:

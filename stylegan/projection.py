@@ -7,19 +7,26 @@ which an adapted generator has as well.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..metrics.lpips import Features, lpips, reduced, unit_layers
+from ..training.draws import MicroStep
+from ..training.loop import Callback, Training, fit
 from ..training.out_of_memory import handle_out_of_memory
+from ..training.phases import Outcome, Phase
+from ..training.settings import check_settings, setting
 from .codes import w_statistics
 from .crop import Crop
 from .networks import Generator
 from .synthesis import Draw
+
+NODE = "Project Image"
+"""The node that shows settings."""
 
 PIXELS = 256
 """Longer side at most of the images whose pixels are compared."""
@@ -31,32 +38,43 @@ square of the offsets, and of w from the mean."""
 
 @dataclass(frozen=True)
 class ProjectionSettings:
-    """How a picture is projected. Raises ValueError for values out of range."""
+    """ProjectionSettings say how a picture is projected. Raises ValueError for values out of range."""
 
-    steps: int = 300
-    editability: float = (
-        0.5  # 0: W+ without bounds, as close to the picture as it gets; 1: W, the same code in every layer
+    steps: int = setting(
+        300,
+        "For each picture. 200 to 500 are enough for most; 1000 for the last details.",
+        what="The number of steps",
+        least=1,
+        node=NODE,
+        shown=(1, 10_000, 1),
+        added_later=False,
     )
-    pixel_weight: float = 1.0  # of the mean squared difference of pixels, beside LPIPS
-    learning_rate: float = 0.06  # of Adam, in standard deviations of w
-    noise: float = 0.05  # added to w at the start, in standard deviations of w
-    seed: int = 0
+    editability: float = setting(
+        0.5,
+        "0: as close to the picture as possible (W+ without bounds), which edits and adapted generators may tear apart. "
+        "1: a plain w, which behaves as sampled latents do and is less like the picture.",
+        what="The editability",
+        least=0,
+        most=1,
+        node=NODE,
+        shown=(0.0, 1.0, 0.05),
+        added_later=False,
+    )
+    pixel_weight: float = setting(
+        1.0, "Of the mean squared difference of pixels, beside LPIPS.", what="The pixel weight", least=0
+    )
+    learning_rate: float = setting(0.06, "Of Adam, in standard deviations of w.", what="The learning rate", least=0)
+    noise: float = setting(0.05, "Added to w at the start, in standard deviations of w.", what="The noise", least=0)
+    seed: int = setting(0, "Of the noise.", what="The seed", least=0, most=2**64 - 1)
     class_index: int | None = None  # of generators with classes: whose mean to begin from; None is that of all
 
     def __post_init__(self):
-        if self.steps < 1:
-            raise ValueError(f"The number of steps is {self.steps}; it must be at least 1.")
-        if not 0 <= self.editability <= 1:
-            raise ValueError(f"The editability is {self.editability}; it must be from 0 to 1.")
-        for name in ("pixel_weight", "learning_rate", "noise"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"The {name.replace('_', ' ')} is {value}; it must be 0 or more.")
+        check_settings(self)
 
 
 @dataclass(frozen=True)
 class ProjectionProgress:
-    """Passed to the progress callback after every step. An exception that the callback raises ends the projection."""
+    """ProjectionProgress is passed to the progress callback after every step. An exception that the callback raises ends the projection."""
 
     step: int  # steps done
     steps: int  # steps in all
@@ -66,7 +84,7 @@ class ProjectionProgress:
 
 @dataclass(frozen=True)
 class Projection:
-    """What was found."""
+    """A Projection is the code that was found, and what is drawn from it."""
 
     ws: Tensor  # [1, num_ws, w_dim], on the CPU
     image: Tensor  # [1, 3, R, R], about [-1, 1], on the CPU: what the generator draws from it
@@ -128,55 +146,62 @@ def project(
         features.to(torch.device("cpu"))
 
 
+class _Codes(nn.Module):
+    """A code w and its offsets in each layer, in standard deviations of w from the mean."""
+
+    def __init__(self, generator: Generator, class_index: int | None):
+        super().__init__()
+        self.mean, self.deviation = w_statistics(generator, class_index)
+        shape, device = (1, generator.num_ws, generator.w_dim), self.mean.device
+        self.w = nn.Parameter(torch.zeros(1, 1, generator.w_dim, device=device))
+        self.offsets = nn.Parameter(torch.zeros(shape, device=device))
+
+    def forward(self, noise: Tensor | float = 0.0) -> Draw:
+        return Draw(self.mean + self.deviation * (self.w + noise + self.offsets))
+
+
 class _Search:
+    """What a projection computes in a step."""
+
     def __init__(self, generator: Generator, target: Tensor, features: Features, settings, crop: Crop | None):
         self.generator, self.settings, self.crop = generator, settings, crop
-        self.device = next(generator.parameters()).device
+        self.codes = _Codes(generator, settings.class_index)
+        self.device = self.codes.mean.device
         self.features = features.to(self.device)
-        self.random = torch.Generator().manual_seed(settings.seed)
-        self.mean, self.deviation = w_statistics(generator, settings.class_index)
+        self.image: Tensor | None = None  # what the code drew in the latest step
         target = target.clone().to(self.device)
         with torch.no_grad():
             self.pixels, self.layers = reduced(target, PIXELS), unit_layers(self.features, target)
-            mean = generator.synthesis(Draw(self.mean.expand(1, generator.num_ws, -1)))
-            self.from_mean = [difference.clamp_min(1e-6) for difference in self._differences(mean)]
-        self.w = torch.zeros(
-            1, 1, generator.w_dim, device=self.device, requires_grad=True
-        )  # in deviations from the mean
-        self.offsets = torch.zeros(1, generator.num_ws, generator.w_dim, device=self.device, requires_grad=True)
+            self.from_mean = [difference.clamp_min(1e-6) for difference in self._differences(self._draw())]
 
-    def run(self, progress) -> Projection:
-        settings = self.settings
-        variables = [self.w] if settings.editability == 1 else [self.w, self.offsets]
-        optimizer = torch.optim.Adam(variables, lr=settings.learning_rate, betas=(0.9, 0.999))
-        for step in range(settings.steps):
-            done = step / settings.steps
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * ramp(done)
-            image, loss = self._evaluate(variables, settings.noise * max(0, 1 - done / 0.75) ** 2)
-            optimizer.step()
-            if progress:
-                progress(ProjectionProgress(step + 1, settings.steps, loss, image))
+    def run(self, progress: Callable[[ProjectionProgress], None] | None) -> Projection:
+        settings, codes = self.settings, self.codes
+        variables = [codes.w] if settings.editability == 1 else [codes.w, codes.offsets]
+        adam = torch.optim.Adam(variables, betas=(0.9, 0.999))
+        rate = lambda step: settings.learning_rate * ramp(step / settings.steps)  # noqa: E731
+        phase = Phase("codes", codes, adam, self._compute, rate)
+        fit(Training([phase], settings.steps, settings.seed), [_Reporting(self, progress)] if progress else [])
         with torch.no_grad():
-            ws = self._codes(0.0)
-            image = self.generator.synthesis(Draw(ws))
+            image = self._draw()
             distance, error = self._differences(image)
-        return Projection(ws.cpu(), image.cpu(), distance.item(), error.item())
+        return Projection(codes().ws.detach().cpu(), image.cpu(), distance.item(), error.item())
 
-    def _codes(self, noise: float) -> Tensor:
-        w = self.w
-        if noise > 0:
-            w = w + noise * torch.randn(w.shape, generator=self.random).to(self.device)
-        return self.mean + self.deviation * (w + self.offsets)
+    def _draw(self, noise: Tensor | float = 0.0) -> Tensor:
+        return self.generator.synthesis(self.codes(noise))
 
-    def _evaluate(self, variables: list[Tensor], noise: float) -> tuple[Tensor, float]:
-        """The picture of the codes as they are, and its loss, with gradients."""
-        image = self.generator.synthesis(Draw(self._codes(noise)))
+    def _compute(self, micro_steps: Sequence[MicroStep]) -> Outcome:
+        """Gradients of what the code draws now, with noise on w that fades."""
+        (micro_step,), settings = micro_steps, self.settings
+        strength = settings.noise * max(0, 1 - micro_step.step / settings.steps / 0.75) ** 2
+        noise = torch.randn(self.codes.w.shape, generator=micro_step.rng("noise")).to(self.device)
+        image = self._draw(strength * noise)
         distance, error = (a / b for a, b in zip(self._differences(image), self.from_mean, strict=True))
-        loss = distance + self.settings.pixel_weight * error + self._penalty()
-        for variable, gradient in zip(variables, torch.autograd.grad(loss, variables), strict=True):
-            variable.grad = gradient  # the generator's own parameters are left alone, also where they record gradients
-        return image.detach(), loss.item()
+        loss = distance + settings.pixel_weight * error + self._penalty()
+        self.image = image.detach()
+        variables = [self.codes.w] if settings.editability == 1 else [self.codes.w, self.codes.offsets]
+        # The generator's own parameters are left alone, also where they record gradients.
+        gradients = torch.autograd.grad(loss, variables)
+        return Outcome(dict(zip(variables, gradients, strict=True)), {"loss": loss.item()})
 
     def _differences(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """LPIPS and mean squared difference to the target."""
@@ -186,9 +211,20 @@ class _Search:
 
     def _penalty(self) -> Tensor:
         """On how far the layers' codes are from each other (none where they are one) and from the mean."""
-        editability = self.settings.editability
-        apart = 0 if editability == 1 else editability / (1 - editability) * self.offsets.square().mean()
-        return APART * apart + OUT * editability * self.w.square().mean()
+        editability, codes = self.settings.editability, self.codes
+        apart = 0 if editability == 1 else editability / (1 - editability) * codes.offsets.square().mean()
+        return APART * apart + OUT * editability * codes.w.square().mean()
+
+
+class _Reporting(Callback):
+    """Calls the progress callback."""
+
+    def __init__(self, search: _Search, progress: Callable[[ProjectionProgress], None]):
+        self.search, self.progress = search, progress
+
+    def after_step(self, training: Training) -> None:
+        loss = training.history.records[-1].losses["loss"]
+        self.progress(ProjectionProgress(training.step, training.steps, loss, self.search.image))
 
 
 def ramp(done: float) -> float:

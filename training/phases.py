@@ -87,6 +87,21 @@ class Phase:
             self.average.update(self.module, step)
 
 
+def gradients_of(
+    loss: Tensor, parameters: Iterable[nn.Parameter], max_norm: float | None = None
+) -> dict[nn.Parameter, Tensor]:
+    """Gradients of a loss for those parameters that record any and take part in it, made shorter where they are longer
+    than `max_norm` together."""
+    recording = [parameter for parameter in parameters if parameter.requires_grad]
+    found = torch.autograd.grad(loss, recording, allow_unused=True)
+    gradients = {parameter: g for parameter, g in zip(recording, found, strict=True) if g is not None}
+    if max_norm is not None:
+        norm = nn.utils.get_total_norm(gradients.values())
+        for gradient in gradients.values():
+            gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+    return gradients
+
+
 def accumulate(outcomes: Iterable[Outcome], count: int) -> Outcome:
     """The mean of the gradients and losses of a step's `count` batches, which all have the same parameters. They are
     added up as they come, in the memory of two."""

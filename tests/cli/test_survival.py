@@ -239,3 +239,18 @@ def test_a_file_that_is_let_go_of_in_time_is_replaced(tmp_path, windows, monkeyp
     write_atomically(path, b"after")
     file.close()
     assert path.read_bytes() == b"after" and len(windows) == 1
+
+
+def test_a_run_of_version_0_1_is_read(tmp_path):
+    """Its regularizers stood one by one, and `recompute` was called `checkpoint`."""
+    folder = RunFolder(tmp_path)
+    folder.write(dataclasses.replace(PLAN, settings=dataclasses.replace(PLAN.settings, recompute=True)))
+    content = json.loads(folder.notes.read_text())
+    plan, settings = content["plan"], content["plan"]["settings"]
+    plan |= {"directional": 1.0, "reconstruction": 0.25, "lpips": 0.0}
+    del plan["weights"], plan["distillation"]
+    settings["checkpoint"] = settings.pop("recompute")
+    folder.notes.write_text(json.dumps({**content, "format": "stylegan-fusion-run-1"}))
+    read, finished = folder.read()
+    assert read.weights == {"directional": 1.0, "reconstruction": 0.25, "lpips": 0.0} and read.distillation == "sds"
+    assert read.settings.recompute is True and read.prompt == PLAN.prompt and not finished

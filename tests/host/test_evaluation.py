@@ -8,7 +8,7 @@ from comfy_host import PromptRejected
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.factors import sample_factors
 from comfyui_stylegan_fusion.miniature.renderer import render
-from comfyui_stylegan_fusion.miniature.resumable import seeded
+from comfyui_stylegan_fusion.miniature.stages import seeded
 from graphs import MINIATURE, text_to_image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file

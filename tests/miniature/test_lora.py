@@ -15,7 +15,7 @@ from comfyui_stylegan_fusion.miniature.lora import (
     save_lora,
 )
 from comfyui_stylegan_fusion.miniature.renderer import render
-from comfyui_stylegan_fusion.miniature.resumable import seeded
+from comfyui_stylegan_fusion.miniature.stages import seeded
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
 from safetensors.torch import load_file
 

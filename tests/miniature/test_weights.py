@@ -10,7 +10,7 @@ from comfyui_stylegan_fusion.miniature.damage import blurred, disturbed
 from comfyui_stylegan_fusion.miniature.factors import BACKGROUNDS, DOMAINS, sample_factors
 from comfyui_stylegan_fusion.miniature.metrics import diversity
 from comfyui_stylegan_fusion.miniature.renderer import render
-from comfyui_stylegan_fusion.miniature.resumable import seeded
+from comfyui_stylegan_fusion.miniature.stages import seeded
 from comfyui_stylegan_fusion.stylegan import sample_z
 
 

@@ -7,8 +7,9 @@ from comfyui_stylegan_fusion.miniature.damage import blurred, damaged, recompres
 from comfyui_stylegan_fusion.miniature.factors import COUNT, DOMAINS, captions, factors_from_uniform, sample_factors
 from comfyui_stylegan_fusion.miniature.metrics import diversity
 from comfyui_stylegan_fusion.miniature.renderer import render
-from comfyui_stylegan_fusion.miniature.resumable import seeded, train
+from comfyui_stylegan_fusion.miniature.stages import run_stage, seeded
 from comfyui_stylegan_fusion.miniature.tokenizer import learned_tokenizer
+from comfyui_stylegan_fusion.training.phases import Average, Outcome, Phase, gradients_of
 
 
 def portrait(domain="person", **changes):
@@ -92,29 +93,28 @@ def test_recompression_and_damage_stay_in_range_and_recolour_the_labels():
     assert 0 < changed.sum() < 16 and surface.shape == (16, 3)
 
 
-def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path):
-    def run(folder, steps_at_once):
+def test_an_interrupted_stage_goes_on_to_the_same_weights(tmp_path):
+    def run(folder, stop_at=None):
         torch.manual_seed(0)
         model = torch.nn.Linear(4, 1)
-        optimizer = torch.optim.Adam(model.parameters(), 0.01)
 
-        def step(i):
-            if steps_at_once and i == steps_at_once.pop(0):
+        def compute(micro_steps):
+            step = micro_steps[0].step
+            if step == stop_at:
                 raise KeyboardInterrupt
-            x = torch.randn(8, 4, generator=seeded(1, i))
-            optimizer.zero_grad()
+            x = torch.randn(8, 4, generator=seeded(1, step))
             loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
-            loss.backward()
-            optimizer.step()
-            return {"loss": loss.item()}
+            return Outcome(gradients_of(loss, model.parameters()), {"loss": loss.item()})
 
-        train(folder, {"model": model, "optimizer": optimizer}, step, 20, save_every=0)
-        return model.weight
+        average = Average.of(model, lambda step: 0.9)
+        adam = torch.optim.Adam(model.parameters())
+        run_stage(folder, [Phase("line", model, adam, compute, lambda step: 0.01, average=average)], 20, save_every=0)
+        return torch.cat([model.weight, average.module.weight])
 
-    whole = run(tmp_path / "whole", [])
+    whole = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "parts", [-1] * 7 + [7])
-    torch.testing.assert_close(run(tmp_path / "parts", []), whole, rtol=0, atol=0)
+        run(tmp_path / "parts", stop_at=7)
+    torch.testing.assert_close(run(tmp_path / "parts"), whole, rtol=0, atol=0)
 
 
 def test_a_training_that_goes_on_keeps_its_vocabulary(tmp_path, monkeypatch):

@@ -1,0 +1,176 @@
+"""Phases that take turns: a generator-like network and a second one that learns from it."""
+
+import pytest
+import torch
+from comfyui_stylegan_fusion.training.draws import MicroStep
+from comfyui_stylegan_fusion.training.endings import RepeatedlySkipped
+from comfyui_stylegan_fusion.training.loop import Callback, SkipLimit, Training, fit, train_step
+from comfyui_stylegan_fusion.training.phases import Average, Outcome, Phase, accumulate, gradients_of
+from comfyui_stylegan_fusion.training.saving import SavedTraining, SavedTrainingError, Saving
+from torch import nn
+
+
+class Stop(Exception):
+    pass
+
+
+class StopAfter(Callback):
+    def __init__(self, steps):
+        self.steps = steps
+
+    def after_step(self, training):
+        if training.step == self.steps:
+            raise Stop
+
+
+def two_networks():
+    """A line that is drawn to a target, and a follower that learns what the line gives, as a second score network does:
+    twice a step, with batch statistics, another optimizer, and an average."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        line, follower = nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
+
+    def pull(micro_steps):
+        def one(micro_step):
+            x = torch.randn(8, 3, generator=micro_step.rng("latents"))
+            micro_step.shared["drawn"] = x, line(x).detach()
+            loss = (line(x) - 3 * x[:, :2] - follower.eval()(x).detach()).square().mean()
+            return Outcome(gradients_of(loss, line.parameters()), {"pull": loss.item()})
+
+        outcome = accumulate(map(one, micro_steps), len(micro_steps))
+        return Outcome(outcome.gradients, outcome.losses, {"t": micro_steps[0].step / 10, "layers": (0, 2)})
+
+    def follow(micro_steps):
+        def one(micro_step):
+            x, y = micro_step.shared["drawn"]
+            noise = 0.1 * torch.randn(y.shape, generator=micro_step.rng("follower"))
+            loss = (follower.train()(x) - y - noise).square().mean()
+            return Outcome(gradients_of(loss, follower.parameters(), max_norm=1.0), {"follow": loss.item()})
+
+        return accumulate(map(one, micro_steps), len(micro_steps))
+
+    adam, sgd = torch.optim.Adam(line.parameters()), torch.optim.SGD(follower.parameters(), momentum=0.9)
+    return [
+        Phase("line", line, adam, pull, lambda step: 0.05 / (1 + step), average=Average.of(line, lambda step: 0.9)),
+        Phase("follower", follower, sgd, follow, lambda step: 0.01, repeats=2, buffers=True),
+    ]
+
+
+def training(steps=9, **changes):
+    return Training(two_networks(), steps, **{"seed": 5, "micro_steps": 2, **changes})
+
+
+def everything(training):
+    """Every tensor of a training, and its history."""
+    found = {}
+    for phase in training.phases:
+        found |= {f"{phase.name} {name}": value.clone() for name, value in phase.module.state_dict().items()}
+        if phase.average is not None:
+            weights = phase.average.module.state_dict().items()
+            found |= {f"{phase.name} average {name}": value.clone() for name, value in weights}
+        for index, parameter in enumerate(phase.parameters):
+            state = phase.optimizer.state[parameter].items()
+            found |= {f"{phase.name} {index} {slot}": value.clone() for slot, value in state}
+    return found, training.history
+
+
+def assert_equal(one, other):
+    (tensors, history), (others, theirs) = everything(one), everything(other)
+    assert tensors.keys() == others.keys() and history == theirs
+    assert all(torch.equal(value, others[name]) for name, value in tensors.items())
+
+
+@pytest.mark.parametrize("stop", [1, 4, 8])
+def test_two_phases_that_are_killed_and_resumed_end_bit_for_bit_alike(tmp_path, stop):
+    whole = training()
+    fit(whole)
+    saved = SavedTraining(tmp_path / "training.safetensors", every=1)
+    with pytest.raises(Stop):
+        fit(training(), [Saving(saved), StopAfter(stop)])
+    again = training()
+    assert saved.restore(again) and again.step == stop == saved.steps_done()
+    fit(again)
+    assert_equal(again, whole)
+    assert whole.history.terms == ["pull", "follow"] and whole.history.records[3].layers == (0, 2)
+
+
+def test_the_second_network_learns_what_the_first_one_gives():
+    done = training(steps=60)
+    fit(done)
+    losses = done.history.series("follow")[1]
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+def test_each_purpose_micro_step_and_repeat_draws_numbers_of_its_own():
+    places = [MicroStep(seed, step, i, r) for seed in (0, 1) for step in (0, 1) for i in (0, 1) for r in (0, 1)]
+    drawn = {torch.rand((), generator=p.rng(name)).item() for p in places for name in ("latents", "noise", "any other")}
+    assert len(drawn) == 3 * len(places)
+    assert torch.rand((), generator=places[0].rng("noise")) == torch.rand((), generator=places[0].rng("noise"))
+
+
+def test_a_phase_without_finite_gradient_changes_nothing_and_the_others_go_on():
+    run = training()
+    line = run.phases[0]
+    compute = line.compute
+    line.compute = lambda micro_steps: Outcome({}, notes={"t": 0.5}, skipped=compute(micro_steps) and "the pull")
+    before = everything(run)[0]
+    record = train_step(run)
+    after = everything(run)[0]
+    assert record.skipped == "the pull" and set(record.losses) == {"follow"} and record.t == 0.5
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert {"line weight", "line bias"} <= same and "follower 0.weight" not in same
+    with pytest.raises(RepeatedlySkipped):
+        fit(run, [SkipLimit(3)])
+    assert run.step == 3
+
+
+def test_a_parameter_without_gradient_stays_and_so_does_what_is_remembered_of_it():
+    run = training()
+    line = run.phases[0]
+    weight, bias = line.parameters
+    train_step(run)
+    compute = line.compute
+
+    def weight_alone(micro_steps):
+        outcome = compute(micro_steps)
+        return Outcome({weight: outcome.gradients[weight]}, outcome.losses)
+
+    line.compute, before = weight_alone, (bias.clone(), line.optimizer.state[bias]["step"].item())
+    train_step(run)
+    assert torch.equal(bias, before[0]) and line.optimizer.state[bias]["step"].item() == before[1] == 1
+    assert line.optimizer.state[weight]["step"].item() == 2
+
+
+def test_another_training_is_not_gone_on_with(tmp_path):
+    saved = SavedTraining(tmp_path / "training.safetensors", every=1)
+    fit(training(description={"settings": {"a": 1}, "kind": "x"}, steps=2), [Saving(saved)])
+    for description, named in (
+        ({"settings": {"a": 2}, "kind": "x"}, "a"),
+        ({"settings": {"a": 1}, "kind": "y"}, "kind"),
+    ):
+        with pytest.raises(SavedTrainingError, match=rf"another run \(different: {named}\)"):
+            saved.restore(training(description=description))
+
+
+def test_what_memory_was_found_to_hold_is_a_policy_of_its_own(tmp_path):
+    from comfyui_stylegan_fusion.training.endings import NoMemoryLeft
+    from comfyui_stylegan_fusion.training.out_of_memory import MemoryPolicy
+
+    policy, attempts, released = MemoryPolicy(4, False, "Buy more."), [], []
+    policy.release = lambda: released.append(True)
+
+    def body():
+        attempts.append((policy.micro_batch, policy.recompute))
+        if not policy.recompute:
+            raise torch.OutOfMemoryError("no\nmore")
+        return "done"
+
+    assert policy.attempt(body, step=0) == "done"
+    assert attempts == [(4, False), (2, False), (1, False), (1, True)] and len(released) == 3
+    with pytest.raises(NoMemoryLeft, match=r"Out of memory with one image at a time \(no\)\. Buy more\."):
+        policy.attempt(lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("no")), step=1)
+    other = MemoryPolicy(8, False)
+    other.unpack(*policy.pack())()
+    assert (other.micro_batch, other.recompute) == (1, True)
+    with pytest.raises(ZeroDivisionError):  # what is no lack of memory
+        policy.attempt(lambda: 1 / 0, step=1)
