@@ -9,9 +9,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import survival
 from comfyui_stylegan_fusion.miniature import GENERATOR, WEIGHTS
-from survival import Process, Row, Run, begin, contents, differing, go_on, whole_run
+from runs import RUNS, Process, Row, Run, begin, contents, differing, go_on, whole_run
 
 EVERY_STEP = """
 import os, resource, shutil, signal, torch
@@ -96,15 +95,13 @@ def _out_of_memory(run: Run, folder: Path) -> Row:
     row = Row("out of memory")
     error = "raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB.')"
     out = folder / "pieces"
-    process = begin(
-        survival.RUNS[1], out, PRIOR + f"def spoiled(eps, n):\n    if len(eps) > 2: {error}\n    return eps"
-    )
+    process = begin(RUNS[1], out, PRIOR + f"def spoiled(eps, n):\n    if len(eps) > 2: {error}\n    return eps")
     row.count(None if process.wait() == 0 and len(contents(out)) == 4 else process.said())
     out = folder / "none left"
     process = begin(run.options, out, PRIOR + f"def spoiled(eps, n):\n    if n > 8: {error}\n    return eps")
     row.count(fails(process, "Out of memory with one image at a time", "trained for 4 of 6 steps is kept", "--resume"))
     row.count(ends_well(go_on(out), run, out), 0)
-    script = Path(survival.__file__).parents[1] / "tests" / "sds" / "small_memory.py"
+    script = Path(__file__).parents[1] / "tests" / "sds" / "small_memory.py"
     for spare, ending in ((700, "done 1"), (6, "TrainingOutOfMemory")):  # of a real process
         (folder / str(spare)).mkdir()
         ran = subprocess.run([sys.executable, script, folder / str(spare), str(spare)], capture_output=True, text=True)

@@ -19,6 +19,7 @@ from comfyui_stylegan_fusion.training.files import remove_leftovers, replacing, 
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import survival
+from runs import whole_run
 
 PLAN = Plan(
     generator="miniature",
@@ -43,9 +44,7 @@ PLAN = Plan(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of another process work otherwise on Windows")
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_one_that_was_not(tmp_path):
-    whole = survival.whole_run(
-        "--steps 3 --batch-size 1 --save-every 1 --layers top3 --cooldown 0.5", tmp_path / "whole"
-    )
+    whole = whole_run("--steps 3 --batch-size 1 --save-every 1 --layers top3 --cooldown 0.5", tmp_path / "whole")
     row = survival.killed(tmp_path, [whole], "killed", [signal.SIGKILL], 2, seed=5)
     assert (row.injected, row.survived, row.losses) == (2, 2, [])
 
