@@ -24,9 +24,10 @@ import comfy.supported_models_base
 import comfy_extras.nodes_custom_sampler as custom_sampler
 import torch
 from comfy.model_base import ModelType
-from project.nodes import native_miniature
-from project.nodes.adapter import ComfyPrior, text_guider
-from project.nodes.families import native_size
+from project.nodes.host import native_miniature
+from project.nodes.host.families import native_size
+from project.nodes.host.guiders import text_guider
+from project.nodes.host.prior import ComfyPrior
 from project.sds.objective import Objective
 from project.training.memory import MemoryRequest
 from safetensors.torch import load_file, save_file

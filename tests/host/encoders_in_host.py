@@ -16,8 +16,8 @@ import comfy.ldm.wan.vae2_2
 import comfy.sd
 import comfy.taesd.taesd
 import torch
-from project.nodes.adapter import _copied_encoder, _encoder_on
-from project.nodes.families import downscale_of
+from project.nodes.host.encoding import copied_encoder, encoder_on
+from project.nodes.host.families import downscale_of
 from project.training.memory import transient_bytes
 from safetensors.torch import load_file, save_file
 from zoo import vaes, weights
@@ -75,7 +75,7 @@ for kind, make in MADE.items():
         alone = [vae.encode(pixels[k : k + 1]) for k in range(len(pixels))]
         found[f"{kind} expected"] = torch.cat(alone).reshape(len(pixels), vae.latent_channels, *alone[0].shape[-2:])
     with torch.inference_mode(False), torch.enable_grad():
-        encoder = _copied_encoder(vae, torch.device("cpu"))
+        encoder = copied_encoder(vae, torch.device("cpu"))
         for name, checkpoint in (("", False), (" recomputed", True)):
             x = images.clone().requires_grad_()
             z = encoder(x, checkpoint)
@@ -85,7 +85,7 @@ for kind, make in MADE.items():
             ahead, behind = (encoder(images + side * STEP * direction) for side in (1, -1))
             found[f"{kind} slope"] = (ahead.double() - behind.double()).sum() / (2 * STEP)
         notes[f"{kind} ratio"] = str(downscale_of(vae))
-        meta = _encoder_on(vae, torch.device("meta"))
+        meta = encoder_on(vae, torch.device("meta"))
 
         def encode_and_back(checkpoint, meta=meta):
             x = torch.empty(1, 3, 256, 256, device="meta", requires_grad=True)
