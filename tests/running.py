@@ -22,11 +22,11 @@ class Page:
 
 
 class Node:
-    """Notes what it shows. `cancel_at` is the number of done steps from which it is cancelled."""
+    """Notes what it shows. It is cancelled after `cancel_after` steps; what is in `at_step` happens after that many."""
 
     def __init__(self):
-        self.texts, self.bars, self.previews, self.unloaded, self.asked = [], [], [], 0, 0
-        self.cancel_at = None
+        self.texts, self.bars, self.previews, self.unloaded, self.steps = [], [], [], 0, 0
+        self.cancel_after, self.at_step = None, {}
 
     def progress_bar(self, steps):
         return self
@@ -34,13 +34,14 @@ class Node:
     def update_absolute(self, value, total=None, preview=None):
         self.bars.append((value, total))
         self.previews += [preview] if preview else []
+        self.at_step.get(value, lambda: None)()
 
     def show_text(self, text):
         self.texts.append(text)
 
     def raise_if_interrupted(self):
-        self.asked += 1
-        if self.asked == self.cancel_at:
+        self.steps += 1
+        if self.steps == self.cancel_after:
             raise Cancel
 
     def is_interruption(self, error):

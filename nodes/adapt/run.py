@@ -50,7 +50,8 @@ class TrainingRun:
     folder: Path  # output/stylegan
 
     def __call__(self) -> tuple[TrainResult, dict[str, str], Tensor, Tensor]:
-        """Return the result, its metadata, and samples [B, 3, R, R] before and after. What it raises says what was kept.
+        """Return the result, its metadata, and samples [B, 3, R, R] before and after. What it raises says what was
+        kept.
 
         To be called outside of torch.inference_mode."""
         step = self.panel and self.panel.moment_for(self.unfinished.saved.identity)
@@ -80,10 +81,8 @@ class TrainingRun:
             step = stopped.result.steps_done
             again = 0 if isinstance(stopped, TrainingDiverged) else self.unfinished.saved.steps_done()
             kept = keep(self.folder, stopped.result, self.metadata, again)
-            raised, no_memory = (
-                failure(stopped, kept, self.node.is_interruption),
-                isinstance(stopped, TrainingOutOfMemory),
-            )
+            raised = failure(stopped, kept, self.node.is_interruption)
+            no_memory = isinstance(stopped, TrainingOutOfMemory)
             if self.node.is_interruption(raised):
                 report.ended(CANCELLED, kept, step)
         except BaseException as error:
