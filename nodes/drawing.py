@@ -52,8 +52,8 @@ def draw(generator: NamedGenerator, ws: torch.Tensor, noise: str = "const") -> t
 
 @contextmanager
 def room_to_draw(generator: NamedGenerator, count: int, otherwise: str = FEWER) -> Iterator[None]:
-    """Make room for drawing in the body, for which the host's models make way. Raises RuntimeError with a sentence when `count`
-    images do not fit even so; `otherwise` says what else to do."""
+    """Make room for drawing in the body, for which the host's models make way. Raises RuntimeError with a sentence when
+    `count` images do not fit even so; `otherwise` says what else to do."""
     try:
         make_room(drawing_memory, generator.generator.config)
         yield

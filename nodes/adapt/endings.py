@@ -40,8 +40,8 @@ def failure(
 
 
 def keep_latest(folder: Path, generator: Generator, metadata: Mapping[str, str]) -> None:
-    """Write a finished generator as latest.safetensors into output/stylegan (`folder`), and keep the one before: whatever
-    happens before the graph has saved it, it is not lost."""
+    """Write a finished generator as latest.safetensors into output/stylegan (`folder`), and keep the one before:
+    whatever happens before the graph has saved it, it is not lost."""
     latest = folder / "latest.safetensors"
     try:
         if latest.exists():
@@ -53,7 +53,8 @@ def keep_latest(folder: Path, generator: Generator, metadata: Mapping[str, str])
 
 def keep(folder: Path, result: TrainResult, metadata: Mapping[str, str], going_on_from: int) -> str:
     """Write what was trained to a recovery file in output/stylegan (`folder`), and where images became alike the state
-    before that. Returns sentences that say where they are, and from which step the training can go on (0: from none)."""
+    before that. Returns sentences that say where they are, and from which step the training can go on (0: from
+    none)."""
     done, best = result.steps_done, result.best_step
     if done == 0:
         return NOTHING_YET

@@ -23,7 +23,8 @@ SHARE = 0.015
 
 
 class PanelReport(Report):
-    """A PanelReport writes a panel in place of the node's text and previews, and ends the training when its user asks."""
+    """A PanelReport writes a panel in place of the node's text and previews, and ends the training when its user
+    asks."""
 
     def __init__(self, settings: TrainSettings, node: RunningNode, panel: Panel):
         super().__init__(settings, node)
@@ -58,7 +59,8 @@ class PanelReport(Report):
         self.panel.publish(status, step=step, seconds_left=None)
 
     def _interval(self, progress: Progress, now: float) -> float:
-        """Return the steps from one moment to the next: those that the training's time has room for are spread over what is left."""
+        """Return the steps from one moment to the next: those that the training's time has room for are spread over
+        what is left."""
         seconds = self.seconds_per_step(progress.step, now)
         if seconds is None:
             return math.inf

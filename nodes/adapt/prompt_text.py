@@ -23,16 +23,16 @@ SIDES = ("positive", "negative")
 
 
 def prompt_behind(graph: Mapping | None, node_id: str | None, input_name: str) -> str:
-    """Every text that goes into an input of a node, in the order of the graph's links, joined by " | ".
+    """Find every text that goes into an input of a node, in the order of the graph's links, joined by " | ".
 
-    Of a node on the way that takes both, the negative prompt is followed where input_name is "negative", and else what is
-    not negative. graph is the API form, {id: {"class_type", "inputs"}}; a link is [id, output index]. "" when nothing is
-    found."""
+    Of a node on the way that takes both, the negative prompt is followed where input_name is "negative", and else what
+    is not negative. graph is the API form, {id: {"class_type", "inputs"}}; a link is [id, output index]. "" when
+    nothing is found."""
     return _words(graph or {}, _inputs(graph or {}, node_id).get(input_name), input_name == "negative")
 
 
 def negative_of_guider(graph: Mapping | None, node_id: str | None) -> str:
-    """The negative prompt of the guider that goes into a node's input "guider"; "" for one without."""
+    """Find the negative prompt of the guider that goes into a node's input "guider"; "" for one without."""
     graph = graph or {}
     waiting, seen = [_inputs(graph, node_id).get("guider")], set()
     while waiting:  # the guider itself may come through nodes that choose or pass on
@@ -48,7 +48,7 @@ def negative_of_guider(graph: Mapping | None, node_id: str | None) -> str:
 
 
 def is_link(graph: Mapping, value) -> bool:
-    """Whether the value of an input is the output of another node of the graph; lists may be values, too."""
+    """Tell whether the value of an input is the output of another node of the graph; lists may be values, too."""
     return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in graph
 
 

@@ -31,7 +31,7 @@ class Unfinished:
 
     @property
     def name(self) -> str:
-        """The file as users find it."""
+        """The path of the file as users find it."""
         return f"output/{SUBFOLDER}/{UNFINISHED}/{self.saved.path.name}"
 
     def other_seeds(self) -> dict[int, int]:
@@ -90,12 +90,13 @@ def unfinished_training(
     seed: str,
     inputs_fingerprint: str,
 ) -> Unfinished:
-    """Find where in output/stylegan (`folder`) the training of a node is kept: it follows from everything that goes into
-    the node but `ignored` inputs.
+    """Find where in output/stylegan (`folder`) the training of a node is kept: it follows from everything that goes
+    into the node but `ignored` inputs.
 
     graph is the API form, {id: {"class_type", "inputs"}}; ids do not count, so that a graph opened again is the same.
-    `inputs_fingerprint` says what came through the links but the seed: a node that is given a list runs once for each of
-    its entries, with one graph. `seed` names the node's input whose trainings are kept under names that begin alike."""
+    `inputs_fingerprint` says what came through the links but the seed: a node that is given a list runs once for each
+    of its entries, with one graph. `seed` names the node's input whose trainings are kept under names that begin
+    alike."""
     graph, node_id = graph or {}, str(node_id)
     digest = _hash(_digest(graph, node_id, {}, frozenset(ignored)) + inputs_fingerprint)
     family = _hash(_digest(graph, node_id, {}, frozenset((*ignored, seed))) + inputs_fingerprint)

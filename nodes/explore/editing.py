@@ -104,7 +104,8 @@ class StyleMixing(io.ComfyNode):
 
 
 def _mixing_grid(left: torch.Tensor, top: torch.Tensor, mixed: torch.Tensor, cell: int) -> torch.Tensor:
-    """IMAGE [1, H, W, 3] with `left` [R, h, w, 3] beside and `top` [C, h, w, 3] above `mixed` [R C, h, w, 3]."""
+    """Make an IMAGE [1, H, W, 3] with `left` [R, h, w, 3] beside and `top` [C, h, w, 3] above `mixed` [R C, h, w,
+    3]."""
     rows = [torch.ones_like(top[:1]), top]  # a white corner
     for beside, row in zip(left.split(1), mixed.split(len(top)), strict=True):
         rows += [beside, row]

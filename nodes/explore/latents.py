@@ -80,7 +80,7 @@ class PickLatents(io.ComfyNode):
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """() for all. Raises ValueError for what is no list."""
+    """Read which latents to keep, () for all. Raises ValueError for what is no list."""
     try:
         return parse_codes(text) if text.strip() else ()
     except ValueError:

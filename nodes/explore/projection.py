@@ -23,8 +23,8 @@ DEFAULTS = ProjectionSettings()
 
 
 def _room(resolution: int) -> int:
-    """Estimate the bytes on the device for a step with VGG16, with some to spare: its tensors take 1.0 GB at 256 pixels, 1.8 GB at 512,
-    3.3 GB at 1024, beside 0.2 GB of weights."""
+    """Estimate the bytes on the device for a step with VGG16, with some to spare: its tensors take 1.0 GB at 256
+    pixels, 1.8 GB at 512, 3.3 GB at 1024, beside 0.2 GB of weights."""
     return round(2**30 * (1.25 + 4 * (resolution / 1024) ** 2))
 
 
@@ -143,7 +143,8 @@ class ProjectImage(NodeWithFeatures):
 
 
 class _Report:
-    """_Report shows how the projections go: the bar, the picture beside what is found, the time left. Ends on cancel."""
+    """_Report shows how the projections go: the bar, the picture beside what is found, the time left. Ends on
+    cancel."""
 
     def __init__(self, node_id: str, count: int, steps: int, crop):
         self.node_id, self.count, self.steps, self.crop = node_id, count, steps, crop
@@ -152,6 +153,7 @@ class _Report:
         self.began = time.monotonic()
 
     def begin(self, target: torch.Tensor) -> None:
+        """Take up the next picture [1, 3, H, W]."""
         self.target, self.number = target, self.number + 1
 
     def __call__(self, progress: ProjectionProgress) -> None:
@@ -169,4 +171,5 @@ class _Report:
             show_text(self.node_id, f"{which}step {progress.step} of {progress.steps}, {left} s left")
 
     def end(self, distances: list[float]) -> None:
+        """Show how near all of them came."""
         show_text(self.node_id, f"perceptual distance: {', '.join(f'{distance:.3g}' for distance in distances)}")

@@ -17,8 +17,8 @@ _in_memory: WeakValueDictionary[str, NamedGenerator] = WeakValueDictionary()
 
 
 def load_named(file: str) -> NamedGenerator:
-    """Load the generator of a name from `generator_names`: one copy for all nodes, as long as one of them holds it and the
-    file stays as it is. Raises CheckpointError, and ValueError as `folders.generator_path`."""
+    """Load the generator of a name from `generator_names`: one copy for all nodes, as long as one of them holds it and
+    the file stays as it is. Raises CheckpointError, and ValueError as `folders.generator_path`."""
     state = folders.state_of(file)
     named = _in_memory.get(state)
     if named is None:

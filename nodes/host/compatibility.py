@@ -2,7 +2,7 @@
 
 
 def incompatible(error: Exception) -> ImportError:
-    """The error to raise from `error`, naming the host's version."""
+    """Return the error to raise from `error`, naming the host's version."""
     try:
         from comfyui_version import __version__ as version
     except ImportError:

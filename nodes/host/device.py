@@ -34,7 +34,8 @@ def makes_room(device: torch.device) -> bool:
 
 
 def make_room(size: Callable[..., int], *arguments) -> None:
-    """Let the host move its models off its device until size(*arguments) bytes are free there; on the CPU nobody asks."""
+    """Let the host move its models off its device until size(*arguments) bytes are free there; on the CPU nobody
+    asks."""
     device = torch_device()
     if makes_room(device):
         management.free_memory(size(*arguments), device)

@@ -19,12 +19,13 @@ _DECODING = frozenset(
 
 
 class Encoder(nn.Module):
-    """Images [B, 3, H, W] in [-1, 1] to latents [B, c, h, w], the posterior's mode, unscaled, in float32.
+    """An Encoder takes images [B, 3, H, W] in [-1, 1] to latents [B, c, h, w], the posterior's mode, unscaled, in
+    float32.
 
     A copy on `device` of an autoencoder without its decoder: float32 or, half as large, bfloat16 (the range of float16
-    is too small for gradients). `process_input` takes pixels in [0, 1] to what the autoencoder reads. One made for video
-    (`frames`) sees each image as a film of one frame; one that reads a fourth channel gets an opaque one. Gradients pass
-    through to the images; the weights take none."""
+    is too small for gradients). `process_input` takes pixels in [0, 1] to what the autoencoder reads. One made for
+    video (`frames`) sees each image as a film of one frame; one that reads a fourth channel gets an opaque one.
+    Gradients pass through to the images; the weights take none."""
 
     def __init__(
         self,
@@ -44,7 +45,8 @@ class Encoder(nn.Module):
         self._blocks = [_made_recomputable(block) for block in _blocks(self.autoencoder)]
 
     def forward(self, images: Tensor, recompute: bool = False) -> Tensor:
-        """With `recompute`, what the encoder's blocks hold inside is computed again in the backward pass, not kept."""
+        """Encode images; with `recompute`, what the encoder's blocks hold inside is computed again in the backward
+        pass, not kept."""
         for block in self._blocks:
             block.recompute = recompute
         pixels = (images + 1) / 2
@@ -62,7 +64,8 @@ def plain_copy(
     dtype: torch.dtype = torch.float32,
     left_out: frozenset[str] = frozenset(),
 ) -> nn.Module:
-    """The module, its children named in `left_out` empty, with weights of its own and none of the host's bookkeeping.
+    """Copy a module, its children named in `left_out` empty, with weights of its own and none of the host's
+    bookkeeping.
 
     Private attributes other than numbers and words are left out, and with them the handles of memory that the host
     manages: a deep copy of one would free, when it goes, what the original still uses."""
@@ -97,8 +100,8 @@ def _own(value: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 def _blocks(module: nn.Module, depth: int = 0) -> Iterator[nn.Module]:
-    """The residual, attention and scaling blocks of an autoencoder: the outermost modules with parts inside that are
-    called as a whole, below the encoder itself."""
+    """Find the residual, attention and scaling blocks of an autoencoder: the outermost modules with parts inside that
+    are called as a whole, below the encoder itself."""
     for child in module.children():
         called = type(child).forward not in (nn.Module.forward, nn.Sequential.forward)
         if depth and called and any(True for _ in child.children()):
@@ -108,7 +111,7 @@ def _blocks(module: nn.Module, depth: int = 0) -> Iterator[nn.Module]:
 
 
 class _Recomputable:
-    """Mixed into the class of a block: keeps only the block's input for the backward pass."""
+    """_Recomputable is mixed into the class of a block, and keeps only the block's input for the backward pass."""
 
     recompute = False
 
@@ -120,7 +123,8 @@ class _Recomputable:
 
 
 class _OneFrame:
-    """Mixed into the class of a video encoder: without the notes that it takes of one frame for the next ones."""
+    """_OneFrame is mixed into the class of a video encoder, and goes without the notes that it takes of one frame for
+    the next ones."""
 
     def forward(self, frame: Tensor, *_, **__) -> Tensor:
         return super().forward(frame)

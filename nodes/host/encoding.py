@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 
 
 def copied_encoder(vae, device: torch.device) -> Encoder:
-    """Copy a VAE's encoder to a device, once the host has loaded its weights. Raises ValueError when that cannot be used
-    for training."""
+    """Copy a VAE's encoder to a device, once the host has loaded its weights. Raises ValueError when that cannot be
+    used for training."""
     load(vae.patcher)
     try:
         return encoder_on(vae, device)
@@ -30,8 +30,8 @@ def copied_encoder(vae, device: torch.device) -> Encoder:
 
 
 def encoder_on(vae, device: torch.device) -> Encoder:
-    """Copy a VAE's encoder from where it is; onto the meta device, its sizes alone. Raises ValueError for a VAE without an
-    image encoder."""
+    """Copy a VAE's encoder from where it is; onto the meta device, its sizes alone. Raises ValueError for a VAE without
+    an image encoder."""
     stage = vae.first_stage_model
     if not hasattr(stage, "encode"):
         raise ValueError(
@@ -42,8 +42,9 @@ def encoder_on(vae, device: torch.device) -> Encoder:
 
 
 def encoding_bytes(vae, request: MemoryRequest) -> tuple[int, int]:
-    """Count what encoding the images of a micro batch takes, without the weights: (resident, peak) bytes. The first wait
-    for the backward pass while the model is evaluated, and forward and backward pass take at most the others beyond."""
+    """Count what encoding the images of a micro batch takes, without the weights: (resident, peak) bytes. The first
+    wait for the backward pass while the model is evaluated, and forward and backward pass take at most the others
+    beyond."""
     count = request.images or request.rows
     try:
         encoder = encoder_on(vae, torch.device("meta"))
@@ -63,6 +64,6 @@ def encoding_bytes(vae, request: MemoryRequest) -> tuple[int, int]:
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Stands for attention where only memory is counted: GPUs' kernels keep their inputs and the result, as this does,
+    """Stand for attention where only memory is counted: GPUs' kernels keep their inputs and the result, as this does,
     and no weight for each two places, as they do on the CPU."""
     return q * k * v

@@ -14,7 +14,8 @@ _TEXT_WIDTHS = ("context_dim", "context_in_dim", "joint_attention_dim", "cap_fea
 
 
 def native_size(model, downscale: int) -> int:
-    """The longer side in pixels of the images that a MODEL was trained on; a model may name its own in latents."""
+    """Return the longer side in pixels of the images that a MODEL was trained on; a model may name its own in
+    latents."""
     config = model.model.model_config.unet_config
     own = config.get("image_size") or config.get("input_size")
     if own and own != 32:  # 32 is what the host writes for every Stable Diffusion
@@ -29,7 +30,7 @@ def native_size(model, downscale: int) -> int:
 
 
 def side_multiple(model, downscale: int) -> int:
-    """The sides of images have to be multiples of this: what becomes one latent, or one patch of latents."""
+    """Return what the sides of images have to be multiples of: what becomes one latent, or one patch of latents."""
     patch = model.model.model_config.unet_config.get("patch_size") or 1
     patch = patch[-1] if isinstance(patch, list | tuple) else patch
     return downscale * patch if isinstance(patch, int) else downscale
@@ -46,7 +47,8 @@ def check_sides(height: int, width: int, multiple: int) -> None:
 
 
 def downscale_of(vae) -> int:
-    """How many pixels, along a side, a VAE makes one latent of. Raises ValueError for VAEs of other things than images."""
+    """Tell how many pixels, along a side, a VAE makes one latent of. Raises ValueError for VAEs of other things than
+    images."""
     ratio = vae.downscale_ratio
     if isinstance(ratio, tuple) and len(ratio) == 3:  # of video: frames, height, width
         ratio = ratio[1] if ratio[1] == ratio[2] else None
@@ -83,7 +85,7 @@ MISFITS = (RuntimeError, KeyError, TypeError, AttributeError)
 
 
 def misfit(error: Exception) -> ValueError:
-    """The error to raise from one of MISFITS that a model raised for its prompts; it names what does not fit."""
+    """Return the error to raise from one of MISFITS that a model raised for its prompts; it names what does not fit."""
     said = str(error).strip().splitlines()
     return ValueError(
         f"The MODEL cannot work with this CONDITIONING ({type(error).__name__}: {said[0] if said else 'no words'}). "

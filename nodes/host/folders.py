@@ -40,7 +40,8 @@ def temporary_folder() -> Path:
 
 
 def generator_names() -> list[str]:
-    """List the files that may be generators: paths within models/stylegan, and within output/stylegan behind "output/"."""
+    """List the files that may be generators: paths within models/stylegan, and within output/stylegan behind
+    "output/"."""
     return _brought(SUBFOLDER) + [f"output/{name}" for name in _names(output_folder(), but=UNFINISHED)]
 
 
@@ -50,7 +51,8 @@ def network_names() -> list[str]:
 
 
 def generator_path(name: str) -> Path:
-    """Find the file of a name from `generator_names`. Raises ValueError for names that leave the folders or do not exist."""
+    """Find the file of a name from `generator_names`. Raises ValueError for names that leave the folders or do not
+    exist."""
     folder, _, rest = name.replace("\\", "/").partition("/")
     made = folder == "output"
     path = _found([output_folder()], rest) if made else None
@@ -64,7 +66,8 @@ def generator_path(name: str) -> Path:
 
 
 def network_path(name: str) -> Path:
-    """Find the file of a name from `network_names`. Raises ValueError for names that leave the folder or do not exist."""
+    """Find the file of a name from `network_names`. Raises ValueError for names that leave the folder or do not
+    exist."""
     path = _found(_roots(LPIPS), name)
     if path is not None:
         return path
@@ -101,7 +104,8 @@ def _brought(folder: str) -> list[str]:
 
 
 def _names(root: Path, but: str | None = None) -> list[str]:
-    """As the host lists files: links to folders are followed, but not in circles. Without the folder `but` in root."""
+    """List files as the host does: links to folders are followed, but not in circles. Without the folder `but` in
+    root."""
     found = []
     for folder, below, names in os.walk(root, followlinks=True):
         here = Path(folder)

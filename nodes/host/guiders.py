@@ -32,7 +32,7 @@ _EVALUATION = "sampler_calc_cond_batch_function"  # the host's option that repla
 
 
 def text_guider(model, positive, negative, guidance_scale: float, extras=()) -> CFGGuider:
-    """The guider of a MODEL with prompts: guided = CFG(positive, negative) + sum_i s_i (D_i - D_negative).
+    """Make the guider of a MODEL with prompts: guided = CFG(positive, negative) + sum_i s_i (D_i - D_negative).
 
     CFG is the host's, with all functions that users hang on the MODEL. extras are (name, CONDITIONING, scale)."""
     if not (math.isfinite(guidance_scale) and guidance_scale >= 0):
@@ -70,7 +70,8 @@ def require_active(guider, sigma: Tensor, t: float) -> None:
 
 
 class _ExtraGuider(CFGGuider):
-    """Classifier-free guidance with further conditions, each with its own scale; one evaluation of all of them."""
+    """_ExtraGuider is classifier-free guidance with further conditions, each with its own scale; one evaluation of all
+    of them."""
 
     def set_extras(self, extras) -> None:
         names = [name for name, _, _ in extras]
@@ -132,7 +133,7 @@ def rewind(guider, options: dict) -> None:
 
 
 def own_copy(guider):
-    """A guider that can be changed without the user's noticing: other prompts' tensors, the same model."""
+    """Copy a guider so that it can be changed without the user's noticing: other prompts' tensors, the same model."""
     own = copy.copy(guider)
     if hasattr(guider, "original_conds"):
         own.original_conds = detached(guider.original_conds)
@@ -140,7 +141,7 @@ def own_copy(guider):
 
 
 def detached(value):
-    """A copy whose tensors autograd accepts: those that nodes make are inference tensors."""
+    """Copy a value so that autograd accepts its tensors: those that nodes make are inference tensors."""
     if torch.is_tensor(value):
         with torch.inference_mode(False):
             return value.detach().clone()
@@ -152,8 +153,8 @@ def detached(value):
 
 
 def conditioning_fingerprint(guider) -> str:
-    """A guider's prompts and scales in a few numbers, which differ where these do. Rounded: some devices do not give the
-    same bits twice."""
+    """Describe a guider's prompts and scales in a few numbers, which differ where these do. Rounded: some devices do
+    not give the same bits twice."""
     return repr([_fingerprint(conditions_of(guider)), _scales(guider)])
 
 
@@ -183,12 +184,13 @@ def require_text_alone(running) -> None:
 
 
 def conditions_of(guider) -> dict[str, list[dict]]:
-    """A guider's prompts by name, as the host keeps them; of foreign guiders that keep none, nothing."""
+    """Return a guider's prompts by name, as the host keeps them; of foreign guiders that keep none, nothing."""
     return getattr(guider, "original_conds", {})
 
 
 def can_scale(guider) -> bool:
-    """Whether a guider's guidance can be made stronger and weaker: whether it guides, by a scale that is its cfg."""
+    """Tell whether a guider's guidance can be made stronger and weaker: whether it guides, by a scale that is its
+    cfg."""
     scales = _scales(guider)
     if not scales or len(conditions_of(guider)) < 2:
         return False
@@ -199,7 +201,7 @@ def can_scale(guider) -> bool:
 
 @contextlib.contextmanager
 def scaled(guider, factor: float) -> Iterator[None]:
-    """Within, every scale of the guider (cfg, cfg1, cfg2 ...) is `factor` times as large."""
+    """Make every scale of the guider (cfg, cfg1, cfg2 ...) `factor` times as large within the body."""
     scales = _scales(guider)
     for name, value in scales.items():
         setattr(guider, name, tuple(factor * s for s in value) if isinstance(value, tuple) else factor * value)
@@ -223,7 +225,7 @@ def _scales(guider) -> dict[str, float | tuple[float, ...]]:
 
 
 def parts(guider, x: Tensor, sigma: Tensor, model_options: dict) -> dict[str, Tensor]:
-    """The denoised estimate of each of a guider's prompts by name, in one evaluation, before guidance."""
+    """Return the denoised estimate of each of a guider's prompts by name, in one evaluation, before guidance."""
     names = list(guider.conds)
     conds = [guider.conds[name] for name in names]
     return dict(

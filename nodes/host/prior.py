@@ -55,7 +55,7 @@ class ComfyPrior(Prior):
 
     @property
     def can_scale(self) -> bool:
-        """Tells whether the guider has scales of its own that guided() can multiply."""
+        """Whether the guider has scales of its own that guided() can multiply."""
         return guiders.can_scale(self._guider)
 
     def run(self, body: Callable[[], T], request: MemoryRequest) -> T:

@@ -14,7 +14,8 @@ from ...sds.prior import timestep_index
 
 
 class HostSchedule:
-    """Translates between fractions t of the schedule and the host's noise levels, and between z_t and the host's x.
+    """HostSchedule translates between fractions t of the schedule and the host's noise levels, and between z_t and the
+    host's x.
 
     Flow models and others whose x is a mixture of data and noise keep their own a and b as alpha and sigma; where x is
     z + sigma eps it is divided by sqrt(1 + sigma^2), so that alpha^2 + sigma^2 = 1. Raises ValueError for types that do
@@ -33,7 +34,7 @@ class HostSchedule:
             raise ValueError(_NO_DENOISER)
 
     def __call__(self, t: float) -> tuple[float, float]:
-        """(alpha_t, sigma_t)."""
+        """Return (alpha_t, sigma_t)."""
         a, b = self._mixture(self.host_sigma(t))
         if self._mixes:
             return a, b
@@ -41,11 +42,11 @@ class HostSchedule:
         return a / radius, b / radius
 
     def host_sigma(self, t: float) -> float:
-        """The host's noise level at a fraction of the schedule, off the endpoints where alpha or sigma is 0."""
+        """Return the host's noise level at a fraction of the schedule, off the endpoints where alpha or sigma is 0."""
         return self._host_sigma_of(t, self._mixes)
 
     def host_input(self, z_t: Tensor, t: float) -> tuple[Tensor, Tensor]:
-        """x and the noise level of each of its rows, as the host's models take them."""
+        """Return x and the noise level of each of its rows, as the host's models take them."""
         alpha, _ = self(t)
         sigma = self.host_sigma(t)
         a, _ = self._mixture(sigma)
@@ -53,7 +54,7 @@ class HostSchedule:
         return x, torch.full([len(z_t)], sigma, device=z_t.device)
 
     def noise_in(self, x: Tensor, denoised: Tensor, t: float) -> Tensor:
-        """eps_hat = (x - a D)/b of the host's denoised estimate D."""
+        """Return eps_hat = (x - a D)/b of the host's denoised estimate D."""
         a, b = self._mixture(self.host_sigma(t))
         return eps_from_denoised(x, denoised, a, b).float()
 
@@ -70,7 +71,7 @@ class HostSchedule:
         return float(torch.tensor(sigma))  # as the host's tensors hold it
 
     def _mixture(self, sigma: float) -> tuple[float, float]:
-        """(a, b) of the host's x = a z + b eps."""
+        """Return (a, b) of the host's x = a z + b eps."""
         data = float(self._sampling.noise_scaling(*_at(sigma, 0.0), _at(sigma, 1.0)[1]))
         noise = float(self._sampling.noise_scaling(*_at(sigma, 1.0), _at(sigma, 0.0)[1]))
         return data, noise
@@ -83,5 +84,5 @@ _NO_DENOISER = (
 
 
 def _at(sigma: float, value: float) -> tuple[Tensor, Tensor]:
-    """A noise level and a latent of one value."""
+    """Make a noise level and a latent of one value."""
     return torch.full([1], sigma, dtype=torch.float64), torch.full([1, 1, 1, 1], value, dtype=torch.float64)

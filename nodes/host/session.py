@@ -30,8 +30,8 @@ T = TypeVar("T")
 
 
 def run_in_guider(guider, body: Callable[[Any, dict], T], noise: Tensor, sigmas: Tensor) -> T:
-    """Call body(running guider, extra_args) where the guider samples, and return its result. `noise` has the shape of the
-    latents that the guider prepares for.
+    """Call body(running guider, extra_args) where the guider samples, and return its result. `noise` has the shape of
+    the latents that the guider prepares for.
 
     What body raises is raised once the host has cleaned up. Raises ValueError for prompts that do not fit the model."""
     outcome: list[T] = []
@@ -54,8 +54,8 @@ def run_in_guider(guider, body: Callable[[Any, dict], T], noise: Tensor, sigmas:
 
 
 def with_room_for(guider, vae, request: MemoryRequest):
-    """Copy a guider so that the host makes room for a training, too: for what the request asks, and, where it moves models
-    at all, for encoding images with the VAE."""
+    """Copy a guider so that the host makes room for a training, too: for what the request asks, and, where it moves
+    models at all, for encoding images with the VAE."""
     waiting, peak = encoding_bytes(vae, request) if makes_room(guider.model_patcher.load_device) else (0, 0)
     reserving = copy.copy(guider)
     reserving.model_patcher = _reserving(
@@ -85,14 +85,14 @@ class _Loop(Sampler):
 
 
 def _reserving(model_patcher, resident_bytes: int, peak_bytes: int):
-    """A clone of a model patcher for which the host makes room for our work too.
+    """Clone a model patcher so that the host makes room for our work too.
 
     Before it samples, the host asks the model how much memory an evaluation takes (BaseModel.memory_required, of all
     rows with both prompts, and of half of that as the least) and gives both numbers to load_models_gpu: the first says
-    how far other models are moved off the device, the second how much of it weights may not fill. While it prepares, both
-    are max(evaluation, `peak_bytes`) + `resident_bytes`: our stages take turns with the evaluations, and what is resident
-    is not on the device yet. Afterwards the model gives its own figure again, which decides how many rows are evaluated
-    at once."""
+    how far other models are moved off the device, the second how much of it weights may not fill. While it prepares,
+    both are max(evaluation, `peak_bytes`) + `resident_bytes`: our stages take turns with the evaluations, and what is
+    resident is not on the device yet. Afterwards the model gives its own figure again, which decides how many rows are
+    evaluated at once."""
 
     def prepare(executor, model, *arguments, **named):
         real = model.model

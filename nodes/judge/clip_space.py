@@ -42,7 +42,8 @@ def text_embedding(clip, text: str, width: int) -> Tensor:
     """Embed a text as [width], through the text projection of that encoder in `clip` which has this width.
 
     The host's own pooled output of most models is before that projection: it lies in another space. Of a prompt longer
-    than 77 tokens the first 77 count. Raises NotOneSpace when there is no such encoder or it came without a projection."""
+    than 77 tokens the first 77 count. Raises NotOneSpace when there is no such encoder or it came without a
+    projection."""
     encoders = dict(_text_encoders(clip))
     fitting = {name: encoder for name, encoder in encoders.items() if _width(encoder) == width}
     if not fitting:
@@ -88,7 +89,8 @@ def _width(encoder) -> int:
 
 
 def _trained(weight: Tensor | None) -> bool:
-    """Tell whether a projection holds learned numbers: hosts leave one that a file lacks as it was in memory, or at zero."""
+    """Tell whether a projection holds learned numbers: hosts leave one that a file lacks as it was in memory, or at
+    zero."""
     if weight is None:
         return False
     weight = weight.detach().float()

@@ -47,7 +47,8 @@ class CompareSamples(io.ComfyNode):
 
 
 def pair(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
-    """Two batches [B, H, W, C] in [0, 1] with one number, one size and 3 channels, and sentences on what that took.
+    """Bring two batches [B, H, W, C] in [0, 1] to one number, one size and 3 channels, with sentences on what that
+    took.
 
     The first ones of the longer batch stay; the smaller images are enlarged bilinearly, so nothing is lost."""
     notes, batches = [], {"before": _colours(before), "after": _colours(after)}
@@ -68,6 +69,6 @@ def pair(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch
 
 
 def _colours(images: torch.Tensor) -> torch.Tensor:
-    """[B, H, W, 3] of an IMAGE of any number of channels."""
+    """Return [B, H, W, 3] of an IMAGE of any number of channels."""
     images = images[..., :3].float().cpu()
     return images.expand(*images.shape[:-1], 3) if images.shape[-1] == 1 else images

@@ -131,7 +131,8 @@ class EvaluateGenerator(NodeWithFeatures):
 def evaluated(
     generator, text, count, seed, truncation_psi, features, before=None, reference=None, clip_vision=None, clip=None
 ) -> Evaluation:
-    """Measure what the node measures of its inputs. Raises ValueError, MissingPackage, or RuntimeError when memory runs out."""
+    """Measure what the node measures of its inputs. Raises ValueError, MissingPackage, or RuntimeError when memory runs
+    out."""
     given = {"generator": generator, "before": before, "reference": reference}
     sets = {
         name: _Set(what, value, count, seed, truncation_psi)

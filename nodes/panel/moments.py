@@ -41,8 +41,8 @@ class Moments:
         return self._pictures.get(step)
 
     def add(self, step: int, picture: bytes, weights: Mapping[str, Tensor]) -> None:
-        """Keep a moment; `weights` are empty for the generator as it came. Raises OSError when they cannot be written; then
-        there is no such moment."""
+        """Keep a moment; `weights` are empty for the generator as it came. Raises OSError when they cannot be written;
+        then there is no such moment."""
         if weights:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._path(step).unlink(missing_ok=True)

@@ -118,7 +118,8 @@ class Panel:
         self._ending = [step]
 
     def choose(self, step: int) -> None:
-        """Let the next run of the node give this moment of the training that ended. Raises ValueError when it cannot."""
+        """Let the next run of the node give this moment of the training that ended. Raises ValueError when it
+        cannot."""
         self._require_one()
         self._require(step)
         self._want(step)
@@ -135,12 +136,12 @@ class Panel:
 
     @property
     def asked(self) -> bool:
-        """Tells whether the page has asked for something that the next run of the node does."""
+        """Whether the page has asked for something that the next run of the node does."""
         return self._wanted is not None
 
     def moment_for(self, training: str) -> int | None:
-        """Return the moment that a run of the node for this training gives without training: the one that was asked for, or
-        the one that it gave before. Raises ValueError when what was asked for is of another training."""
+        """Return the moment that a run of the node for this training gives without training: the one that was asked
+        for, or the one that it gave before. Raises ValueError when what was asked for is of another training."""
         wanted, self._wanted = self._wanted, None
         if wanted is not None:
             if wanted[0] != training:

@@ -30,7 +30,8 @@ class Panels:
         return self._panels.get(key)
 
     def open(self, key: str) -> Panel | None:
-        """Return the panel with this key, made at its first use; None for no key, as in graphs that no page has sent."""
+        """Return the panel with this key, made at its first use; None for no key, as in graphs that no page has
+        sent."""
         if not key or not isinstance(key, str):
             return None
         panel = self._panels.pop(key, None) or Panel(key, self._page, self._folder(), self._reruns)
@@ -45,7 +46,8 @@ class Panels:
 
     @contextmanager
     def showing_refusals(self, key: str) -> Iterator[None]:
-        """Tell on the panel with this key what keeps a run from training at all; it goes on showing the training before."""
+        """Tell on the panel with this key what keeps a run from training at all; it goes on showing the training
+        before."""
         try:
             yield
         except Exception as error:

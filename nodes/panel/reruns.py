@@ -8,7 +8,7 @@ from typing import Any
 class Reruns:
     """Reruns are the runs that were asked for on panels, for each panel and the inputs that its node had.
 
-    Kept for longer than a panel: without them the host would take a node for one that never ran."""
+    They are kept for longer than a panel: with one gone, the host would run its node once more for nothing."""
 
     def __init__(self):
         self._inputs: dict[str, str] = {}  # by panel, of the latest run of its node

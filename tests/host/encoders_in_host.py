@@ -76,9 +76,9 @@ for kind, make in MADE.items():
         found[f"{kind} expected"] = torch.cat(alone).reshape(len(pixels), vae.latent_channels, *alone[0].shape[-2:])
     with torch.inference_mode(False), torch.enable_grad():
         encoder = copied_encoder(vae, torch.device("cpu"))
-        for name, checkpoint in (("", False), (" recomputed", True)):
+        for name, recompute in (("", False), (" recomputed", True)):
             x = images.clone().requires_grad_()
-            z = encoder(x, checkpoint)
+            z = encoder(x, recompute)
             found[f"{kind} latents{name}"] = z
             (found[f"{kind} gradient{name}"],) = torch.autograd.grad(z, x, torch.ones_like(z))
         with torch.no_grad():
@@ -87,12 +87,12 @@ for kind, make in MADE.items():
         notes[f"{kind} ratio"] = str(downscale_of(vae))
         meta = encoder_on(vae, torch.device("meta"))
 
-        def encode_and_back(checkpoint, meta=meta):
+        def encode_and_back(recompute, meta=meta):
             x = torch.empty(1, 3, 256, 256, device="meta", requires_grad=True)
-            z = meta(x, checkpoint)
+            z = meta(x, recompute)
             torch.autograd.grad(z, x, torch.empty_like(z))
 
-        for name, checkpoint in (("kept", False), ("recomputed", True)):
-            notes[f"{kind} {name}"] = str(transient_bytes(lambda c=checkpoint: encode_and_back(c)))
+        for name, recompute in (("kept", False), ("recomputed", True)):
+            notes[f"{kind} {name}"] = str(transient_bytes(lambda c=recompute: encode_and_back(c)))
 
 save_file({name: value.detach().clone().contiguous() for name, value in found.items()}, target, notes)

@@ -142,16 +142,16 @@ def test_in_bfloat16_latents_and_gradients_stay_close_and_float32(autoencoder):
 def test_recomputing_changes_no_bit_and_keeps_less(autoencoder):
     copy = Encoder(autoencoder, CPU)
     kept, found = {}, {}
-    for checkpoint in (False, True):
+    for recompute in (False, True):
         images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
         storages = {}
         with torch.autograd.graph.saved_tensors_hooks(
             lambda tensor, storages=storages: storages.setdefault(tensor.data_ptr(), tensor), lambda tensor: tensor
         ):
-            latents = copy(images, checkpoint)
-        kept[checkpoint] = sum(tensor.nbytes for tensor in storages.values())
+            latents = copy(images, recompute)
+        kept[recompute] = sum(tensor.nbytes for tensor in storages.values())
         latents.square().sum().backward()
-        found[checkpoint] = (latents.detach(), images.grad)
+        found[recompute] = (latents.detach(), images.grad)
     assert all(torch.equal(a, b) for a, b in zip(found[False], found[True], strict=True))
     assert kept[True] < 0.5 * kept[False]
 
