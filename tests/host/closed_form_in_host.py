@@ -245,9 +245,11 @@ with torch.inference_mode():  # as nodes run
     comfy.model_management.load_models_gpu = noted
     evaluation = model.model.memory_required([2, 4, 16, 24])
     prior = ComfyPrior(text_guider(model, says(1), says(0), s), vae, 64)
-    for held, peak in ((0, 0), (10**9, 0), (10**9, 10**12)):
+    for resident, peak in ((0, 0), (10**9, 0), (10**9, 10**12)):
         with torch.inference_mode(False), torch.enable_grad():
-            prior.run(lambda: None, MemoryRequest(rows=1, height=64, width=96, held=held, peak=peak))
+            prior.run(
+                lambda: None, MemoryRequest(rows=1, height=64, width=96, resident_bytes=resident, peak_bytes=peak)
+            )
     notes["asked"] = json.dumps([named["memory_required"] for named in asked if named])
     notes["asked at least"] = json.dumps([named["minimum_memory_required"] for named in asked if named])
     notes["evaluation"] = json.dumps(evaluation)
