@@ -31,6 +31,6 @@ def __dir__():
 
 async def comfy_entrypoint():
     """Called by ComfyUI: the extension with our nodes."""
-    from .nodes import StyleGANFusionExtension
+    from .nodes.extension import StyleGANFusionExtension
 
     return StyleGANFusionExtension()

@@ -39,10 +39,14 @@ def compare(steps: int, rounds: int) -> None:
 
         import torch
         from project.miniature.settings import DEMOS
-        from project.nodes import native_miniature
-        from project.nodes.adapter import ComfyPrior, text_guider
-        from project.nodes.panel_report import PanelReport
-        from project.nodes.panels import Panel
+        from project.nodes.adapt.panel_report import PanelReport
+        from project.nodes.host import native_miniature
+        from project.nodes.host.folders import temporary_folder
+        from project.nodes.host.guiders import text_guider
+        from project.nodes.host.prior import ComfyPrior
+        from project.nodes.host.running_node import HostNode
+        from project.nodes.host.server import PanelPage
+        from project.nodes.panel.panels import Panels
         from project.sds import DirectionalRegularizer, TrainSettings, train_generator
         from project.stylegan import load_checkpoint
         from server import PromptServer
@@ -65,11 +69,12 @@ def compare(steps: int, rounds: int) -> None:
             return time.perf_counter() - begin
 
         seconds(lambda progress: None)  # loads and warms up
+        panels = Panels(PanelPage(), temporary_folder)
         with_panel, without, own, moments = [], [], [], 0
         for number in range(rounds):
-            panel = Panel(f"round {number}")
+            panel = panels.open(f"round {number}")
             panel.begin(str(number), steps, len(generator.synthesis.layers), 0)
-            report = PanelReport(settings, "1", panel)
+            report = PanelReport(settings, HostNode("1"), panel)
             with_panel.append(seconds(report))
             own.append(report.spent / with_panel[-1])
             moments = len(panel.moments.steps)

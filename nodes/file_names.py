@@ -14,8 +14,8 @@ LONGEST = 150
 
 
 def within(folder: Path, relative: str) -> Path:
-    """folder/relative, with / or \\ between its parts. Raises ValueError for a name that leads elsewhere, on any system;
-    links that the user put there are followed."""
+    """Return folder/relative, with / or \\ between its parts. Raises ValueError for a name that leads elsewhere, on any
+    system; links that the user put there are followed."""
     parts = _parts(relative)
     # Windows drops dots and spaces at the end of a part: ".. " may be "..".
     upwards = any(not part.strip(". ") and part not in ("", ".") for part in parts)
@@ -28,7 +28,7 @@ def within(folder: Path, relative: str) -> Path:
 
 
 def new_within(folder: Path, relative: str) -> Path:
-    """`within`, for a file that shall be made. Raises ValueError also for names that Windows cannot store."""
+    """Do as `within` for a file that shall be made. Raises ValueError also for names that Windows cannot store."""
     path = within(folder, relative)
     if path == folder or relative.endswith(("/", "\\")):
         raise ValueError(f"The file name {relative!r} names a folder; give it a name such as fox or animals/fox.")

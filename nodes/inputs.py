@@ -8,11 +8,13 @@ from ..stylegan import NOISE_MODES
 
 
 def seed_input(name: str, default: int, tooltip: str, control: bool | str = True) -> io.Int.Input:
-    """`control`: what the host does with the seed after a run until the user chooses, True changes it, "fixed" keeps it."""
+    """Make the input of a seed. `control` is what the host does with the seed after a run until the user chooses, True
+    changes it, "fixed" keeps it."""
     return io.Int.Input(name, default=default, min=0, max=2**63 - 1, control_after_generate=control, tooltip=tooltip)
 
 
 def psi_input(default: float) -> io.Float.Input:
+    """Make the input of truncation psi."""
     return io.Float.Input(
         "truncation_psi",
         default=default,
@@ -25,6 +27,7 @@ def psi_input(default: float) -> io.Float.Input:
 
 
 def cutoff_input() -> io.Int.Input:
+    """Make the input of how many layers are truncated."""
     return io.Int.Input(
         "truncation_cutoff",
         default=0,
@@ -35,6 +38,7 @@ def cutoff_input() -> io.Int.Input:
 
 
 def noise_input() -> io.Combo.Input:
+    """Make the input of the noise that a generator adds."""
     return io.Combo.Input(
         "noise",
         options=list(NOISE_MODES),
@@ -45,6 +49,7 @@ def noise_input() -> io.Combo.Input:
 
 
 def class_input() -> io.Int.Input:
+    """Make the input of a class, which `class_number` reads."""
     return io.Int.Input(
         "class_index",
         optional=True,  # came later: graphs saved before it stay valid
@@ -56,7 +61,7 @@ def class_input() -> io.Int.Input:
 
 
 def class_number(class_index: int) -> int | None:
-    """The nodes' number of a class, -1 for none in particular."""
+    """Return a class by the nodes' number for it, None for -1: none in particular."""
     return None if class_index < 0 else class_index
 
 
@@ -68,7 +73,7 @@ def at_least(least: int, **values: int) -> None:
 
 
 def complaint(check: Callable[..., object], *values) -> str | bool:
-    """For validate_inputs: the sentence of the ValueError that check(*values) raises, or True.
+    """Return, for validate_inputs, the sentence of the ValueError that check(*values) raises, or True.
 
     What comes from another node is None until the graph runs: `execute` has to check it again."""
     if any(value is None for value in values):

@@ -20,22 +20,24 @@ LatentsType = io.Custom("STYLEGAN_FUSION_LATENTS")
 
 @io.comfytype(io_type="STYLEGAN_FUSION_PANEL")
 class PanelType(io.ComfyTypeI):
-    """The panel that our extension of the page draws on a node; its value is a key, random for each node."""
+    """PanelType is the panel that our extension of the page draws on a node; its value is a key, random for each
+    node."""
 
     Type = str
 
     class Input(io.WidgetInput):
-        """As the host's inputs that have a widget."""
+        """Input is as the host's inputs that have a widget."""
 
 
 def aliases(*words: str) -> dict[str, list[str]]:
-    """Other words under which a node is found, for its schema: **aliases("gan", ...). Hosts before 0.4 have none."""
+    """Give a node other words under which a node is found, in its schema: **aliases("gan", ...). Hosts before 0.4 have
+    none."""
     return {"search_aliases": [*words]} if "search_aliases" in {field.name for field in fields(io.Schema)} else {}
 
 
 @dataclass(frozen=True)
 class NamedGenerator:
-    """A generator as it travels through a graph. Nodes never change one: they pass on another."""
+    """A NamedGenerator is a generator as it travels through a graph. Nodes never change one: they pass on another."""
 
     generator: Generator
     name: str  # the file it came from, for metadata and messages
@@ -44,8 +46,8 @@ class NamedGenerator:
 
 @dataclass(frozen=True)
 class Latents:
-    """W+ codes as they travel through a graph; they fit every generator of their shape, and mean the same to those with
-    the same mapping."""
+    """Latents are W+ codes as they travel through a graph; they fit every generator of their shape, and mean the same
+    to those with the same mapping."""
 
     ws: Tensor  # [N, num_ws, w_dim], on the CPU
     mapping: str  # of stylegan.mapping_digest
@@ -54,7 +56,7 @@ class Latents:
 
 @dataclass(frozen=True)
 class Guidance:
-    """What SDS Guidance gathers; the training node makes a prior of it when it runs."""
+    """Guidance is what SDS Guidance gathers; the training node makes a prior of it when it runs."""
 
     guider: Any  # the host's GUIDER: model, prompts and scales
     vae: Any  # the host's VAE

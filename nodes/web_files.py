@@ -16,7 +16,8 @@ SERVED = {"/extensions": "web", "/workflow_templates": "example_workflows"}
 
 
 def serve_web_files(routes: web.RouteTableDef) -> None:
-    """Add our own way to them to the host's server where the folder's name needs one; called once, before it starts."""
+    """Add our own way to our files to the routes of the host's server where the folder's name needs one; called once,
+    before it starts."""
     names = {FOLDER.name, re.split("[.@]", FOLDER.name)[0]} - {""}
     if quote(FOLDER.name) == FOLDER.name:
         names.remove(FOLDER.name)

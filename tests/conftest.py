@@ -10,7 +10,7 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 sys.path.insert(0, str(Path(__file__).parent))  # the tests are no package: make their helpers importable
-pytest.register_assert_rewrite("host_trainings", "saved_trainings", "trainings")
+pytest.register_assert_rewrite("host_trainings", "running", "saved_trainings", "trainings")
 
 
 @pytest.fixture(scope="session")

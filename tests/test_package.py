@@ -25,6 +25,22 @@ ALLOWED = {
     "nodes": {"training", "metrics", "stylegan", "sds", "miniature"},
     "cli": {"training", "metrics", "stylegan", "sds", "miniature"},
 }
+# ComfyUI's modules. Its public interface, comfy_api, is another one.
+HOST = {
+    "comfy",
+    "comfy_execution",
+    "comfy_extras",
+    "comfyui_version",
+    "execution",
+    "folder_paths",
+    "nodes",
+    "server",
+    "utils",
+}
+# Of nodes/, what is tested without a host: modules that import neither its modules nor its interface.
+FREE_OF_THE_HOST = ("panel", "adapt/run.py", "adapt/endings.py", "adapt/unfinished.py", "adapt/running_node.py")
+FREE_OF_THE_HOST += ("adapt/report.py", "adapt/panel_report.py", "adapt/spare_memory.py", "adapt/prompt_text.py")
+FREE_OF_THE_HOST += ("outputs.py", "file_names.py", "on_device.py", "sentences.py", "web_files.py", "__init__.py")
 
 
 def python(code: str, **environment) -> str:
@@ -37,6 +53,20 @@ def python(code: str, **environment) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def absolute_imports(source: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def sources_in(place: Path) -> list[Path]:
+    return [place] if place.is_file() else sorted(place.rglob("*.py"))
 
 
 def imported_rooms(source: Path) -> set[str]:
@@ -52,8 +82,7 @@ def imported_rooms(source: Path) -> set[str]:
 
 @pytest.mark.parametrize("room", ALLOWED)
 def test_imports_go_one_way(room):
-    place = PROJECT / room
-    sources = [place] if place.is_file() else sorted(place.rglob("*.py"))
+    sources = sources_in(PROJECT / room)
     assert sources
     for source in sources:
         rooms = imported_rooms(source)
@@ -64,6 +93,40 @@ def test_imports_go_one_way(room):
             assert not any(
                 name.startswith(("comfy", "folder_paths")) for name in rooms - {"comfyui_stylegan_fusion"}
             ), source
+
+
+def test_only_one_folder_imports_the_host():
+    nodes = sources_in(PROJECT / "nodes")
+    importing = {source for source in nodes if absolute_imports(source) & HOST}
+    assert importing and all(source.is_relative_to(PROJECT / "nodes" / "host") for source in importing), importing
+
+
+@pytest.mark.parametrize("place", FREE_OF_THE_HOST)
+def test_what_needs_no_host_imports_none(place):
+    for source in sources_in(PROJECT / "nodes" / place):
+        assert not absolute_imports(source) & {*HOST, "comfy_api"}, source
+
+
+def test_what_needs_no_host_is_imported_without_one():
+    """Neither it nor what it imports itself."""
+    files = [path for place in FREE_OF_THE_HOST for path in sources_in(PROJECT / "nodes" / place)]
+    modules = [
+        ".".join(("comfyui_stylegan_fusion", *path.relative_to(PROJECT).with_suffix("").parts)) for path in files
+    ]
+    modules = [name for name in modules if not name.endswith((".routes", ".web_files"))]  # of a server
+    hidden = sorted({*HOST, "comfy_api", "aiohttp"})
+    code = f"import importlib, sys\nfor name in {hidden}: sys.modules[name] = None\n"
+    assert python(code + f"for name in {modules}: importlib.import_module(name)\nprint('fine')") == "fine"
+
+
+def test_the_folders_of_nodes_do_not_know_each_other():
+    """Nodes of different folders share what lies beside the folders, and the host."""
+    apart = {"adapt", "explore", "judge", "files"}
+    for folder in apart | {"host", "panel"}:
+        for source in sources_in(PROJECT / "nodes" / folder):
+            for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and node.level == 2 and node.module:
+                    assert node.module.split(".")[0] not in apart, source
 
 
 def test_importing_the_package_imports_nothing_else():
@@ -128,8 +191,8 @@ def test_the_wheel_works_by_itself(installed, tmp_path):
 def test_the_wheel_holds_every_source_of_the_rooms_and_no_tests(installed):
     package = installed / "comfyui_stylegan_fusion"
     for room in ("training", "metrics", "stylegan", "sds", "miniature", "nodes", "cli"):
-        there = {path.name for path in (package / room).glob("*.py")}
-        assert there == {path.name for path in (PROJECT / room).glob("*.py")}, room
+        there = {path.relative_to(package) for path in (package / room).rglob("*.py")}
+        assert there == {path.relative_to(PROJECT) for path in (PROJECT / room).rglob("*.py")}, room
     weights = {path.relative_to(PROJECT) for path in (PROJECT / "miniature/weights").rglob("*") if path.is_file()}
     assert weights == {
         path.relative_to(package) for path in (package / "miniature/weights").rglob("*") if path.is_file()

@@ -24,9 +24,10 @@ import comfy.supported_models_base
 import comfy_extras.nodes_custom_sampler as custom_sampler
 import torch
 from comfy.model_base import ModelType
-from project.nodes import native_miniature
-from project.nodes.adapter import ComfyPrior, text_guider
-from project.nodes.families import native_size
+from project.nodes.host import native_miniature
+from project.nodes.host.families import native_size
+from project.nodes.host.guiders import text_guider
+from project.nodes.host.prior import ComfyPrior
 from project.sds.objective import Objective
 from project.training.memory import MemoryRequest
 from safetensors.torch import load_file, save_file
@@ -244,9 +245,11 @@ with torch.inference_mode():  # as nodes run
     comfy.model_management.load_models_gpu = noted
     evaluation = model.model.memory_required([2, 4, 16, 24])
     prior = ComfyPrior(text_guider(model, says(1), says(0), s), vae, 64)
-    for held, peak in ((0, 0), (10**9, 0), (10**9, 10**12)):
+    for resident, peak in ((0, 0), (10**9, 0), (10**9, 10**12)):
         with torch.inference_mode(False), torch.enable_grad():
-            prior.run(lambda: None, MemoryRequest(rows=1, height=64, width=96, held=held, peak=peak))
+            prior.run(
+                lambda: None, MemoryRequest(rows=1, height=64, width=96, resident_bytes=resident, peak_bytes=peak)
+            )
     notes["asked"] = json.dumps([named["memory_required"] for named in asked if named])
     notes["asked at least"] = json.dumps([named["minimum_memory_required"] for named in asked if named])
     notes["evaluation"] = json.dumps(evaluation)

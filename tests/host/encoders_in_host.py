@@ -16,8 +16,8 @@ import comfy.ldm.wan.vae2_2
 import comfy.sd
 import comfy.taesd.taesd
 import torch
-from project.nodes.adapter import _copied_encoder, _encoder_on
-from project.nodes.families import downscale_of
+from project.nodes.host.encoding import copied_encoder, encoder_on
+from project.nodes.host.families import downscale_of
 from project.training.memory import transient_bytes
 from safetensors.torch import load_file, save_file
 from zoo import vaes, weights
@@ -75,24 +75,24 @@ for kind, make in MADE.items():
         alone = [vae.encode(pixels[k : k + 1]) for k in range(len(pixels))]
         found[f"{kind} expected"] = torch.cat(alone).reshape(len(pixels), vae.latent_channels, *alone[0].shape[-2:])
     with torch.inference_mode(False), torch.enable_grad():
-        encoder = _copied_encoder(vae, torch.device("cpu"))
-        for name, checkpoint in (("", False), (" recomputed", True)):
+        encoder = copied_encoder(vae, torch.device("cpu"))
+        for name, recompute in (("", False), (" recomputed", True)):
             x = images.clone().requires_grad_()
-            z = encoder(x, checkpoint)
+            z = encoder(x, recompute)
             found[f"{kind} latents{name}"] = z
             (found[f"{kind} gradient{name}"],) = torch.autograd.grad(z, x, torch.ones_like(z))
         with torch.no_grad():
             ahead, behind = (encoder(images + side * STEP * direction) for side in (1, -1))
             found[f"{kind} slope"] = (ahead.double() - behind.double()).sum() / (2 * STEP)
         notes[f"{kind} ratio"] = str(downscale_of(vae))
-        meta = _encoder_on(vae, torch.device("meta"))
+        meta = encoder_on(vae, torch.device("meta"))
 
-        def encode_and_back(checkpoint, meta=meta):
+        def encode_and_back(recompute, meta=meta):
             x = torch.empty(1, 3, 256, 256, device="meta", requires_grad=True)
-            z = meta(x, checkpoint)
+            z = meta(x, recompute)
             torch.autograd.grad(z, x, torch.empty_like(z))
 
-        for name, checkpoint in (("kept", False), ("recomputed", True)):
-            notes[f"{kind} {name}"] = str(transient_bytes(lambda c=checkpoint: encode_and_back(c)))
+        for name, recompute in (("kept", False), ("recomputed", True)):
+            notes[f"{kind} {name}"] = str(transient_bytes(lambda c=recompute: encode_and_back(c)))
 
 save_file({name: value.detach().clone().contiguous() for name, value in found.items()}, target, notes)

@@ -14,13 +14,13 @@ start(project)
 import comfy.model_management
 import torch
 from project.miniature import GENERATOR
-from project.nodes.adapter import retry_without_models
-from project.nodes.drawing import at, draw
-from project.nodes.evaluation import evaluated
-from project.nodes.exploring import sampled
+from project.nodes.drawing import draw, sampled
+from project.nodes.host.device import retry_without_models
+from project.nodes.judge.evaluation import evaluated
+from project.nodes.on_device import on_device
 from project.nodes.types import NamedGenerator
-from project.sds import ProjectionOutOfMemory
 from project.stylegan import load_generator
+from project.stylegan.projection import ProjectionOutOfMemory
 
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
 found = {}
@@ -93,7 +93,7 @@ with torch.inference_mode():
 
     network, went = Stubborn(2, 2), []
     try:
-        with at(torch.device("meta"), network):
+        with on_device(torch.device("meta"), network):
             found["moved"] = True
     except torch.OutOfMemoryError:
         found["went"] = went

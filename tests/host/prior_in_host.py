@@ -16,9 +16,9 @@ request = json.loads(request)
 start(project)
 
 import torch
-from project.nodes import native_miniature
-from project.nodes.adapter import ComfyPrior, text_guider
-from project.nodes.guider import sketch
+from project.nodes.host import native_miniature
+from project.nodes.host.guiders import conditioning_fingerprint, text_guider
+from project.nodes.host.prior import ComfyPrior
 from project.sds.objective import Objective
 from project.training.memory import MemoryRequest
 from safetensors.torch import load_file, save_file
@@ -54,7 +54,7 @@ watched, stayed = [], {}
 
 def watch(fails):
     image = torch.rand(1, 3, 64, 64, requires_grad=True)
-    z = prior.encode(image, checkpoint=True)
+    z = prior.encode(image, recompute=True)
     prior.guided(z.detach(), 0.3)
     guider, _ = prior._evaluation
     watched.extend(map(weakref.ref, (image, z, prior._encoder, guider, guider.model_patcher)))
@@ -97,5 +97,5 @@ with torch.inference_mode():
         "other strength": (masked, 7.5),
         "other scale": (positive, 8.0),
     }.items():
-        refused[f"sketch of {name}"] = sketch(text_guider(model, prompt, negative, scale))
+        refused[f"fingerprint of {name}"] = conditioning_fingerprint(text_guider(model, prompt, negative, scale))
 save_file({name: value.detach().clone().contiguous() for name, value in found.items()}, target, refused | stayed)

@@ -109,7 +109,7 @@ def test_parts_that_do_not_belong_together_get_a_sentence(in_host, part, sentenc
 
 def test_prompts_and_scales_are_told_apart_by_a_few_numbers(in_host):
     notes = in_host["notes"]
-    itself = notes["sketch of itself"]
-    assert notes["sketch of encoded again"] == itself
-    others = [notes[f"sketch of other {what}"] for what in ("words", "strength", "scale")]
+    itself = notes["fingerprint of itself"]
+    assert notes["fingerprint of encoded again"] == itself
+    others = [notes[f"fingerprint of other {what}"] for what in ("words", "strength", "scale")]
     assert len({itself, *others}) == 4

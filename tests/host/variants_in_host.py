@@ -16,9 +16,9 @@ request = json.loads(request)
 start(project)
 
 import torch
-from project.nodes import native_miniature
-from project.nodes.adapter import ComfyPrior
-from project.nodes.guider import text_guider
+from project.nodes.host import native_miniature
+from project.nodes.host.guiders import text_guider
+from project.nodes.host.prior import ComfyPrior
 from project.sds.objective import Objective
 from project.training.memory import MemoryRequest
 from safetensors.torch import save_file

@@ -1,23 +1,12 @@
-"""The encoder's copy. The file knows nothing of ComfyUI, so it is loaded by itself."""
+"""The encoder's copy. It knows nothing of ComfyUI."""
 
 import gc
-import importlib.util
 import weakref
-from pathlib import Path
 
 import pytest
 import torch
+from comfyui_stylegan_fusion.nodes.host.encoder import Encoder, plain_copy
 from torch import nn
-
-PATH = Path(__file__).resolve().parents[2] / "nodes" / "encoder.py"
-
-
-@pytest.fixture(scope="module")
-def encoder():
-    spec = importlib.util.spec_from_file_location("encoder_of_nodes", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Handle:
@@ -110,9 +99,9 @@ def autoencoder():
         return Autoencoder().half()
 
 
-def test_it_computes_what_the_original_does_and_gradients_reach_the_images(encoder, autoencoder):
+def test_it_computes_what_the_original_does_and_gradients_reach_the_images(autoencoder):
     images = torch.rand(2, 3, 8, 12, requires_grad=True)
-    latents = encoder.Encoder(autoencoder, CPU)(images)
+    latents = Encoder(autoencoder, CPU)(images)
     latents.square().sum().backward()
     reference = images.detach().clone().requires_grad_()
     plain = Autoencoder()
@@ -124,8 +113,8 @@ def test_it_computes_what_the_original_does_and_gradients_reach_the_images(encod
     assert latents.dtype == torch.float32
 
 
-def test_its_weights_are_plain_float32_and_take_no_gradients(encoder, autoencoder):
-    copy = encoder.Encoder(autoencoder, CPU)
+def test_its_weights_are_plain_float32_and_take_no_gradients(autoencoder):
+    copy = Encoder(autoencoder, CPU)
     copy(torch.rand(1, 3, 8, 8, requires_grad=True)).sum().backward()
     for value in copy.state_dict().values():
         assert value.dtype == torch.float32 and not value.is_inference()
@@ -135,43 +124,43 @@ def test_its_weights_are_plain_float32_and_take_no_gradients(encoder, autoencode
     assert next(autoencoder.parameters()).dtype == torch.float16
 
 
-def test_it_has_no_decoder(encoder, autoencoder):
-    assert not any("decoder" in name for name in encoder.Encoder(autoencoder, CPU).state_dict())
+def test_it_has_no_decoder(autoencoder):
+    assert not any("decoder" in name for name in Encoder(autoencoder, CPU).state_dict())
 
 
-def test_in_bfloat16_latents_and_gradients_stay_close_and_float32(encoder, autoencoder):
+def test_in_bfloat16_latents_and_gradients_stay_close_and_float32(autoencoder):
     images, half = (torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) for _ in range(2))
     images.requires_grad_(), half.requires_grad_()
-    latents = encoder.Encoder(autoencoder, CPU)(images)
-    coarse = encoder.Encoder(autoencoder, CPU, torch.bfloat16)(half)
+    latents = Encoder(autoencoder, CPU)(images)
+    coarse = Encoder(autoencoder, CPU, torch.bfloat16)(half)
     latents.sum().backward(), coarse.sum().backward()
     assert coarse.dtype == half.grad.dtype == torch.float32
     assert (coarse - latents).norm() < 0.03 * latents.norm()
     assert (half.grad - images.grad).norm() < 0.1 * images.grad.norm()
 
 
-def test_recomputing_changes_no_bit_and_keeps_less(encoder, autoencoder):
-    copy = encoder.Encoder(autoencoder, CPU)
+def test_recomputing_changes_no_bit_and_keeps_less(autoencoder):
+    copy = Encoder(autoencoder, CPU)
     kept, found = {}, {}
-    for checkpoint in (False, True):
+    for recompute in (False, True):
         images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
         storages = {}
         with torch.autograd.graph.saved_tensors_hooks(
             lambda tensor, storages=storages: storages.setdefault(tensor.data_ptr(), tensor), lambda tensor: tensor
         ):
-            latents = copy(images, checkpoint)
-        kept[checkpoint] = sum(tensor.nbytes for tensor in storages.values())
+            latents = copy(images, recompute)
+        kept[recompute] = sum(tensor.nbytes for tensor in storages.values())
         latents.square().sum().backward()
-        found[checkpoint] = (latents.detach(), images.grad)
+        found[recompute] = (latents.detach(), images.grad)
     assert all(torch.equal(a, b) for a, b in zip(found[False], found[True], strict=True))
     assert kept[True] < 0.5 * kept[False]
 
 
-def test_the_copy_goes_with_its_last_reference(encoder, autoencoder):
+def test_the_copy_goes_with_its_last_reference(autoencoder):
     gc.collect()
     gc.disable()
     try:
-        copy = encoder.Encoder(autoencoder, CPU)
+        copy = Encoder(autoencoder, CPU)
         weight = weakref.ref(copy.autoencoder.encoder.conv_in.weight)
         copy(torch.rand(1, 3, 8, 8, requires_grad=True), recompute=True).sum().backward()
         del copy
@@ -180,37 +169,37 @@ def test_the_copy_goes_with_its_last_reference(encoder, autoencoder):
         gc.enable()
 
 
-def test_a_video_encoder_sees_one_frame_and_takes_no_notes(encoder):
+def test_a_video_encoder_sees_one_frame_and_takes_no_notes():
     images = torch.rand(2, 3, 8, 8)
     original = FilmAutoencoder()
-    latents = encoder.Encoder(original, CPU, frames=True)(images, recompute=True)
+    latents = Encoder(original, CPU, frames=True)(images, recompute=True)
     torch.testing.assert_close(latents, original.encoder.block(images), rtol=1e-4, atol=1e-5)
 
 
-def test_a_fourth_channel_is_opaque_and_pixels_are_converted_as_the_host_does(encoder):
+def test_a_fourth_channel_is_opaque_and_pixels_are_converted_as_the_host_does():
     class Seen(nn.Module):
         def encode(self, x):
             return x
 
     images = torch.rand(1, 3, 4, 4) * 2 - 1
-    seen = encoder.Encoder(Seen(), CPU, process_input=lambda pixels: pixels * 10, channels=4)(images)
+    seen = Encoder(Seen(), CPU, process_input=lambda pixels: pixels * 10, channels=4)(images)
     torch.testing.assert_close(seen[:, :3], (images + 1) * 5)
     assert (seen[:, 3] == 10).all()
 
 
-def test_the_hosts_memory_is_not_freed_with_the_copy(encoder, original):
+def test_the_hosts_memory_is_not_freed_with_the_copy(original):
     for module in original.modules():
         module._v = module._pin_state = Handle()
     gc.collect()
     before = Handle.freed
-    copy = encoder.plain_copy(original, CPU)
+    copy = plain_copy(original, CPU)
     del copy
     gc.collect()
     assert Handle.freed == before
     assert all(hasattr(module, "_v") for module in original.modules())
 
 
-def test_patches_of_weights_that_the_host_applies_itself_do_not_travel(encoder, original):
+def test_patches_of_weights_that_the_host_applies_itself_do_not_travel(original):
     original[0].weight_function = [lambda weight: weight * 100]
-    copy = encoder.plain_copy(original, CPU)
+    copy = plain_copy(original, CPU)
     assert copy[0].weight_function == []

@@ -1,19 +1,7 @@
-"""Which words are taken for the prompt of a graph. The file knows nothing of ComfyUI, so it is loaded by itself."""
-
-import importlib.util
-from pathlib import Path
+"""Which words are taken for the prompt of a graph."""
 
 import pytest
-
-PATH = Path(__file__).resolve().parents[2] / "nodes" / "prompt_text.py"
-
-
-@pytest.fixture(scope="module")
-def words():
-    spec = importlib.util.spec_from_file_location("prompt_text_of_nodes", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from comfyui_stylegan_fusion.nodes.adapt.prompt_text import negative_of_guider, prompt_behind
 
 
 def graph(**nodes):
@@ -62,38 +50,38 @@ POSITIVE = {
 
 
 @pytest.mark.parametrize("nodes", POSITIVE.values(), ids=POSITIVE)
-def test_the_prompt_is_what_its_encoder_reads(words, nodes):
-    assert words.prompt_behind(graph(**nodes), "guidance", "positive") == "a werewolf"
-    assert words.prompt_behind(graph(**nodes), "guidance", "negative") == "blurry"
+def test_the_prompt_is_what_its_encoder_reads(nodes):
+    assert prompt_behind(graph(**nodes), "guidance", "positive") == "a werewolf"
+    assert prompt_behind(graph(**nodes), "guidance", "negative") == "blurry"
 
 
-def test_several_prompts_come_in_the_order_of_their_links(words):
+def test_several_prompts_come_in_the_order_of_their_links():
     combined = ("ConditioningCombine", {"conditioning_1": ["one", 0], "conditioning_2": ["two", 0]})
     nodes = {"one": ("CLIPTextEncode", {"text": "a wolf"}), "two": ("CLIPTextEncode", {"text": "a man"})}
-    assert words.prompt_behind(graph(plus=combined, **nodes), "guidance", "positive") == "a wolf | a man"
+    assert prompt_behind(graph(plus=combined, **nodes), "guidance", "positive") == "a wolf | a man"
 
 
-def test_a_prompt_without_meaning_has_no_words(words):
+def test_a_prompt_without_meaning_has_no_words():
     zeroed = graph(plus=PLAIN, minus=("ConditioningZeroOut", {"conditioning": ["plus", 0]}))
-    assert words.prompt_behind(zeroed, "guidance", "negative") == ""
+    assert prompt_behind(zeroed, "guidance", "negative") == ""
 
 
-def test_a_guider_has_both_prompts(words):
+def test_a_guider_has_both_prompts():
     guider = ("CFGGuider", {"model": ["loader", 0], "positive": ["plus", 0], "negative": ["minus", 0], "cfg": 7})
     guided = graph(plus=PLAIN, guider=guider, guidance=("StyleGANFusionSDSGuidance", {"guider": ["guider", 0]}))
-    assert words.prompt_behind(guided, "guidance", "guider") == "a werewolf"
-    assert words.negative_of_guider(guided, "guidance") == "blurry"
+    assert prompt_behind(guided, "guidance", "guider") == "a werewolf"
+    assert negative_of_guider(guided, "guidance") == "blurry"
     guided["guidance"]["inputs"]["guider"] = ["switch", 0]
     guided["switch"] = {"class_type": "Switch", "inputs": {"on_true": ["guider", 0], "switch": True}}
-    assert words.negative_of_guider(guided, "guidance") == "blurry"
+    assert negative_of_guider(guided, "guidance") == "blurry"
     dual = {"cond1": ["plus", 0], "cond2": ["plus", 0], "negative": ["minus", 0]}
     guided["guider"] = {"class_type": "DualCFGGuider", "inputs": dual}
-    assert words.prompt_behind(guided, "guidance", "guider") == "a werewolf"
+    assert prompt_behind(guided, "guidance", "guider") == "a werewolf"
     guided["guider"] = {"class_type": "BasicGuider", "inputs": {"conditioning": ["plus", 0]}}
-    assert words.prompt_behind(guided, "guidance", "guider") == "a werewolf"
-    assert words.negative_of_guider(guided, "guidance") == ""
+    assert prompt_behind(guided, "guidance", "guider") == "a werewolf"
+    assert negative_of_guider(guided, "guidance") == ""
 
 
 @pytest.mark.parametrize("graph_of", [None, {}, {"guidance": {"inputs": {"positive": ["guidance", 0]}}}])
-def test_nothing_is_found_where_nothing_is(words, graph_of):
-    assert words.prompt_behind(graph_of, "guidance", "positive") == words.negative_of_guider(graph_of, "guidance") == ""
+def test_nothing_is_found_where_nothing_is(graph_of):
+    assert prompt_behind(graph_of, "guidance", "positive") == negative_of_guider(graph_of, "guidance") == ""

@@ -7,7 +7,7 @@ import comfy.cldm.cldm
 import comfy.controlnet
 import folder_paths
 import torch
-from project.nodes import native_miniature
+from project.nodes.host import native_miniature
 from safetensors.torch import load_file, save_file
 
 

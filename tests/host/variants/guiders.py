@@ -4,7 +4,7 @@ import importlib
 from dataclasses import replace
 
 import comfy.samplers
-from project.nodes import native_miniature
+from project.nodes.host import native_miniature
 
 from .conditionings import controlled
 from .graph import VARIANTS, node, variant

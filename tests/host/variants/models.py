@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import comfy.patcher_extension
-from project.nodes import native_miniature
+from project.nodes.host import native_miniature
 
 from .graph import node, variant
 

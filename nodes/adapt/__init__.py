@@ -1,0 +1,1 @@
+"""Nodes that adapt a generator: what to train towards, and the training."""

@@ -1,0 +1,125 @@
+"""Trainings that ended early, kept in output/stylegan/unfinished so that the same graph can go on with them."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from ...sds import SavedTraining
+from ...training.files import remove_leftovers
+from ..outputs import SUBFOLDER, UNFINISHED
+from .prompt_text import is_link
+
+logger = logging.getLogger(__name__)
+
+KEPT = 5
+"""Trainings that are kept: each takes about three times the generator's file."""
+
+NAMES = f"{'?' * 16}-{'?' * 16}.safetensors"
+"""What their files are called, as a pattern."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """Unfinished is the place of one training among those that ended early."""
+
+    saved: SavedTraining
+
+    @property
+    def name(self) -> str:
+        """The path of the file as users find it."""
+        return f"output/{SUBFOLDER}/{UNFINISHED}/{self.saved.path.name}"
+
+    def other_seeds(self) -> dict[int, int]:
+        """Find the trainings that differ from this one by their seed alone: the steps that each has done, by seed."""
+        family = self.saved.path.name.partition("-")[0]
+        found = {}
+        for path in self.saved.path.parent.glob(f"{family}-*.safetensors"):
+            if path != self.saved.path:
+                try:
+                    with safe_open(path, framework="pt") as file:
+                        metadata = file.metadata() or {}
+                    found[int(json.loads(metadata["run"])["settings"]["seed"])] = int(metadata["step"])
+                except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+                    continue  # damaged: said when it is its turn
+        return found
+
+    def make_room(self) -> None:
+        """Remove what killed writings left, and all but the latest trainings besides this one."""
+        remove_leftovers(self.saved.path)
+        others = [path for path in self.saved.path.parent.glob(NAMES) if path != self.saved.path]
+        try:
+            for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT - 1 :]:
+                remove_leftovers(path)
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("StyleGAN Fusion: an old unfinished training could not be removed (%s).", error)
+
+    def start_over(self) -> None:
+        """Forget what was trained. Raises RuntimeError when the file cannot be removed."""
+        try:
+            if self.saved.path.exists():
+                self.saved.remove()
+        except OSError as error:
+            raise RuntimeError(
+                f"The unfinished training could not be removed ({error.strerror or error}); close programs that use "
+                f"{self.name}, and run the graph again."
+            ) from error
+
+    def forget(self) -> None:
+        """Remove the file of a finished training; nothing is lost when it cannot be removed."""
+        try:
+            if self.saved.path.exists():
+                self.saved.remove()
+        except OSError as error:
+            logger.warning(
+                "StyleGAN Fusion: %s is not needed any more and could not be removed (%s).", self.name, error
+            )
+
+
+def unfinished_training(
+    folder: Path,
+    graph: Mapping | None,
+    node_id: str | None,
+    every: int | None,
+    ignored: Collection[str],
+    seed: str,
+    inputs_fingerprint: str,
+) -> Unfinished:
+    """Find where in output/stylegan (`folder`) the training of a node is kept: it follows from everything that goes
+    into the node but `ignored` inputs.
+
+    graph is the API form, {id: {"class_type", "inputs"}}; ids do not count, so that a graph opened again is the same.
+    `inputs_fingerprint` says what came through the links but the seed: a node that is given a list runs once for each
+    of its entries, with one graph. `seed` names the node's input whose trainings are kept under names that begin
+    alike."""
+    graph, node_id = graph or {}, str(node_id)
+    digest = _hash(_digest(graph, node_id, {}, frozenset(ignored)) + inputs_fingerprint)
+    family = _hash(_digest(graph, node_id, {}, frozenset((*ignored, seed))) + inputs_fingerprint)
+    path = folder / UNFINISHED / f"{family[:16]}-{digest[:16]}.safetensors"
+    return Unfinished(SavedTraining(path, every, digest))
+
+
+def _digest(graph: Mapping, node_id: str, known: dict[str, str], ignored: frozenset[str] = frozenset()) -> str:
+    if node_id not in known:
+        known[node_id] = ""  # what a link in a circle would stand for
+        node = graph.get(node_id)
+        if node is None:  # made by another node while the graph runs, as loops do: then ids must tell
+            described = [node_id, graph]
+        else:
+            inputs = {
+                name: [_digest(graph, value[0], known), value[1]] if is_link(graph, value) else value
+                for name, value in sorted(node.get("inputs", {}).items())
+                if name not in ignored
+            }
+            described = [node.get("class_type"), inputs]
+        known[node_id] = _hash(json.dumps(described, sort_keys=True, default=str))
+    return known[node_id]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Nodes that explore what generators draw: sample, mix, edit, walk, blend, project."""

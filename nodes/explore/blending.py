@@ -1,0 +1,87 @@
+"""The node that blends two generators."""
+
+from comfy_api.v0_0_2 import io
+
+from ...stylegan import blend_generators, blend_metadata, swap_amounts, swap_amounts_at
+from ..types import GeneratorType, NamedGenerator, aliases
+from .codes import EXPLORE
+
+ALL, SWAP = "all weights", "swap layers"
+RESOLUTIONS = [str(2**i) for i in range(3, 11)]
+
+
+class BlendGenerators(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionBlendGenerators",
+            display_name="Blend Generators",
+            category=EXPLORE,
+            description="Makes one generator of two that are built alike, such as a generator and what was adapted from it: a "
+            "bit of both in every layer, or the coarse layers (pose, shape) of the first with the fine layers (colours, "
+            "texture) of the second.",
+            inputs=[
+                GeneratorType.Input("first", tooltip="Gives the coarse layers and, with swap layers, the mapping."),
+                GeneratorType.Input("second", tooltip="Gives the fine layers. For the reverse, exchange the two."),
+                io.Combo.Input(
+                    "mode",
+                    options=[ALL, SWAP],
+                    default=ALL,
+                    tooltip="all weights: the same share of both in every weight. swap layers: the second from swap_from on.",
+                ),
+                io.Float.Input(
+                    "weight",
+                    default=0.5,
+                    min=-1.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="Share of the second: 0 is the first alone, 1 the second, above 1 exaggerates the difference. "
+                    "With swap layers the share in the layers that are swapped: 1 is usual.",
+                ),
+                io.Combo.Input(
+                    "swap_from",
+                    options=RESOLUTIONS,
+                    default="16",
+                    tooltip="For swap layers: the second draws what is this many pixels over the image or finer. 16 or 32 "
+                    "keep the first one's pose and shape and take the second one's look.",
+                ),
+                io.Float.Input(
+                    "softness",
+                    default=0.0,
+                    min=0.0,
+                    max=8.0,
+                    step=0.5,
+                    tooltip="For swap layers: how many layers the change takes on each side of the border. 0 is a sharp one.",
+                ),
+                io.Int.Input(
+                    "swap_layer",
+                    default=-1,
+                    min=-1,
+                    max=64,
+                    optional=True,
+                    tooltip="For swap layers: the number of the first layer of the second generator, in place of swap_from; 0 "
+                    "is the coarsest. -1 goes by swap_from.",
+                ),
+            ],
+            outputs=[
+                GeneratorType.Output(
+                    display_name="generator", tooltip="For Sample Generator, Save Generator and others."
+                )
+            ],
+            **aliases("stylegan", "merge", "layer swap", "toonify", "interpolate"),
+        )
+
+    @classmethod
+    def execute(cls, first, second, mode, weight, swap_from, softness, swap_layer=-1) -> io.NodeOutput:
+        count = len(first.generator.synthesis.layers)
+        if mode == ALL:
+            amounts, mapping, said = [weight] * count, weight, f"{weight:g} in all weights"
+        elif swap_layer >= 0:
+            amounts, mapping = swap_amounts_at(count, swap_layer, weight, softness), 0.0
+            said = f"{weight:g} from layer {swap_layer} on, softness {softness:g}"
+        else:
+            amounts, mapping = swap_amounts(first.generator, int(swap_from), weight, softness), 0.0
+            said = f"{weight:g} from {swap_from} pixels on, softness {softness:g}"
+        blended = blend_generators(first.generator, second.generator, amounts, mapping)
+        metadata = blend_metadata((first.name, first.metadata), (second.name, second.metadata), said)
+        return io.NodeOutput(NamedGenerator(blended, f"{first.name} with {second.name}", metadata))

@@ -1,0 +1,175 @@
+"""The node that projects pictures into the latent space of a generator."""
+
+import time
+from functools import partial
+
+import torch
+from comfy_api.v0_0_2 import io
+
+from ...metrics.figures import sample_grid
+from ...stylegan import crop_of, mapping_digest
+from ...stylegan.projection import ProjectionProgress, ProjectionSettings, fitted, project
+from ..drawing import to_image
+from ..features import NodeWithFeatures, features_input, load_network
+from ..host.device import make_room, raise_if_interrupted, retry_without_models, torch_device
+from ..host.server import progress_bar, show_text
+from ..inputs import class_input, class_number, seed_input
+from ..on_device import on_device
+from ..types import GeneratorType, Latents, LatentsType, aliases
+from .codes import EXPLORE
+
+PREVIEWS = 25  # for each picture, and in long projections every 20 steps
+DEFAULTS = ProjectionSettings()
+
+
+def _room(resolution: int) -> int:
+    """Estimate the bytes on the device for a step with VGG16, with some to spare: its tensors take 1.0 GB at 256
+    pixels, 1.8 GB at 512, 3.3 GB at 1024, beside 0.2 GB of weights."""
+    return round(2**30 * (1.25 + 4 * (resolution / 1024) ** 2))
+
+
+class ProjectImage(NodeWithFeatures):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionProjectImage",
+            display_name="Project Image",
+            category=EXPLORE,
+            description="Finds the latents (W+) from which a generator draws your picture (GAN inversion). Draw Latents then "
+            "draws them with an adapted generator: your own photo as a werewolf. Pictures should be framed like those that "
+            "the generator draws: for FFHQ a face that looks at the camera, eyes in the middle.",
+            inputs=[
+                GeneratorType.Input(
+                    "generator", tooltip="The generator before it was adapted: it has to know what is in the picture."
+                ),
+                io.Image.Input("images", tooltip="One or more pictures of any size. The middle of each is taken."),
+                io.Int.Input(
+                    "steps",
+                    default=DEFAULTS.steps,
+                    min=1,
+                    max=10_000,
+                    tooltip="For each picture. 200 to 500 are enough for most; 1000 for the last details.",
+                ),
+                io.Float.Input(
+                    "editability",
+                    default=DEFAULTS.editability,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="0: as close to the picture as possible (W+ without bounds), which edits and adapted generators "
+                    "may tear apart. 1: a plain w, which behaves as sampled latents do and is less like the picture.",
+                ),
+                features_input(
+                    "The network that compares the pictures: that of the miniature, which sees 64 pixels, or, better for "
+                    "photos, VGG16 from a file in models/lpips, as in LPIPS Regularizer. Press R for new files."
+                ),
+                io.Float.Input(
+                    "pixel_weight",
+                    default=DEFAULTS.pixel_weight,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.5,
+                    tooltip="How much equal colours count beside equal looks. Raise it when colours are off, lower it when the "
+                    "result is blurred.",
+                ),
+                io.Float.Input(
+                    "learning_rate",
+                    default=DEFAULTS.learning_rate,
+                    min=0.001,
+                    max=2.0,
+                    step=0.001,  # the page rounds to it
+                    tooltip="Step size, in standard deviations of w. Lower it when the preview jumps about until the end.",
+                ),
+                seed_input(
+                    "seed",
+                    0,
+                    "Of the noise that keeps the search from getting stuck. The same seed gives the same latents.",
+                    control="fixed",
+                ),
+                class_input(),
+            ],
+            outputs=[
+                LatentsType.Output(
+                    display_name="latents", tooltip="One for each picture, for Draw Latents and the others."
+                ),
+                io.Image.Output(display_name="reconstruction", tooltip="What the generator draws from the latents."),
+                io.Image.Output(
+                    display_name="target", tooltip="The pictures as they were cut and resized, to compare."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            **aliases("stylegan", "inversion", "invert", "photo", "encode"),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        generator,
+        images,
+        steps,
+        editability,
+        features,
+        pixel_weight,
+        learning_rate,
+        seed,
+        class_index=-1,
+    ) -> io.NodeOutput:
+        settings = ProjectionSettings(
+            steps=steps,
+            editability=editability,
+            pixel_weight=pixel_weight,
+            learning_rate=learning_rate,
+            seed=seed,
+            class_index=class_number(class_index),
+        )
+        network, crop = generator.generator, crop_of(generator.metadata)
+        side = network.resolution
+        width, height = (side, side) if crop is None else (min(crop.width, side), min(crop.height, side))
+        with torch.inference_mode(False):
+            targets = fitted(images[..., :3].clone().movedim(-1, 1) * 2 - 1, width, height)
+            report = _Report(cls.hidden.unique_id, len(targets), steps, crop)
+            network_of_features, found = load_network(features), []
+            make_room(_room, side)
+            with on_device(torch_device(), network):
+                for target in targets.split(1):
+                    report.begin(target)
+                    arguments = network, target, network_of_features, settings, crop, report
+                    found.append(retry_without_models(partial(project, *arguments)))
+        ws = torch.cat([projection.ws for projection in found])
+        drawn = torch.cat([projection.image for projection in found])
+        report.end([projection.distance for projection in found])
+        latents = Latents(ws, mapping_digest(network), f"{len(found)} projected, {generator.name}")
+        return io.NodeOutput(latents, to_image(drawn, crop), to_image(targets))
+
+
+class _Report:
+    """_Report shows how the projections go: the bar, the picture beside what is found, the time left. Ends on
+    cancel."""
+
+    def __init__(self, node_id: str, count: int, steps: int, crop):
+        self.node_id, self.count, self.steps, self.crop = node_id, count, steps, crop
+        self.bar, self.number, self.shown = progress_bar(count * steps), -1, 0.0
+        self.preview_every = max(1, min(20, steps // PREVIEWS))
+        self.began = time.monotonic()
+
+    def begin(self, target: torch.Tensor) -> None:
+        """Take up the next picture [1, 3, H, W]."""
+        self.target, self.number = target, self.number + 1
+
+    def __call__(self, progress: ProjectionProgress) -> None:
+        raise_if_interrupted()
+        done, total, now = self.number * self.steps + progress.step, self.count * self.steps, time.monotonic()
+        preview = None
+        if progress.step % self.preview_every == 0:
+            drawn = progress.image.cpu() if self.crop is None else self.crop.apply(progress.image.cpu())
+            preview = "JPEG", sample_grid(torch.cat([self.target, drawn]), columns=2, cell=256), None
+        self.bar.update_absolute(done, total, preview)
+        if now - self.shown > 1:
+            self.shown = now
+            left = round((now - self.began) / done * (total - done))
+            which = f"picture {self.number + 1} of {self.count}, " if self.count > 1 else ""
+            show_text(self.node_id, f"{which}step {progress.step} of {progress.steps}, {left} s left")
+
+    def end(self, distances: list[float]) -> None:
+        """Show how near all of them came."""
+        show_text(self.node_id, f"perceptual distance: {', '.join(f'{distance:.3g}' for distance in distances)}")

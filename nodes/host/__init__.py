@@ -1,0 +1,1 @@
+"""The host: the only folder whose files import ComfyUI's modules."""

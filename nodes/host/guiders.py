@@ -1,0 +1,233 @@
+"""GUIDERs of the host: how prompts become one prediction, at any timestep and strength of guidance.
+
+A training evaluates the model through a guider, so that LoRAs, hooks, ControlNets, area conditioning, model patches and
+custom guidance count exactly as they do when the host samples.
+"""
+
+import contextlib
+import copy
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .compatibility import incompatible
+
+try:
+    import comfy.hooks
+    import comfy.sampler_helpers
+    import comfy.samplers
+
+    CFGGuider = comfy.samplers.CFGGuider
+    _NEEDED = (
+        comfy.samplers.calc_cond_batch,
+        comfy.sampler_helpers.get_hooks_from_cond,
+        comfy.hooks.HookGroup,
+    )
+except (ImportError, AttributeError) as error:
+    raise incompatible(error) from error
+
+_EVALUATION = "sampler_calc_cond_batch_function"  # the host's option that replaces its evaluation of the conditions
+
+
+def text_guider(model, positive, negative, guidance_scale: float, extras=()) -> CFGGuider:
+    """Make the guider of a MODEL with prompts: guided = CFG(positive, negative) + sum_i s_i (D_i - D_negative).
+
+    CFG is the host's, with all functions that users hang on the MODEL. extras are (name, CONDITIONING, scale)."""
+    if not (math.isfinite(guidance_scale) and guidance_scale >= 0):
+        raise ValueError(f"The guidance scale is {guidance_scale}; give 0 or more.")
+    for name, _, scale in extras:
+        if not math.isfinite(scale):
+            raise ValueError(f"The scale of {name} is {scale}; give a number, below 0 to stay away from it.")
+    guider = _ExtraGuider(model) if extras else CFGGuider(model)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(guidance_scale)
+    if extras:
+        guider.set_extras(extras)
+    return guider
+
+
+def require_active(guider, sigma: Tensor, t: float) -> None:
+    """Raise ValueError where a prompt of a running guider is switched off at the host's sigma, by a timestep range: the
+    host takes it for one that predicts a black picture."""
+    now = float(sigma.flatten()[0])
+    for name, entries in (getattr(guider, "conds", None) or {}).items():
+        if name == "negative" and getattr(guider, "cfg", None) == 1:
+            continue  # the host leaves it out
+        ranges = [
+            (entry.get("timestep_start"), entry.get("timestep_end"))
+            for entry in entries or ()
+            if isinstance(entry, dict)
+        ]
+        on = [(start is None or now <= start) and (end is None or now >= end) for start, end in ranges]
+        if on and not any(on):
+            raise ValueError(
+                f"The prompt {name!r} is switched off at timestep {t:.2f} by its timestep range, which begins with pure noise "
+                "(timestep 1) and ends with the clean picture (0). Set t_min and t_max within it, or combine the prompt "
+                "with one for the rest."
+            )
+
+
+class _ExtraGuider(CFGGuider):
+    """_ExtraGuider is classifier-free guidance with further conditions, each with its own scale; one evaluation of all
+    of them."""
+
+    def set_extras(self, extras) -> None:
+        names = [name for name, _, _ in extras]
+        if len({*names, "positive", "negative"}) < len(names) + 2:
+            raise ValueError(f"The conditions are named {', '.join(names)}; give each a name of its own.")
+        self.extras = names
+        self.cfg_extras = tuple(scale for _, _, scale in extras)
+        self.inner_set_conds({name: conditioning for name, conditioning, _ in extras})
+
+    def predict_noise(self, x, timestep, model_options=None, seed=None):
+        extras = [self.conds[name] for name in self.extras]
+        given = model_options or {}
+        found = []
+
+        def evaluate(arguments):
+            model, options = arguments["model"], arguments["model_options"]
+            asked = arguments["conds"]
+            # At scale 1 the host leaves the negative prompt out, but the extras are differences to it.
+            conds = [asked[0], self.conds["negative"], *asked[2:], *extras]
+            evaluation = given.get(_EVALUATION)
+            if evaluation is None:
+                outputs = comfy.samplers.calc_cond_batch(model, conds, x, timestep, options)
+            else:
+                outputs = evaluation({**arguments, "conds": conds})
+            found.extend((outputs[1], *outputs[len(asked) :]))
+            return outputs[: len(asked)]
+
+        denoised = super().predict_noise(x, timestep, {**given, _EVALUATION: evaluate}, seed)
+        unconditional, *parts = found
+        return denoised + sum(s * (part - unconditional) for s, part in zip(self.cfg_extras, parts, strict=True))
+
+
+def as_first_step(guider, extra_args: dict, sigma: Tensor) -> None:
+    """Make the evaluation that follows the first step of sampling from the noise level sigma [B].
+
+    The host and its packs follow a sampling that only goes down: hooks turn to their next keyframe, steps are looked up
+    in sample_sigmas, predictions of earlier steps are used again. Timesteps of a training go up and down."""
+    options = extra_args["model_options"]["transformer_options"]
+    cache = options.get("easycache")  # also that of LazyCache: predictions for an earlier image
+    if cache is not None:
+        cache.reset()
+    steps = torch.stack([sigma[0], torch.zeros_like(sigma[0])])
+    if torch.equal(options["sample_sigmas"].to(steps.device), steps):  # the same t: keyframes stand right
+        return
+    options["sample_sigmas"] = steps
+    rewind(guider, options)
+
+
+def rewind(guider, options: dict) -> None:
+    """Turn the hooks on the prompts of a running guider back to their first keyframe."""
+    hooks = comfy.hooks.HookGroup()
+    for conds in getattr(guider, "conds", {}).values():
+        comfy.sampler_helpers.get_hooks_from_cond(conds, hooks)
+    hooks.reset()
+    for hook in hooks.hooks:  # reset() forgets the noise level that the hook saw last
+        hook.hook_keyframe.prepare_current_keyframe(math.inf, options)
+    if any(len(hook.hook_keyframe.keyframes) > 1 for hook in hooks.hooks):
+        guider.model_patcher.clear_cached_hook_weights()  # those of the keyframe that was current
+
+
+def own_copy(guider):
+    """Copy a guider so that it can be changed without the user's noticing: other prompts' tensors, the same model."""
+    own = copy.copy(guider)
+    if hasattr(guider, "original_conds"):
+        own.original_conds = detached(guider.original_conds)
+    return own
+
+
+def detached(value):
+    """Copy a value so that autograd accepts its tensors: those that nodes make are inference tensors."""
+    if torch.is_tensor(value):
+        with torch.inference_mode(False):
+            return value.detach().clone()
+    if type(value) in (list, tuple):
+        return type(value)(detached(part) for part in value)
+    if type(value) is dict:
+        return {key: detached(part) for key, part in value.items()}
+    return value
+
+
+def conditioning_fingerprint(guider) -> str:
+    """Describe a guider's prompts and scales in a few numbers, which differ where these do. Rounded: some devices do
+    not give the same bits twice."""
+    return repr([_fingerprint(conditions_of(guider)), _scales(guider)])
+
+
+def _fingerprint(value):
+    if torch.is_tensor(value):
+        numbers = value.detach().cpu().double().flatten()
+        random = torch.Generator().manual_seed(numbers.numel())
+        signs = torch.randint(0, 2, (4, min(numbers.numel(), 2**20)), generator=random, dtype=torch.float64) * 2 - 1
+        return list(value.shape), [
+            f"{x:.2e}" for x in signs @ numbers[: signs.shape[1]] / max(1, numbers.numel()) ** 0.5
+        ]
+    if isinstance(value, list | tuple):
+        return [_fingerprint(part) for part in value]
+    if isinstance(value, dict):
+        return {str(key): _fingerprint(part) for key, part in value.items() if key != "uuid"}
+    return value if isinstance(value, str | int | float | bool | None) else type(value).__name__
+
+
+def require_text_alone(running) -> None:
+    """Raise ValueError when the model of a running guider reads an image beside the noise."""
+    for cond in (cond for named in getattr(running, "conds", {}).values() for cond in named):
+        if "c_concat" in cond.get("model_conds", {}):
+            raise ValueError(
+                "The MODEL reads an image beside the noise (for inpainting, upscaling, or video from an image), so it cannot "
+                "judge images by a text alone; load a text-to-image model such as Stable Diffusion 1.5."
+            )
+
+
+def conditions_of(guider) -> dict[str, list[dict]]:
+    """Return a guider's prompts by name, as the host keeps them; of foreign guiders that keep none, nothing."""
+    return getattr(guider, "original_conds", {})
+
+
+def can_scale(guider) -> bool:
+    """Tell whether a guider's guidance can be made stronger and weaker: whether it guides, by a scale that is its
+    cfg."""
+    scales = _scales(guider)
+    if not scales or len(conditions_of(guider)) < 2:
+        return False
+    # A class of its own that leaves cfg at 1 guides by something else.
+    plain = type(guider).predict_noise is CFGGuider.predict_noise if isinstance(guider, CFGGuider) else False
+    return plain or any(value != 1.0 for value in scales.values())
+
+
+@contextlib.contextmanager
+def scaled(guider, factor: float) -> Iterator[None]:
+    """Make every scale of the guider (cfg, cfg1, cfg2 ...) `factor` times as large within the body."""
+    scales = _scales(guider)
+    for name, value in scales.items():
+        setattr(guider, name, tuple(factor * s for s in value) if isinstance(value, tuple) else factor * value)
+    try:
+        yield
+    finally:
+        for name, value in scales.items():
+            setattr(guider, name, value)
+
+
+def _scales(guider) -> dict[str, float | tuple[float, ...]]:
+    def is_scale(value) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+    return {
+        name: value
+        for name, value in vars(guider).items()
+        if name.startswith("cfg")
+        and (is_scale(value) or (isinstance(value, tuple) and value and all(is_scale(s) for s in value)))
+    }
+
+
+def parts(guider, x: Tensor, sigma: Tensor, model_options: dict) -> dict[str, Tensor]:
+    """Return the denoised estimate of each of a guider's prompts by name, in one evaluation, before guidance."""
+    names = list(guider.conds)
+    conds = [guider.conds[name] for name in names]
+    return dict(
+        zip(names, comfy.samplers.calc_cond_batch(guider.inner_model, conds, x, sigma, model_options), strict=True)
+    )

@@ -1,0 +1,127 @@
+"""Any GUIDER of the host, with a VAE, as a Prior: the score and the encoder that a training asks for."""
+
+import copy
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ...sds.prior import Prior
+from ...training.memory import MemoryRequest
+from ...training.out_of_memory import is_out_of_memory
+from . import device, guiders
+from .encoder import Encoder
+from .encoding import copied_encoder
+from .families import MISFITS, check_family, check_sides, downscale_of, misfit, native_size, side_multiple
+from .schedule import HostSchedule
+from .session import run_in_guider, with_room_for
+
+T = TypeVar("T")
+
+_NAMES = {"negative": "unconditional", "positive": "text"}  # of conditions: the host's, and those of a Prior
+
+
+class ComfyPrior(Prior):
+    """ComfyPrior is a guider of a graph (the host's or another pack's) with the VAE of its diffusion model: the critic.
+
+    image_size is the longer side in pixels; 0 takes the size that the model was made for. The guider stays as it is.
+    Raises ValueError with a sentence when its parts do not belong together."""
+
+    def __init__(self, guider, vae, image_size: int = 0):
+        if not (hasattr(guider, "sample") and hasattr(guider, "model_patcher")):
+            raise ValueError("This GUIDER does not say which model it guides; use the CFG Guider of ComfyUI.")
+        model = guider.model_patcher
+        self.vae = vae
+        self.device = model.load_device
+        self._guider = guiders.own_copy(guider)
+        self._latent_format = copy.copy(model.get_model_object("latent_format"))
+        vars(self._latent_format).update(guiders.detached(vars(self._latent_format)))  # gradients pass through it
+        self._downscale = downscale_of(vae)
+        check_family(model, vae, guiders.conditions_of(guider), self._latent_format)
+        # Models of films read each image as a film of one frame.
+        self._films = self._latent_format.latent_dimensions == 3
+        self._schedule = HostSchedule(model.get_model_object("model_sampling"))
+        self._multiple = side_multiple(model, self._downscale)
+        self.image_size = image_size or native_size(model, self._downscale)
+        check_sides(self.image_size, self.image_size, self._multiple)
+        self._encoder: Encoder | None = None
+        self._evaluation: tuple[Any, dict] | None = None  # (guider, extra_args) while run() is under way
+        self._fits = False  # whether an evaluation has gone well, so that an error of the next one is no misfit
+
+    @property
+    def makes_room(self) -> bool:
+        return device.makes_room(self.device)
+
+    @property
+    def can_scale(self) -> bool:
+        """Whether the guider has scales of its own that guided() can multiply."""
+        return guiders.can_scale(self._guider)
+
+    def run(self, body: Callable[[], T], request: MemoryRequest) -> T:
+        def evaluated(guider, extra_args) -> T:
+            guiders.require_text_alone(guider)
+            self._evaluation = guider, extra_args
+            return body()
+
+        guider = with_room_for(self._guider, self.vae, request)
+        # Areas and masks of the prompts are laid out on latents of this shape.
+        sides = (max(1, request.height // self._downscale), max(1, request.width // self._downscale))
+        noise = torch.zeros(request.rows, self._latent_format.latent_channels, *[1] * self._films, *sides)
+        try:
+            self._encoder = copied_encoder(self.vae, self.device)
+            return run_in_guider(guider, evaluated, noise, torch.tensor([self._schedule.host_sigma(1.0)]))
+        finally:
+            self._encoder = self._evaluation = None
+
+    def release_memory(self) -> None:
+        device.release_memory()
+
+    def schedule(self, t: float) -> tuple[float, float]:
+        return self._schedule(t)
+
+    def encode(self, images: Tensor, recompute: bool = False) -> Tensor:
+        if self._encoder is None:
+            raise RuntimeError("encode() is only available within run().")
+        check_sides(*images.shape[-2:], self._multiple)
+        latents = self._encoder(images, recompute)
+        return self._from_model(self._latent_format.process_in(self._to_model(latents)))
+
+    @torch.no_grad()
+    def guided(self, z_t: Tensor, t: float, scaling: float = 1.0) -> Tensor:
+        guider, extra_args = self._evaluation
+        if scaling != 1.0 and not self.can_scale:
+            raise ValueError(
+                "The strength of this GUIDER's guidance cannot be changed while training, as a schedule of it would; "
+                "use a CFG Guider with two prompts, or a constant guidance scale."
+            )
+        with guiders.scaled(guider, scaling):
+            return self._predictions(z_t, t, lambda x, sigma: {"guided": guider(x, sigma, **extra_args)})["guided"]
+
+    @torch.no_grad()
+    def conditions(self, z_t: Tensor, t: float) -> dict[str, Tensor]:
+        guider, extra_args = self._evaluation
+        if not getattr(guider, "conds", None):  # of another pack, with a way of its own
+            return super().conditions(z_t, t)
+        found = self._predictions(z_t, t, lambda x, sigma: guiders.parts(guider, x, sigma, extra_args["model_options"]))
+        return {_NAMES.get(name, name): eps for name, eps in found.items()}
+
+    def _predictions(self, z_t: Tensor, t: float, denoise: Callable[..., dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Predict eps_hat from each of the host's denoised estimates."""
+        x, sigma = self._schedule.host_input(z_t, t)
+        guiders.as_first_step(*self._evaluation, sigma)
+        guiders.require_active(self._evaluation[0], sigma, t)
+        try:
+            estimates = denoise(self._to_model(x), sigma)
+        except MISFITS as error:
+            if self._fits or is_out_of_memory(error):
+                raise
+            raise misfit(error) from error
+        self._fits = True
+        return {name: self._schedule.noise_in(x, self._from_model(D), t) for name, D in estimates.items()}
+
+    def _to_model(self, latents: Tensor) -> Tensor:
+        return latents.unsqueeze(2) if self._films else latents
+
+    def _from_model(self, latents: Tensor) -> Tensor:
+        return latents.squeeze(2) if self._films else latents

@@ -1,0 +1,1 @@
+"""Nodes that judge what generators draw: side by side, and in numbers."""

@@ -1,0 +1,274 @@
+"""The panel's state: what it shows of a training, and what becomes of what is asked on it."""
+
+import json
+import math
+
+import pytest
+import torch
+from comfyui_stylegan_fusion.nodes.panel.panel import FINISHED, RUNNING, STOPPED, Ended
+from comfyui_stylegan_fusion.nodes.panel.panels import KEPT
+from comfyui_stylegan_fusion.sds import History, StepRecord
+
+INPUTS = {"steps": 10, "seed": 1}
+
+
+def history(steps, **spoilt):
+    records = [StepRecord(step, 0.5, {"sds": 1 / step}, (1, 2)) for step in range(1, steps + 1)]
+    return History([spoilt.get(f"step_{record.step}", record) for record in records], {0: 0.4, steps: 0.3})
+
+
+def look(panel, *steps):
+    for step in steps:
+        panel.take_moment(step, b"jpeg", {"w": torch.full([2], float(step))} if step else {})
+
+
+def trained(panel, training="a", steps=10, moments=(0, 5, 10)):
+    """A training from its beginning to its end."""
+    panel.begin(training, steps, 3, 0)
+    look(panel, *moments)
+    panel.follow(history(steps))
+    panel.publish(FINISHED, step=steps)
+    panel.result = steps
+
+
+# What it shows
+
+
+def test_a_training_that_begins_is_shown(panel, page):
+    panel.begin("a", 10, 3, 0)
+    (state,) = page.states
+    assert state == panel.state and state["panel"] == "a key"
+    assert (state["status"], state["step"], state["steps"]) == (RUNNING, 0, 10)
+    assert state["curves"] == {} and state["moments"] == state["notes"] == [] and state["layers"] == [[], [], []]
+
+
+def test_it_shows_what_has_happened_since(panel, page):
+    panel.begin("a", 10, 3, 0)
+    panel.follow(history(2))
+    panel.follow(history(4))
+    look(panel, 0, 4)
+    panel.publish(RUNNING, step=4, seconds_left=3.0)
+    state = page.states[-1]
+    assert state["curves"] == {"sds": ([1, 2, 3, 4], [1, 1 / 2, 1 / 3, 1 / 4])}
+    assert state["diversity"] == ([0, 2, 4], [0.4, 0.3, 0.3])
+    assert state["map_steps"] == [1, 2, 3, 4] and state["layers"] == [[0.0] * 4, [1.0] * 4, [1.0] * 4]
+    assert state["moments"] == [0, 4] and (state["step"], state["seconds_left"], state["steps"]) == (4, 3.0, 10)
+    json.dumps(state, allow_nan=False)
+
+
+def test_what_is_not_finite_or_was_skipped_is_left_out(panel):
+    panel.begin("a", 10, 3, 0)
+    infinite = StepRecord(2, 0.5, {"sds": math.inf, "directional": 1.0}, (1,))
+    panel.follow(history(3, step_1=StepRecord(1, 0.5, skipped="the gradient"), step_2=infinite))
+    panel.publish(RUNNING)
+    assert panel.state["curves"] == {"directional": ([2], [1.0]), "sds": ([3], [1 / 3])}
+    assert panel.state["map_steps"] == [2, 3]
+
+
+def test_the_last_three_notes_stay_each_once(panel):
+    panel.begin("a", 10, 3, 0)
+    for text in ("one", "two", "three", "four", "three"):
+        panel.note(text)
+    panel.publish(RUNNING)
+    assert panel.state["notes"] == ["two", "four", "three"]
+
+
+def test_a_state_that_was_shown_does_not_change_later(panel, page):
+    panel.begin("a", 10, 3, 0)
+    before = json.dumps(page.states[-1])
+    panel.follow(history(2))
+    panel.note("more")
+    panel.publish(RUNNING, step=2)
+    assert json.dumps(page.states[0]) == before
+
+
+def test_a_training_that_goes_on_loses_the_moments_that_come_after(panel):
+    trained(panel)
+    version = panel.moments.version
+    panel.begin("a", 10, 3, 5)
+    assert panel.state["step"] == 5 and panel.moments.steps == [0, 5]
+    assert panel.moments.version != version, "pictures of the same steps will differ"
+    assert panel.moments.weights(5)["w"].tolist() == [5.0, 5.0]
+    with pytest.raises(ValueError, match="after 10 steps is gone"):
+        panel.moments.weights(10)
+
+
+def test_another_training_begins_without_moments_and_history(panel):
+    trained(panel)
+    version = panel.moments.version
+    panel.begin("b", 10, 3, 0)
+    assert panel.moments.steps == [] and panel.history == History() and panel.moments.version != version
+
+
+# Its moments
+
+
+def test_going_back_before_the_training_needs_no_weights(panel):
+    look(panel, 0)
+    assert panel.moments.has(0) and not panel.moments.has(1)
+    assert panel.moments.picture(0) == b"jpeg" and panel.moments.picture(1) is None
+
+
+def test_a_moment_whose_weights_are_gone_is_none(panel, tmp_path):
+    trained(panel)
+    for path in tmp_path.rglob("*000005.safetensors"):
+        path.unlink()
+    assert panel.moments.has(10) and not panel.moments.has(5)
+    with pytest.raises(ValueError, match="after 5 steps is not kept any more"):
+        panel.choose(5)
+
+
+def test_a_moment_that_cannot_be_written_is_not_kept(panel, tmp_path):
+    (tmp_path / "moments").write_text("no folder")
+    with pytest.raises(OSError):
+        look(panel, 3)
+    assert panel.moments.steps == []
+
+
+def test_the_moments_of_panels_are_apart_and_go_with_the_oldest_panel(panels, tmp_path):
+    opened = [panels.open(str(number)) for number in range(KEPT)]
+    for panel in opened:
+        look(panel, 1)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == KEPT
+    assert panels.open("0") is opened[0], "used last"
+    panels.open("one more")
+    assert panels.get("1") is None and panels.get("0") is opened[0]
+    assert len(list(tmp_path.rglob("*.safetensors"))) == KEPT - 1
+
+
+@pytest.mark.parametrize("key", ["", None, 7])
+def test_without_a_key_there_is_no_panel(panels, key):
+    assert panels.open(key) is None
+
+
+# What is asked: the end
+
+
+@pytest.mark.parametrize("step", [None, 5])
+def test_the_end_that_is_asked_for_ends_the_training(panel, step):
+    panel.begin("a", 10, 3, 0)
+    look(panel, 0, 5)
+    panel.raise_if_asked()
+    panel.ask_to_end(step)
+    for _ in range(2):
+        with pytest.raises(Ended) as raised:
+            panel.raise_if_asked()
+        assert raised.value.step == step
+    panel.begin("a", 10, 3, 5)  # the next one is not ended by it
+    panel.raise_if_asked()
+
+
+def test_only_a_training_that_runs_can_be_ended(panel):
+    with pytest.raises(ValueError, match="No training is running"):
+        panel.ask_to_end(None)
+    trained(panel)
+    with pytest.raises(ValueError, match="No training is running"):
+        panel.ask_to_end(None)
+    panel.begin("a", 10, 3, 0)
+    with pytest.raises(ValueError, match="after 7 steps is not kept any more"):
+        panel.ask_to_end(7)
+    panel.publish(RUNNING, step=10)
+    with pytest.raises(ValueError, match="has done its last step; choose the moment once it has finished"):
+        panel.ask_to_end(None)
+    panel.raise_if_asked()
+
+
+# What is asked: another moment, or more steps
+
+
+def run_again(panels, panel, inputs=INPUTS):
+    """What the host does before each run of the node: it runs when this differs."""
+    return panels.fingerprint(panel.key, inputs)
+
+
+def test_the_moment_that_was_chosen_is_given_without_training(panels, panel):
+    before = run_again(panels, panel)
+    trained(panel)
+    assert not panel.asked
+    panel.choose(5)
+    assert panel.asked and run_again(panels, panel) not in (before, "")
+    assert panel.moment_for("a") == 5 and not panel.asked
+    assert panel.moment_for("a") == 5, "also when the host has lost what the node gave"
+
+
+def test_a_training_that_is_shown_gives_what_it_gave_before(panel):
+    assert panel.moment_for("a") is None
+    trained(panel)
+    assert panel.moment_for("a") == 10
+    assert panel.moment_for("b") is None
+
+
+def test_going_on_trains_again(panels, panel):
+    before = run_again(panels, panel)
+    trained(panel)
+    panel.choose(5)
+    assert panel.moment_for("a") == 5
+    panel.go_on()
+    assert panel.asked and run_again(panels, panel) != before
+    assert panel.moment_for("a") is None
+
+
+def test_each_thing_that_is_asked_lets_the_node_run_again(panels, panel):
+    seen = {run_again(panels, panel)}
+    trained(panel)
+    for step in (5, 10, 5):
+        panel.choose(step)
+        seen.add(run_again(panels, panel))
+        assert panel.moment_for("a") == step
+    assert len(seen) == 4
+
+
+def test_other_inputs_run_by_themselves(panels, panel):
+    run_again(panels, panel)
+    trained(panel)
+    panel.choose(5)
+    assert run_again(panels, panel, {**INPUTS, "seed": 2}) == ""
+    assert run_again(panels, panel) != ""
+
+
+def test_what_is_asked_of_a_training_is_not_done_to_another(panels, panel, page):
+    before = run_again(panels, panel)
+    trained(panel)
+    panel.choose(5)
+    run_again(panels, panel, {**INPUTS, "seed": 2})
+    with pytest.raises(ValueError, match="before an input was changed"):
+        panel.moment_for("b")
+    assert "before an input was changed" in page.states[-1]["notes"][-1] and page.states[-1]["status"] == FINISHED
+    assert panel.moments.steps == [0, 5, 10] and not panel.asked
+    assert panel.moment_for("b") is None, "once more: it trains"
+    assert run_again(panels, panel) == before, "with the inputs as they were, what the node gave stands"
+
+
+def test_a_panel_of_several_trainings_does_not_go_back_in_one(panel, page):
+    trained(panel, "a")
+    trained(panel, "b")
+    for ask in (lambda: panel.choose(5), panel.go_on):
+        with pytest.raises(ValueError, match="more than once in one run"):
+            ask()
+    page.prompt = "the next run"
+    trained(panel, "b")
+    panel.choose(5)
+    assert panel.moment_for("b") == 5
+
+
+def test_a_host_that_names_no_runs_has_no_several(panel, page):
+    page.prompt = ""
+    trained(panel, "a")
+    trained(panel, "b")
+    panel.choose(5)
+
+
+def test_what_keeps_a_run_from_training_is_told_and_the_training_before_stays(panels, panel, page):
+    with pytest.raises(ValueError), panels.showing_refusals("a key"):
+        raise ValueError("nothing is shown yet")
+    assert page.states == []
+    trained(panel)
+    panel.publish(STOPPED)
+    with pytest.raises(ValueError), panels.showing_refusals("a key"):
+        raise ValueError("the prompt is empty")
+    assert page.states[-1]["notes"] == ["The last run did not train: the prompt is empty."]
+    assert page.states[-1]["status"] == STOPPED and panel.moments.steps == [0, 5, 10]
+    with panels.showing_refusals("a key"):
+        pass
+    with pytest.raises(KeyError), panels.showing_refusals(None):
+        raise KeyError("no panel")
