@@ -2,8 +2,8 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
-from .adapt.guidance import Directional, ExtraPrompt, LayerSelect, Reconstruction, SDSGuidance
-from .adapt.perceptual import LPIPS
+from .adapt.guidance import ExtraPrompt, LayerSelect, SDSGuidance
+from .adapt.terms import LPIPS, Directional, Reconstruction
 from .adapt.training import PANELS, TrainGenerator
 from .explore.blending import BlendGenerators
 from .explore.editing import EditLatents, LatentWalk, StyleMixing

@@ -1,5 +1,6 @@
 """The types that travel between our nodes, and the schema helpers they share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -12,7 +13,7 @@ CATEGORY = "StyleGAN Fusion"
 
 GeneratorType = io.Custom("STYLEGAN_FUSION_GENERATOR")
 GuidanceType = io.Custom("STYLEGAN_FUSION_GUIDANCE")
-RegularizerType = io.Custom("STYLEGAN_FUSION_REGULARIZER")
+TermsType = io.Custom("STYLEGAN_FUSION_REGULARIZER")
 LayersType = io.Custom("STYLEGAN_FUSION_LAYERS")
 ExtraPromptsType = io.Custom("STYLEGAN_FUSION_EXTRA_PROMPTS")
 LatentsType = io.Custom("STYLEGAN_FUSION_LATENTS")
@@ -61,11 +62,7 @@ class Guidance:
     guider: Any  # the host's GUIDER: model, prompts and scales
     vae: Any  # the host's VAE
     guidance_scale: float | None  # for metadata; None: the GUIDER's own
-    t_min: float  # fractions of the schedule, 0 = clean, 1 = pure noise
-    t_max: float
-    timestep_schedule: str  # of sds.TIMESTEP_SCHEDULES
-    weighting: str  # of sds.WEIGHTINGS
-    guidance_end: float  # share of the guidance scale that is left at the last step
+    settings: Mapping[str, Any]  # of TrainSettings, those that SDS Guidance shows
     image_size: int  # side in pixels of the image that the model looks at, 0 = the model's own
     prompt: str  # the words behind it, for metadata
     negative_prompt: str

@@ -15,7 +15,7 @@ _FIRST = "stylegan-fusion-training-1"  # of version 0.1: one phase, SDS with reg
 _SETTINGS_OF_FIRST = (
     "steps", "batch_size", "accumulation", "learning_rate", "cooldown", "t_min", "t_max", "timestep_schedule", "weighting",
     "guidance_end", "seed", "gradient_clamp", "image_clamp_quantile", "also_train", "class_index", "crop",
-    "diversity_samples",
+    "diversity_every", "diversity_samples", "collapse_threshold", "recompute", "max_skipped_in_a_row",
 )  # fmt: skip
 
 
@@ -33,6 +33,12 @@ def earlier_savings(adaptation: Adaptation) -> Iterator[Earlier]:
         generator = weights_digest(adaptation.frozen)
         description = {"settings": settings, "regularizers": titles, "layers": repr(adaptation.layers)}
         yield Earlier(_FIRST, {**description, "generator": generator}, _read_first)
+
+
+def first_settings(settings: TrainSettings) -> str:
+    """The settings as version 0.1 wrote them in one line."""
+    names = {name: "checkpoint" if name == "recompute" else name for name in _SETTINGS_OF_FIRST}
+    return f"TrainSettings({', '.join(f'{first}={getattr(settings, name)!r}' for name, first in names.items())})"
 
 
 def first_title(term: Term) -> str:

@@ -122,6 +122,7 @@ class TrainSettings:
         most=2**64 - 1,
         node=TRAIN,
         shown=(0, 2**63 - 1, 1),
+        control="fixed",  # the next run of the graph goes on with this training
         added_later=False,
     )
     gradient_clamp: float | None = setting(

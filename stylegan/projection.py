@@ -61,12 +61,44 @@ class ProjectionSettings:
         added_later=False,
     )
     pixel_weight: float = setting(
-        1.0, "Of the mean squared difference of pixels, beside LPIPS.", what="The pixel weight", least=0
+        1.0,
+        "How much equal colours count beside equal looks. Raise it when colours are off, lower it when the result is "
+        "blurred.",
+        what="The pixel weight",
+        least=0,
+        node=NODE,
+        shown=(0.0, 1000.0, 0.5),
+        added_later=False,
     )
-    learning_rate: float = setting(0.06, "Of Adam, in standard deviations of w.", what="The learning rate", least=0)
+    learning_rate: float = setting(
+        0.06,
+        "Step size of Adam, in standard deviations of w. Lower it when the preview jumps about until the end.",
+        what="The learning rate",
+        least=0,
+        node=NODE,
+        shown=(0.001, 2.0, 0.001),  # the page rounds to its step
+        added_later=False,
+    )
     noise: float = setting(0.05, "Added to w at the start, in standard deviations of w.", what="The noise", least=0)
-    seed: int = setting(0, "Of the noise.", what="The seed", least=0, most=2**64 - 1)
-    class_index: int | None = None  # of generators with classes: whose mean to begin from; None is that of all
+    seed: int = setting(
+        0,
+        "Of the noise that keeps the search from getting stuck. The same seed gives the same latents.",
+        what="The seed",
+        least=0,
+        most=2**64 - 1,
+        node=NODE,
+        control="fixed",
+        added_later=False,
+    )
+    class_index: int | None = setting(
+        None,
+        "For generators with classes (CIFAR-10 has 0 to 9): whose mean the search begins from.",
+        least=0,
+        node=NODE,
+        none="that of all",
+        none_as=-1,
+        shown=(-1, 65535, 1),
+    )
 
     def __post_init__(self):
         check_settings(self)

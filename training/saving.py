@@ -50,6 +50,7 @@ class SavedTraining:
     path: Path
     every: int | None = 100  # steps between two savings; None: only when it ends early
     identity: str = ""  # what tells the run from others beside its description: prompts, models
+    earlier_identity: str | None = None  # the same as earlier versions had it; None: alike
 
     def save(self, training: Training) -> None:
         """Write the training as it is, atomically. Raises OSError when the file cannot be written."""
@@ -73,7 +74,10 @@ class SavedTraining:
                 found = (formats | {one.format: one for one in earlier}).get(metadata.get("format"))
                 if found is None:
                     raise SavedTrainingError(f"{self.path} is no saved training; remove it, or choose another folder.")
-                wanted = json.loads(json.dumps({**found.description, "guidance": self.identity}))
+                identity = self.identity
+                if found.format != FORMAT and self.earlier_identity is not None:
+                    identity = self.earlier_identity
+                wanted = json.loads(json.dumps({**found.description, "guidance": identity}))
                 _require_same_run(self.path, json.loads(metadata["run"]), wanted)
                 # Copies: while the file is mapped, Windows would not let it be replaced.
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118

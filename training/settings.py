@@ -29,6 +29,7 @@ class Setting:
     node_input: str = ""  # its name there; "": the setting's
     shown: tuple[float, float, float] | None = None  # least, most and step of the node's input
     labels: Mapping[str, Any] | None = None  # what the node calls the values
+    control: str = ""  # of a seed: what the host does with it after a run of the graph
     none: str = "automatic"  # what None means
     none_as: int | None = None  # the number that stands for None on the node
     added_later: bool = True  # graphs saved before it lack the input; False: it was there from the beginning

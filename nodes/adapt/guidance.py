@@ -1,25 +1,19 @@
-"""Nodes that say what to train towards: the critic, the regularizers, the layers."""
+"""Nodes that say what to train towards and where: the critic with its prompts, the layers."""
 
 from comfy_api.v0_0_2 import io
 
-from ...sds import (
-    TIMESTEP_SCHEDULES,
-    TRAINED_BY_DEFAULT,
-    WEIGHTINGS,
-    AllLayers,
-    DirectionalRegularizer,
-    ManualLayers,
-    ReconstructionRegularizer,
-    TopKLayers,
-)
+from ...sds import TRAINED_BY_DEFAULT, AllLayers, ManualLayers, TopKLayers, TrainSettings
+from ...sds.settings import GUIDANCE
 from ..host.guiders import text_guider
-from ..types import CATEGORY, ExtraPromptsType, Guidance, GuidanceType, LayersType, RegularizerType, aliases
+from ..settings import SettingInputs, settings_from
+from ..types import CATEGORY, ExtraPromptsType, Guidance, GuidanceType, LayersType, aliases
 from .prompt_text import negative_of_guider, prompt_behind
 
 
 class SDSGuidance(io.ComfyNode):
     @classmethod
     def define_schema(cls):
+        shown = SettingInputs(TrainSettings, GUIDANCE)
         return io.Schema(
             node_id="StyleGANFusionSDSGuidance",
             display_name="SDS Guidance",
@@ -63,22 +57,7 @@ class SDSGuidance(io.ComfyNode):
                     tooltip="How strongly the prompt pulls. 100 for Stable Diffusion (far above the 7 of sampling), "
                     "1 to 2 for the miniature. Too high saturates the colours, too low changes nothing.",
                 ),
-                io.Float.Input(
-                    "t_min",
-                    default=0.01,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Lowest timestep, as a fraction of the schedule: 0 is clean. 0.01 is right for nearly everything.",
-                ),
-                io.Float.Input(
-                    "t_max",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Highest timestep, as a fraction: 1 is pure noise. About 0.3 changes the style, 0.5 and more the shape.",
-                ),
+                *shown.take("t_min", "t_max"),
                 io.Int.Input(
                     "image_size",
                     default=0,
@@ -87,32 +66,8 @@ class SDSGuidance(io.ComfyNode):
                     step=8,
                     tooltip="Side in pixels of the picture that the diffusion model looks at. 0: the size it was trained on.",
                 ),
-                # What follows came later: graphs saved before it stay valid.
-                io.Float.Input(
-                    "guidance_end",
-                    optional=True,
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="Share of the guidance scale that is left at the last step; it changes steadily. 1 keeps it.",
-                ),
-                io.Combo.Input(
-                    "timestep_schedule",
-                    optional=True,
-                    options=list(TIMESTEP_SCHEDULES),
-                    default="uniform",
-                    tooltip="uniform: at random from t_min to t_max. annealed: at random, the largest falling to t_min. "
-                    "linear and sqrt: from t_max down to t_min, first shapes, then details.",
-                ),
-                io.Combo.Input(
-                    "weighting",
-                    optional=True,
-                    options=list(WEIGHTINGS),
-                    default="sds",
-                    tooltip="How much a timestep counts: sds is sigma^2 as in the paper, uniform the same for all, "
-                    "fantasia3d alpha sigma^2, x0 sigma/alpha.",
-                ),
+                *shown.take("guidance_end", "timestep_schedule", "weighting"),
+                *shown.rest(),
             ],
             outputs=[GuidanceType.Output(display_name="guidance", tooltip="For Train Generator.")],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
@@ -123,20 +78,16 @@ class SDSGuidance(io.ComfyNode):
         cls,
         vae,
         guidance_scale,
-        t_min,
-        t_max,
         image_size,
         model=None,
         positive=None,
         negative=None,
         guider=None,
         extra_prompts=(),
-        guidance_end=1.0,
-        timestep_schedule="uniform",
-        weighting="sds",
+        **inputs,
     ) -> io.NodeOutput:
-        if t_min > t_max:
-            raise ValueError(f"The timestep range {t_min} to {t_max} is empty; set t_min below t_max.")
+        settings = settings_from(TrainSettings, GUIDANCE, inputs)
+        TrainSettings(**settings)  # raises what is wrong with them
         given = [name for name, value in (("model", model), ("positive", positive), ("negative", negative)) if value]
         if guider is not None and (given or extra_prompts):
             extra = ["extra_prompts"] if extra_prompts else []
@@ -151,11 +102,7 @@ class SDSGuidance(io.ComfyNode):
                 guider=guider or text_guider(model, positive, negative, guidance_scale, extra_prompts),
                 vae=vae,
                 guidance_scale=guidance_scale if guider is None else None,
-                t_min=t_min,
-                t_max=t_max,
-                timestep_schedule=timestep_schedule,
-                weighting=weighting,
-                guidance_end=guidance_end,
+                settings=settings,
                 image_size=image_size,
                 prompt=prompt_behind(graph, node, "positive" if guider is None else "guider"),
                 negative_prompt=prompt_behind(graph, node, "negative")
@@ -203,59 +150,6 @@ class ExtraPrompt(io.ComfyNode):
     @classmethod
     def execute(cls, conditioning, scale, previous=()) -> io.NodeOutput:
         return io.NodeOutput((*previous, (f"extra {len(previous) + 1}", conditioning, scale)))
-
-
-def _regularizer_inputs(default: float, tooltip: str) -> list:
-    return [
-        io.Float.Input("weight", default=default, min=0.0, max=100.0, step=0.05, tooltip=tooltip),
-        RegularizerType.Input("previous", optional=True, tooltip="Another regularizer, to use both."),
-    ]
-
-
-def regularizer_output() -> RegularizerType.Output:
-    """Make the output of every regularizer's node."""
-    return RegularizerType.Output(
-        display_name="regularizer", tooltip="For Train Generator, or for the next regularizer: they add up."
-    )
-
-
-class Directional(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="StyleGANFusionDirectionalRegularizer",
-            display_name="Directional Regularizer",
-            category=CATEGORY,
-            **aliases("stylegan", "loss", "keep identity", "preserve", "diversity", "collapse"),
-            description="Keeps each image close to what the generator drew before: background, position and variety stay.",
-            inputs=_regularizer_inputs(
-                1.0,
-                "Strength. The paper uses 1 for faces and 0.5 for cats; higher stays closer to the original, 0 is off.",
-            ),
-            outputs=[regularizer_output()],
-        )
-
-    @classmethod
-    def execute(cls, weight, previous=()) -> io.NodeOutput:
-        return io.NodeOutput((*previous, DirectionalRegularizer(weight)))
-
-
-class Reconstruction(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="StyleGANFusionReconstructionRegularizer",
-            display_name="Reconstruction Regularizer",
-            category=CATEGORY,
-            **aliases("stylegan", "loss", "keep identity", "preserve", "mse"),
-            description="Keeps the denoised image close to the image before training. Used for cats in the paper.",
-            inputs=_regularizer_inputs(0.5, "Strength. 0.5 is usual; higher stays closer to the original, 0 is off."),
-            outputs=[regularizer_output()],
-        )
-
-    @classmethod
-    def execute(cls, weight, previous=()) -> io.NodeOutput:
-        return io.NodeOutput((*previous, ReconstructionRegularizer(weight)))
 
 
 class LayerSelect(io.ComfyNode):

@@ -10,6 +10,7 @@ from ...sds import (
     LayerChoice,
     Prior,
     SavedTrainingError,
+    Term,
     TrainingDiverged,
     TrainingOutOfMemory,
     TrainingStopped,
@@ -40,7 +41,7 @@ class TrainingRun:
     generator: Generator  # stays as it is
     prior: Prior
     settings: TrainSettings
-    regularizers: Sequence
+    terms: Sequence[Term]
     layers: LayerChoice
     metadata: Mapping[str, str]
     unfinished: Unfinished
@@ -93,7 +94,7 @@ class TrainingRun:
                     report.ended(FAILED, sentence(error), step)
                 raise
             raised, no_memory = out_of_memory_at_first(error), True
-        self.prior.release_memory()
+        self.prior.session.release_memory()
         give_back()
         if no_memory:
             self.node.unload_models()  # as the host does itself where it sees the error: or the next run ended alike
@@ -116,7 +117,7 @@ class TrainingRun:
 
     def _trained(self, report: Report) -> TrainResult:
         """Train to the end, or to where the panel's user ends it."""
-        arguments = self.prior, self.settings, self.regularizers, self.layers, report, self.unfinished.saved
+        arguments = self.prior, self.settings, self.terms, self.layers, report, self.unfinished.saved
         try:
             return train_generator(self.generator, *arguments)
         except TrainingStopped as stopped:

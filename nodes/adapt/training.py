@@ -1,31 +1,29 @@
 """The node that trains."""
 
-import dataclasses
 import logging
 
 import torch
 from comfy_api.v0_0_2 import io
 
 from ...sds import (
-    PARAMETER_GROUPS,
     TRAINED_BY_DEFAULT,
     AllLayers,
+    ScoreDistillation,
     TrainSettings,
-    parse_groups,
+    of_objective,
     require_trainable,
     training_metadata,
-    weights_digest,
 )
 from ...sds.figures import loss_plot
+from ...sds.settings import TRAIN
 from ...stylegan import crop_of
 from ..drawing import picture_image, to_image
 from ..host import folders
-from ..host.guiders import conditioning_fingerprint
 from ..host.prior import ComfyPrior
 from ..host.running_node import HostNode
 from ..host.server import PanelPage
-from ..inputs import class_input, class_number, seed_input
 from ..panel.panels import Panels
+from ..settings import SettingInputs, input_name, settings_from, shown_settings
 from ..types import (
     CATEGORY,
     GeneratorType,
@@ -34,9 +32,10 @@ from ..types import (
     LayersType,
     NamedGenerator,
     PanelType,
-    RegularizerType,
+    TermsType,
     aliases,
 )
+from .fingerprints import first_inputs_fingerprint, inputs_fingerprint
 from .run import START_OVER, TrainingRun
 from .unfinished import unfinished_training
 
@@ -45,14 +44,16 @@ logger = logging.getLogger(__name__)
 PANELS = Panels(PanelPage(), folders.temporary_folder)
 
 GO_ON = "go on"
-MEMORY = {"auto": None, "keep activations": False, "compute again": True}
-LEAVE_THE_TRAINING_ALONE = ("samples", "save_every", "when_unfinished", "memory", "collapse_threshold", "panel")
+LEAVE_THE_TRAINING_ALONE = {"samples", "save_every", "when_unfinished", "panel"} | {
+    input_name(one) for one in shown_settings(TrainSettings, TRAIN).values() if not one.setting.changes_weights
+}
 """Inputs that may change between a training that ended early and going on with it."""
 
 
 class TrainGenerator(io.ComfyNode):
     @classmethod
     def define_schema(cls):
+        shown = SettingInputs(TrainSettings, TRAIN)
         return io.Schema(
             node_id="StyleGANFusionTrainGenerator",
             display_name="Train Generator",
@@ -65,31 +66,7 @@ class TrainGenerator(io.ComfyNode):
             inputs=[
                 GeneratorType.Input("generator", tooltip="The generator to start from."),
                 GuidanceType.Input("guidance", tooltip="From SDS Guidance: the prompt and the model that judges."),
-                io.Int.Input(
-                    "steps",
-                    default=1000,
-                    min=1,
-                    max=100_000,
-                    tooltip="Training steps. 1000 for faces, 2000 for cats with all layers; fewer layers need more.",
-                ),
-                io.Int.Input(
-                    "batch_size",
-                    default=1,
-                    min=1,
-                    max=256,
-                    tooltip="Images in each step. More are steadier, slower, and take more memory; 1 to 4 are usual.",
-                ),
-                io.Float.Input(
-                    "learning_rate",
-                    default=0.001,
-                    min=0.00001,
-                    max=0.1,
-                    step=0.00001,  # the page rounds to it
-                    tooltip="Size of the steps of Adam, before StyleGAN2's factor of 4/5. Half of it where the images break, twice "
-                    "as much where too little happens.",
-                ),
-                # Fixed: the next run of the graph goes on with this training.
-                seed_input("seed", 0, "Latents, noise and timesteps of every step follow from it.", control="fixed"),
+                *shown.take("steps", "batch_size", "learning_rate", "seed"),
                 io.Int.Input(
                     "samples",
                     default=8,
@@ -97,40 +74,7 @@ class TrainGenerator(io.ComfyNode):
                     max=64,
                     tooltip="Number of images before and after; they leave the training alone.",
                 ),
-                io.String.Input(
-                    "also_train",
-                    default="",
-                    tooltip=f"Groups that are otherwise frozen, with commas: {', '.join(PARAMETER_GROUPS)}. StyleGAN3 has "
-                    "no 4x4; its constant is the Fourier input.",
-                ),
-                io.Float.Input(
-                    "cooldown",
-                    optional=True,  # came later: graphs saved before it stay valid
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="Share of the steps, the last ones, over which the learning rate falls to 0. 0 keeps it "
-                    "constant, as in the paper; 0.6 with a higher learning rate gave cleaner images on the miniature.",
-                ),
-                class_input(),
-                io.Int.Input(
-                    "accumulation",
-                    optional=True,
-                    default=1,
-                    min=1,
-                    max=256,
-                    tooltip="Batches in each step, one after the other: like a batch that many times as large, in the "
-                    "memory of one.",
-                ),
-                io.Combo.Input(
-                    "memory",
-                    optional=True,
-                    options=list(MEMORY),
-                    default="auto",
-                    tooltip="compute again: activations are computed twice instead of kept, a little slower and much "
-                    "less memory. auto does so when the diffusion model looks at more than 256 pixels.",
-                ),
+                *shown.take("also_train", "cooldown", "class_index", "accumulation", "recompute"),
                 io.Int.Input(
                     "save_every",
                     optional=True,
@@ -147,17 +91,8 @@ class TrainGenerator(io.ComfyNode):
                     default=GO_ON,
                     tooltip="When this very training was cancelled or crashed before: go on from there, or start over.",
                 ),
-                io.Float.Input(
-                    "collapse_threshold",
-                    optional=True,
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="Warn when the images' diversity falls below this share of what it was; the latest generator "
-                    "before that is the output 'best generator'.",
-                ),
-                RegularizerType.Input("regularizer", optional=True, tooltip="Keeps the images close to the originals."),
+                *shown.take("collapse_threshold"),
+                TermsType.Input("regularizer", optional=True, tooltip="Keeps the images close to the originals."),
                 LayersType.Input(
                     "layers", optional=True, tooltip="From Layer Select. Without it all layers but the first one train."
                 ),
@@ -167,6 +102,7 @@ class TrainGenerator(io.ComfyNode):
                     socketless=True,
                     tooltip="Watch the training, stop it when it looks right, go back to an earlier moment.",
                 ),
+                *shown.rest(),
             ],
             outputs=[
                 GeneratorType.Output(
@@ -192,61 +128,22 @@ class TrainGenerator(io.ComfyNode):
         cls,
         generator,
         guidance,
-        steps,
-        batch_size,
-        learning_rate,
-        seed,
         samples,
-        also_train,
-        cooldown=0.0,
-        class_index=-1,
-        accumulation=1,
-        memory="auto",
         save_every=100,
         when_unfinished=GO_ON,
-        collapse_threshold=0.5,
         regularizer=(),
         layers=None,
         panel="",
+        **inputs,
     ) -> io.NodeOutput:
         with PANELS.showing_refusals(panel):
-            settings = TrainSettings(
-                steps=steps,
-                batch_size=batch_size,
-                accumulation=accumulation,
-                learning_rate=learning_rate,
-                t_min=guidance.t_min,
-                t_max=guidance.t_max,
-                timestep_schedule=guidance.timestep_schedule,
-                weighting=guidance.weighting,
-                guidance_end=guidance.guidance_end,
-                seed=seed,
-                also_train=parse_groups(also_train),
-                cooldown=cooldown,
-                class_index=class_number(class_index),
-                crop=crop_of(generator.metadata),
-                collapse_threshold=collapse_threshold,
-                checkpoint=MEMORY[memory],
-            )
-            prior = _prior(guidance)
+            own = settings_from(TrainSettings, TRAIN, inputs)
+            settings = TrainSettings(**guidance.settings, **own, crop=crop_of(generator.metadata))
+            prior = _prior(guidance, settings)
             layers = layers or AllLayers()
+            terms = of_objective(regularizer, default=ScoreDistillation())
             # Before anything of the training before is given up for this one.
-            require_trainable(generator.generator, settings, regularizer, layers)
-        metadata = training_metadata(
-            settings,
-            regularizer,
-            layers,
-            prompt=guidance.prompt,
-            negative_prompt=guidance.negative_prompt,
-            guidance={
-                "guidance_scale": guidance.guidance_scale,
-                "extra_prompts": guidance.extra_prompts,
-                "extra_scales": guidance.extra_scales,
-                "image_size": prior.image_size,
-            },
-            source=generator.name,
-            source_metadata=generator.metadata,
-        )
+            require_trainable(generator.generator, settings, terms, layers)
         unfinished = unfinished_training(
             folders.output_folder(),
             cls.hidden.prompt,
@@ -254,7 +151,8 @@ class TrainGenerator(io.ComfyNode):
             save_every or None,
             LEAVE_THE_TRAINING_ALONE,
             "seed",
-            _inputs_fingerprint(generator, guidance, dataclasses.replace(settings, seed=0), regularizer, layers),
+            inputs_fingerprint(generator, guidance, settings, terms, layers),
+            first_inputs_fingerprint(generator, guidance, settings, regularizer, layers),
         )
         shown = PANELS.open(panel)
         if when_unfinished == START_OVER and not (shown and shown.asked):
@@ -266,9 +164,9 @@ class TrainGenerator(io.ComfyNode):
             generator.generator,
             prior,
             settings,
-            regularizer,
+            terms,
             layers,
-            metadata,
+            _metadata(generator, guidance, prior, settings, terms, layers),
             unfinished,
             samples,
             shown,
@@ -279,21 +177,33 @@ class TrainGenerator(io.ComfyNode):
             result, metadata, before, after = run()
             plot = picture_image(loss_plot(result.history))
         if result.history.skipped:
-            logger.warning("%d of %d steps were skipped: their gradient was not finite.", result.history.skipped, steps)
+            logger.warning(
+                "%d of %d steps were skipped: their gradient was not finite.", result.history.skipped, settings.steps
+            )
         adapted = NamedGenerator(result.generator, generator.name, metadata)
         best = NamedGenerator(result.best, generator.name, {**metadata, "steps_done": str(result.best_step)})
         pictures = (to_image(images, settings.crop) for images in (before, after))
         return io.NodeOutput(adapted, *pictures, plot, adapted if result.best_step == result.steps_done else best)
 
 
-def _prior(guidance: Guidance) -> ComfyPrior:
+def _prior(guidance: Guidance, settings: TrainSettings) -> ComfyPrior:
     prior = ComfyPrior(guidance.guider, guidance.vae, guidance.image_size)
-    if guidance.guidance_end != 1.0 and not prior.can_scale:
+    if settings.guidance_end != 1.0 and not prior.can_scale:
         raise ValueError("This guider has no guidance scale that could change; set guidance_end to 1.")
     return prior
 
 
-def _inputs_fingerprint(generator: NamedGenerator, guidance: Guidance, *others) -> str:
-    """Describe what came through the links of one run of the node, in a few numbers."""
-    settings = guidance.image_size, guidance.guidance_scale, conditioning_fingerprint(guidance.guider)
-    return repr((weights_digest(generator.generator), settings, others))
+def _metadata(generator: NamedGenerator, guidance: Guidance, prior: ComfyPrior, *training) -> dict[str, str]:
+    return training_metadata(
+        *training,
+        prompt=guidance.prompt,
+        negative_prompt=guidance.negative_prompt,
+        guidance={
+            "guidance_scale": guidance.guidance_scale,
+            "extra_prompts": guidance.extra_prompts,
+            "extra_scales": guidance.extra_scales,
+            "image_size": prior.image_size,
+        },
+        source=generator.name,
+        source_metadata=generator.metadata,
+    )

@@ -1,5 +1,6 @@
 """Trainings that ended early, kept in output/stylegan/unfinished so that the same graph can go on with them."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -89,6 +90,7 @@ def unfinished_training(
     ignored: Collection[str],
     seed: str,
     inputs_fingerprint: str,
+    first_fingerprint: str = "",
 ) -> Unfinished:
     """Find where in output/stylegan (`folder`) the training of a node is kept: it follows from everything that goes
     into the node but `ignored` inputs.
@@ -96,12 +98,21 @@ def unfinished_training(
     graph is the API form, {id: {"class_type", "inputs"}}; ids do not count, so that a graph opened again is the same.
     `inputs_fingerprint` says what came through the links but the seed: a node that is given a list runs once for each
     of its entries, with one graph. `seed` names the node's input whose trainings are kept under names that begin
-    alike."""
+    alike. `first_fingerprint` says the same as version 0.1 did: what that has left is gone on with."""
     graph, node_id = graph or {}, str(node_id)
-    digest = _hash(_digest(graph, node_id, {}, frozenset(ignored)) + inputs_fingerprint)
-    family = _hash(_digest(graph, node_id, {}, frozenset((*ignored, seed))) + inputs_fingerprint)
-    path = folder / UNFINISHED / f"{family[:16]}-{digest[:16]}.safetensors"
-    return Unfinished(SavedTraining(path, every, digest))
+    whole = _digest(graph, node_id, {}, frozenset(ignored))
+    but_the_seed = _digest(graph, node_id, {}, frozenset((*ignored, seed)))
+
+    def place(fingerprint: str) -> tuple[Path, str]:
+        family, identity = _hash(but_the_seed + fingerprint), _hash(whole + fingerprint)
+        return folder / UNFINISHED / f"{family[:16]}-{identity[:16]}.safetensors", identity
+
+    path, identity = place(inputs_fingerprint)
+    first_path, first_identity = place(first_fingerprint)
+    if first_path.exists() and not path.exists():
+        with contextlib.suppress(OSError):  # held by another program: the training begins anew, and the file stays
+            first_path.replace(path)
+    return Unfinished(SavedTraining(path, every, identity, first_identity))
 
 
 def _digest(graph: Mapping, node_id: str, known: dict[str, str], ignored: frozenset[str] = frozenset()) -> str:

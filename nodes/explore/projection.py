@@ -8,18 +8,17 @@ from comfy_api.v0_0_2 import io
 
 from ...metrics.figures import sample_grid
 from ...stylegan import crop_of, mapping_digest
-from ...stylegan.projection import ProjectionProgress, ProjectionSettings, fitted, project
+from ...stylegan.projection import NODE, ProjectionProgress, ProjectionSettings, fitted, project
 from ..drawing import to_image
 from ..features import NodeWithFeatures, features_input, load_network
 from ..host.device import make_room, raise_if_interrupted, retry_without_models, torch_device
 from ..host.server import progress_bar, show_text
-from ..inputs import class_input, class_number, seed_input
 from ..on_device import on_device
+from ..settings import SettingInputs, settings_from
 from ..types import GeneratorType, Latents, LatentsType, aliases
 from .codes import EXPLORE
 
 PREVIEWS = 25  # for each picture, and in long projections every 20 steps
-DEFAULTS = ProjectionSettings()
 
 
 def _room(resolution: int) -> int:
@@ -31,6 +30,7 @@ def _room(resolution: int) -> int:
 class ProjectImage(NodeWithFeatures):
     @classmethod
     def define_schema(cls):
+        shown = SettingInputs(ProjectionSettings, NODE)
         return io.Schema(
             node_id="StyleGANFusionProjectImage",
             display_name="Project Image",
@@ -43,50 +43,13 @@ class ProjectImage(NodeWithFeatures):
                     "generator", tooltip="The generator before it was adapted: it has to know what is in the picture."
                 ),
                 io.Image.Input("images", tooltip="One or more pictures of any size. The middle of each is taken."),
-                io.Int.Input(
-                    "steps",
-                    default=DEFAULTS.steps,
-                    min=1,
-                    max=10_000,
-                    tooltip="For each picture. 200 to 500 are enough for most; 1000 for the last details.",
-                ),
-                io.Float.Input(
-                    "editability",
-                    default=DEFAULTS.editability,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="0: as close to the picture as possible (W+ without bounds), which edits and adapted generators "
-                    "may tear apart. 1: a plain w, which behaves as sampled latents do and is less like the picture.",
-                ),
+                *shown.take("steps", "editability"),
                 features_input(
                     "The network that compares the pictures: that of the miniature, which sees 64 pixels, or, better for "
                     "photos, VGG16 from a file in models/lpips, as in LPIPS Regularizer. Press R for new files."
                 ),
-                io.Float.Input(
-                    "pixel_weight",
-                    default=DEFAULTS.pixel_weight,
-                    min=0.0,
-                    max=1000.0,
-                    step=0.5,
-                    tooltip="How much equal colours count beside equal looks. Raise it when colours are off, lower it when the "
-                    "result is blurred.",
-                ),
-                io.Float.Input(
-                    "learning_rate",
-                    default=DEFAULTS.learning_rate,
-                    min=0.001,
-                    max=2.0,
-                    step=0.001,  # the page rounds to it
-                    tooltip="Step size, in standard deviations of w. Lower it when the preview jumps about until the end.",
-                ),
-                seed_input(
-                    "seed",
-                    0,
-                    "Of the noise that keeps the search from getting stuck. The same seed gives the same latents.",
-                    control="fixed",
-                ),
-                class_input(),
+                *shown.take("pixel_weight", "learning_rate", "seed", "class_index"),
+                *shown.rest(),
             ],
             outputs=[
                 LatentsType.Output(
@@ -106,28 +69,16 @@ class ProjectImage(NodeWithFeatures):
         cls,
         generator,
         images,
-        steps,
-        editability,
         features,
-        pixel_weight,
-        learning_rate,
-        seed,
-        class_index=-1,
+        **inputs,
     ) -> io.NodeOutput:
-        settings = ProjectionSettings(
-            steps=steps,
-            editability=editability,
-            pixel_weight=pixel_weight,
-            learning_rate=learning_rate,
-            seed=seed,
-            class_index=class_number(class_index),
-        )
+        settings = ProjectionSettings(**settings_from(ProjectionSettings, NODE, inputs))
         network, crop = generator.generator, crop_of(generator.metadata)
         side = network.resolution
         width, height = (side, side) if crop is None else (min(crop.width, side), min(crop.height, side))
         with torch.inference_mode(False):
             targets = fitted(images[..., :3].clone().movedim(-1, 1) * 2 - 1, width, height)
-            report = _Report(cls.hidden.unique_id, len(targets), steps, crop)
+            report = _Report(cls.hidden.unique_id, len(targets), settings.steps, crop)
             network_of_features, found = load_network(features), []
             make_room(_room, side)
             with on_device(torch_device(), network):

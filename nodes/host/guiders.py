@@ -231,3 +231,32 @@ def parts(guider, x: Tensor, sigma: Tensor, model_options: dict) -> dict[str, Te
     return dict(
         zip(names, comfy.samplers.calc_cond_batch(guider.inner_model, conds, x, sigma, model_options), strict=True)
     )
+
+
+GUIDED = "guided"
+"""The name of the guided estimate among those of the prompts."""
+
+
+def guided_and_parts(guider, x: Tensor, sigma: Tensor, extra_args: dict) -> dict[str, Tensor]:
+    """Return the guided denoised estimate and that of each of a guider's prompts by name: in one evaluation where the
+    guider evaluates as the host does, else in two."""
+    found: dict[str, Tensor] = {}
+    names = {id(conds): name for name, conds in guider.conds.items()}
+    given = extra_args["model_options"].get(_EVALUATION)
+
+    def evaluate(arguments: dict):
+        # At scale 1 the host leaves the negative prompt out.
+        conds = [guider.conds.get("negative") if one is None else one for one in arguments["conds"]]
+        if given is not None:
+            outputs = given({**arguments, "conds": conds})
+        else:
+            model, options = arguments["model"], arguments["model_options"]
+            outputs = comfy.samplers.calc_cond_batch(model, conds, arguments["input"], arguments["sigma"], options)
+        found.update({names[id(one)]: D for one, D in zip(conds, outputs, strict=True) if id(one) in names})
+        return outputs
+
+    options = {**extra_args["model_options"], _EVALUATION: evaluate}
+    guided = guider(x, sigma, **{**extra_args, "model_options": options})
+    if found.keys() != guider.conds.keys():
+        found = parts(guider, x, sigma, extra_args["model_options"])
+    return {GUIDED: guided, **found}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...sds.prior import Prior
+from ...sds.session import Session
 from ...training.memory import MemoryRequest
 from ...training.out_of_memory import is_out_of_memory
 from . import device, guiders
@@ -46,43 +47,24 @@ class ComfyPrior(Prior):
         self.image_size = image_size or native_size(model, self._downscale)
         check_sides(self.image_size, self.image_size, self._multiple)
         self._encoder: Encoder | None = None
-        self._evaluation: tuple[Any, dict] | None = None  # (guider, extra_args) while run() is under way
+        self._evaluation: tuple[Any, dict] | None = None  # (guider, extra_args) while the session runs
         self._fits = False  # whether an evaluation has gone well, so that an error of the next one is no misfit
 
     @property
-    def makes_room(self) -> bool:
-        return device.makes_room(self.device)
+    def session(self) -> Session:
+        return _HostSession(self)  # made anew: kept, it would be a circle that holds the model
 
     @property
     def can_scale(self) -> bool:
         """Whether the guider has scales of its own that guided() can multiply."""
         return guiders.can_scale(self._guider)
 
-    def run(self, body: Callable[[], T], request: MemoryRequest) -> T:
-        def evaluated(guider, extra_args) -> T:
-            guiders.require_text_alone(guider)
-            self._evaluation = guider, extra_args
-            return body()
-
-        guider = with_room_for(self._guider, self.vae, request)
-        # Areas and masks of the prompts are laid out on latents of this shape.
-        sides = (max(1, request.height // self._downscale), max(1, request.width // self._downscale))
-        noise = torch.zeros(request.rows, self._latent_format.latent_channels, *[1] * self._films, *sides)
-        try:
-            self._encoder = copied_encoder(self.vae, self.device)
-            return run_in_guider(guider, evaluated, noise, torch.tensor([self._schedule.host_sigma(1.0)]))
-        finally:
-            self._encoder = self._evaluation = None
-
-    def release_memory(self) -> None:
-        device.release_memory()
-
     def schedule(self, t: float) -> tuple[float, float]:
         return self._schedule(t)
 
     def encode(self, images: Tensor, recompute: bool = False) -> Tensor:
         if self._encoder is None:
-            raise RuntimeError("encode() is only available within run().")
+            raise RuntimeError("encode() is only available within session.run().")
         check_sides(*images.shape[-2:], self._multiple)
         latents = self._encoder(images, recompute)
         return self._from_model(self._latent_format.process_in(self._to_model(latents)))
@@ -90,21 +72,36 @@ class ComfyPrior(Prior):
     @torch.no_grad()
     def guided(self, z_t: Tensor, t: float, scaling: float = 1.0) -> Tensor:
         guider, extra_args = self._evaluation
-        if scaling != 1.0 and not self.can_scale:
-            raise ValueError(
-                "The strength of this GUIDER's guidance cannot be changed while training, as a schedule of it would; "
-                "use a CFG Guider with two prompts, or a constant guidance scale."
-            )
-        with guiders.scaled(guider, scaling):
+        with self._scaled(scaling):
             return self._predictions(z_t, t, lambda x, sigma: {"guided": guider(x, sigma, **extra_args)})["guided"]
 
     @torch.no_grad()
     def conditions(self, z_t: Tensor, t: float) -> dict[str, Tensor]:
         guider, extra_args = self._evaluation
-        if not getattr(guider, "conds", None):  # of another pack, with a way of its own
-            return super().conditions(z_t, t)
+        self._require_conditions(z_t, t)
         found = self._predictions(z_t, t, lambda x, sigma: guiders.parts(guider, x, sigma, extra_args["model_options"]))
-        return {_NAMES.get(name, name): eps for name, eps in found.items()}
+        return _named(found)
+
+    @torch.no_grad()
+    def guided_and_conditions(self, z_t: Tensor, t: float, scaling: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
+        guider, extra_args = self._evaluation
+        self._require_conditions(z_t, t)
+        with self._scaled(scaling):
+            found = self._predictions(z_t, t, lambda x, sigma: guiders.guided_and_parts(guider, x, sigma, extra_args))
+        return found.pop(guiders.GUIDED), _named(found)
+
+    def _require_conditions(self, z_t: Tensor, t: float) -> None:
+        """Raise ValueError for a guider of another pack, with a way of its own."""
+        if not getattr(self._evaluation[0], "conds", None):
+            super().guided_and_conditions(z_t, t)
+
+    def _scaled(self, scaling: float):
+        if scaling != 1.0 and not self.can_scale:
+            raise ValueError(
+                "The strength of this GUIDER's guidance cannot be changed while training, as a schedule of it would; "
+                "use a CFG Guider with two prompts, or a constant guidance scale."
+            )
+        return guiders.scaled(self._evaluation[0], scaling)
 
     def _predictions(self, z_t: Tensor, t: float, denoise: Callable[..., dict[str, Tensor]]) -> dict[str, Tensor]:
         """Predict eps_hat from each of the host's denoised estimates."""
@@ -125,3 +122,39 @@ class ComfyPrior(Prior):
 
     def _from_model(self, latents: Tensor) -> Tensor:
         return latents.squeeze(2) if self._films else latents
+
+
+def _named(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {_NAMES.get(name, name): eps for name, eps in found.items()}
+
+
+class _HostSession(Session):
+    """_HostSession runs a training inside the prior's guider, with the models loaded by the host."""
+
+    def __init__(self, prior: ComfyPrior):
+        self.prior = prior
+
+    @property
+    def makes_room(self) -> bool:
+        return device.makes_room(self.prior.device)
+
+    def run(self, body: Callable[[], T], request: MemoryRequest) -> T:
+        prior = self.prior
+
+        def evaluated(guider, extra_args) -> T:
+            guiders.require_text_alone(guider)
+            prior._evaluation = guider, extra_args
+            return body()
+
+        guider = with_room_for(prior._guider, prior.vae, request)
+        # Areas and masks of the prompts are laid out on latents of this shape.
+        sides = (max(1, request.height // prior._downscale), max(1, request.width // prior._downscale))
+        noise = torch.zeros(request.rows, prior._latent_format.latent_channels, *[1] * prior._films, *sides)
+        try:
+            prior._encoder = copied_encoder(prior.vae, prior.device)
+            return run_in_guider(guider, evaluated, noise, torch.tensor([prior._schedule.host_sigma(1.0)]))
+        finally:
+            prior._encoder = prior._evaluation = None
+
+    def release_memory(self) -> None:
+        device.release_memory()

@@ -181,7 +181,7 @@ def guided_by(name, prior):
 
 def run(prior, body, *arguments):
     with torch.inference_mode(False), torch.enable_grad():
-        prior.run(lambda: body(*arguments, prior), MemoryRequest(rows=len(given["z"]), height=64, width=96))
+        prior.session.run(lambda: body(*arguments, prior), MemoryRequest(rows=len(given["z"]), height=64, width=96))
 
 
 notes = {}
@@ -247,7 +247,7 @@ with torch.inference_mode():  # as nodes run
     prior = ComfyPrior(text_guider(model, says(1), says(0), s), vae, 64)
     for resident, peak in ((0, 0), (10**9, 0), (10**9, 10**12)):
         with torch.inference_mode(False), torch.enable_grad():
-            prior.run(
+            prior.session.run(
                 lambda: None, MemoryRequest(rows=1, height=64, width=96, resident_bytes=resident, peak_bytes=peak)
             )
     notes["asked"] = json.dumps([named["memory_required"] for named in asked if named])

@@ -47,7 +47,7 @@ with torch.inference_mode():  # as nodes run
             found[f"{t} gradient"] = objective.latent_gradient(z, None, t, given["eps"])[0]
 
     with torch.inference_mode(False), torch.enable_grad():
-        prior.run(evaluate, MemoryRequest(rows=3, height=64, width=64))
+        prior.session.run(evaluate, MemoryRequest(rows=3, height=64, width=64))
 # After a run nothing of it stays, whether it ends well or in an error, without the garbage collector's help.
 watched, stayed = [], {}
 
@@ -66,7 +66,7 @@ gc.collect()
 gc.disable()
 for fails in (False, True):
     with contextlib.suppress(torch.OutOfMemoryError), torch.inference_mode(False), torch.enable_grad():
-        prior.run(lambda fails=fails: watch(fails), MemoryRequest(rows=1, height=64, width=64))
+        prior.session.run(lambda fails=fails: watch(fails), MemoryRequest(rows=1, height=64, width=64))
     stayed[f"stayed {fails}"] = str(sum(reference() is not None for reference in watched))
 gc.enable()
 

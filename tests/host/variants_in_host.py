@@ -45,7 +45,7 @@ def by_prior(graph: Graph, name: str, times: dict[str, list[float]]) -> None:
 
         width, height = (4 * int(side) for side in size.split("x"))
         with torch.inference_mode(False), torch.enable_grad():
-            prior.run(body, MemoryRequest(rows=ROWS, height=height, width=width))
+            prior.session.run(body, MemoryRequest(rows=ROWS, height=height, width=width))
 
 
 def by_host(graph: Graph, name: str, times: dict[str, list[float]]) -> None:

@@ -32,7 +32,7 @@ def run(panel, node, folder, monkeypatch):
         generator=generator,
         prior=Plain(torch.device("cpu")),
         settings=settings(steps=STEPS, batch_size=1),
-        regularizers=(),
+        terms=(),
         layers=AllLayers(),
         metadata={"seed": "0", "prompt": "a fox"},
         unfinished=unfinished_training(folder, GRAPH, "train", 1, (), "seed", "what came"),

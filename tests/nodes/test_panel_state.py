@@ -13,8 +13,10 @@ INPUTS = {"steps": 10, "seed": 1}
 
 
 def history(steps, **spoilt):
-    records = [StepRecord(step, 0.5, {"sds": 1 / step}, (1, 2)) for step in range(1, steps + 1)]
-    return History([spoilt.get(f"step_{record.step}", record) for record in records], {0: 0.4, steps: 0.3})
+    records = [StepRecord(step, {"sds": 1 / step}, {"t": 0.5, "layers": (1, 2)}) for step in range(1, steps + 1)]
+    return History(
+        [spoilt.get(f"step_{record.step}", record) for record in records], {"diversity": {0: 0.4, steps: 0.3}}
+    )
 
 
 def look(panel, *steps):
@@ -58,8 +60,8 @@ def test_it_shows_what_has_happened_since(panel, page):
 
 def test_what_is_not_finite_or_was_skipped_is_left_out(panel):
     panel.begin("a", 10, 3, 0)
-    infinite = StepRecord(2, 0.5, {"sds": math.inf, "directional": 1.0}, (1,))
-    panel.follow(history(3, step_1=StepRecord(1, 0.5, skipped="the gradient"), step_2=infinite))
+    infinite = StepRecord(2, {"sds": math.inf, "directional": 1.0}, {"t": 0.5, "layers": (1,)})
+    panel.follow(history(3, step_1=StepRecord(1, notes={"t": 0.5}, skipped="the gradient"), step_2=infinite))
     panel.publish(RUNNING)
     assert panel.state["curves"] == {"directional": ([2], [1.0]), "sds": ([3], [1 / 3])}
     assert panel.state["map_steps"] == [2, 3]

@@ -1,0 +1,89 @@
+"""Nodes of the objective's terms: what pulls the generator, and what holds it back."""
+
+from comfy_api.v0_0_2 import io
+
+from ...sds import DirectionalRegularizer, PerceptualRegularizer, ReconstructionRegularizer, Term
+from ...stylegan.feature_files import WHERE_FROM
+from ...training.settings import Declared, declared_settings
+from ..features import NodeWithFeatures, features_input, load_network
+from ..settings import setting_input
+from ..types import CATEGORY, TermsType, aliases
+
+
+def _weight(term: type[Term], **changes) -> io.Input:
+    """Make the input of a term's weight."""
+    declared = declared_settings(term)["weight"]
+    return setting_input(Declared(**{**vars(declared), **changes}))
+
+
+def _previous() -> io.Input:
+    return TermsType.Input("previous", optional=True, tooltip="Another regularizer, to use both.")
+
+
+def _output() -> io.Output:
+    return TermsType.Output(
+        display_name="regularizer", tooltip="For Train Generator, or for the next regularizer: they add up."
+    )
+
+
+class Directional(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionDirectionalRegularizer",
+            display_name="Directional Regularizer",
+            category=CATEGORY,
+            **aliases("stylegan", "loss", "keep identity", "preserve", "diversity", "collapse"),
+            description="Keeps each image close to what the generator drew before: background, position and variety stay.",
+            inputs=[_weight(DirectionalRegularizer), _previous()],
+            outputs=[_output()],
+        )
+
+    @classmethod
+    def execute(cls, weight, previous=()) -> io.NodeOutput:
+        return io.NodeOutput((*previous, DirectionalRegularizer(weight)))
+
+
+class Reconstruction(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionReconstructionRegularizer",
+            display_name="Reconstruction Regularizer",
+            category=CATEGORY,
+            **aliases("stylegan", "loss", "keep identity", "preserve", "mse"),
+            description="Keeps the denoised image close to the image before training. Used for cats in the paper.",
+            inputs=[_weight(ReconstructionRegularizer), _previous()],
+            outputs=[_output()],
+        )
+
+    @classmethod
+    def execute(cls, weight, previous=()) -> io.NodeOutput:
+        return io.NodeOutput((*previous, ReconstructionRegularizer(weight)))
+
+
+class LPIPS(NodeWithFeatures):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionLPIPSRegularizer",
+            display_name="LPIPS Regularizer",
+            category=CATEGORY,
+            **aliases("stylegan", "loss", "perceptual", "vgg", "keep identity", "preserve"),
+            description="Keeps what each image looks like close to what the generator drew before (LPIPS, the perceptual "
+            f"distance). The features of the miniature come with this pack; those of VGG16 you put into models/lpips. "
+            f"{WHERE_FROM}. Nothing in a file is ever executed.",
+            inputs=[
+                _weight(PerceptualRegularizer),
+                features_input(
+                    "The network that compares the images: that of the miniature, which has seen drawings only, or VGG16 "
+                    f"from a file in models/lpips. {WHERE_FROM}. Press R for new files."
+                ),
+                _previous(),
+            ],
+            outputs=[_output()],
+        )
+
+    @classmethod
+    def execute(cls, weight, features, previous=()) -> io.NodeOutput:
+        return io.NodeOutput((*previous, PerceptualRegularizer(weight, load_network(features))))
