@@ -150,7 +150,10 @@ def _add_training(parser: argparse.ArgumentParser, miniature: Mapping[str, Minia
 
             _add_setting(parser, declared, usual(of(TrainSettings()), lambda s, of=of: of(s.training)))
     parser.add_argument(
-        "--distillation", choices=DISTILLATIONS, default="sds", help="what pulls to the prompt (sds, the paper's)"
+        "--distillation",
+        choices=DISTILLATIONS,
+        default="sds",
+        help=f"what pulls to the prompt: {'; '.join(f'{name}, {TERMS[name].summary}' for name in DISTILLATIONS)} (sds)",
     )
     for kind, term in TERMS.items():
         if term.role == "regularizer":

@@ -3,7 +3,7 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from .adapt.guidance import ExtraPrompt, LayerSelect, SDSGuidance
-from .adapt.terms import LPIPS, Directional, Reconstruction
+from .adapt.terms import LPIPS, Directional, DistillationTerm, Reconstruction
 from .adapt.training import PANELS, TrainGenerator
 from .explore.blending import BlendGenerators
 from .explore.editing import EditLatents, LatentWalk, StyleMixing
@@ -36,6 +36,7 @@ class StyleGANFusionExtension(ComfyExtension):
             Directional,
             Reconstruction,
             LPIPS,
+            DistillationTerm,
             LayerSelect,
             TrainGenerator,
             SampleGenerator,

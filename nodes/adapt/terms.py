@@ -2,18 +2,25 @@
 
 from comfy_api.v0_0_2 import io
 
-from ...sds import DirectionalRegularizer, PerceptualRegularizer, ReconstructionRegularizer, Term
+from ...sds import (
+    DISTILLATIONS,
+    TERMS,
+    DirectionalRegularizer,
+    PerceptualRegularizer,
+    ReconstructionRegularizer,
+    ScoreDistillation,
+    Term,
+)
 from ...stylegan.feature_files import WHERE_FROM
-from ...training.settings import Declared, declared_settings
+from ...training.settings import declared_settings
 from ..features import NodeWithFeatures, features_input, load_network
 from ..settings import setting_input
 from ..types import CATEGORY, TermsType, aliases
 
 
-def _weight(term: type[Term], **changes) -> io.Input:
+def _weight(term: type[Term]) -> io.Input:
     """Make the input of a term's weight."""
-    declared = declared_settings(term)["weight"]
-    return setting_input(Declared(**{**vars(declared), **changes}))
+    return setting_input(declared_settings(term)["weight"])
 
 
 def _previous() -> io.Input:
@@ -24,6 +31,31 @@ def _output() -> io.Output:
     return TermsType.Output(
         display_name="regularizer", tooltip="For Train Generator, or for the next regularizer: they add up."
     )
+
+
+class DistillationTerm(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        choices = "; ".join(f"{name}: {TERMS[name].summary}" for name in DISTILLATIONS)
+        return io.Schema(
+            node_id="StyleGANFusionDistillationTerm",
+            display_name="Distillation Term",
+            category=CATEGORY,
+            **aliases("stylegan", "score distillation", "sds", "loss", "objective", "guidance"),
+            description="Chooses what pulls the generator to the prompt. Without this node that is SDS, the paper's; with it "
+            "the term that it names takes its place. Link it between the regularizers and Train Generator.",
+            inputs=[
+                io.Combo.Input("term", options=list(DISTILLATIONS), default="sds", tooltip=f"{choices}."),
+                _weight(ScoreDistillation),
+                _previous(),
+            ],
+            outputs=[_output()],
+            is_experimental=True,
+        )
+
+    @classmethod
+    def execute(cls, term, weight, previous=()) -> io.NodeOutput:
+        return io.NodeOutput((*previous, TERMS[term](weight)))
 
 
 class Directional(io.ComfyNode):

@@ -1,9 +1,9 @@
 """The terms of the objective, by name: a term is added in a file of its own and in this table."""
 
 from .base import ImageTerm, LatentTerm, Term, View, instance_names, of_objective, require_different
-from .distillation import ScoreDistillation
 from .lpips import PerceptualRegularizer
 from .regularizers import DirectionalRegularizer, ReconstructionRegularizer
+from .sds import ScoreDistillation
 
 TERMS: dict[str, type[Term]] = {
     term.kind: term

@@ -43,8 +43,17 @@ class Term(ABC):
     on: ClassVar[str] = "latent"  # or "image"
     needs: ClassVar[frozenset[str]]
     usual: ClassVar[float] = 0.0  # the command line's weight where none is given
+    summary: ClassVar[str] = ""  # of a distillation: a clause for people who choose
 
-    weight: float = setting(1.0, "Strength; 0 leaves the term out.", least=0)  # lambda
+    weight: float = setting(  # lambda
+        1.0,
+        "Strength beside the other terms; 0 leaves it out.",
+        what="The term's weight",
+        wants="give 0 or more",
+        least=0,
+        added_later=False,
+        shown=(0.0, 100.0, 0.05),
+    )
 
     def __post_init__(self):
         check_settings(self)

@@ -28,6 +28,7 @@ class PerceptualRegularizer(ImageTerm):
         what="The lpips regularizer's weight",
         wants="give 0 or more",
         least=0,
+        added_later=False,
         shown=(0.0, 100_000.0, 0.05),  # the page rounds to its step
     )
     features: Features | None = None  # the network that compares the images

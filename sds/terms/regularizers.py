@@ -20,6 +20,7 @@ class DirectionalRegularizer(LatentTerm):
         what="The directional regularizer's weight",
         wants="give 0 or more",
         least=0,
+        added_later=False,
         shown=(0.0, 100.0, 0.05),
     )
 
@@ -36,11 +37,12 @@ class ReconstructionRegularizer(LatentTerm):
     """ReconstructionRegularizer keeps the denoised latent near that of the frozen generator's image (eq. 6)."""
 
     weight: float = setting(
-        1.0,
+        0.5,
         "Strength. 0.5 is usual; higher stays closer to the original, 0 is off.",
         what="The reconstruction regularizer's weight",
         wants="give 0 or more",
         least=0,
+        added_later=False,
         shown=(0.0, 100.0, 0.05),
     )
 

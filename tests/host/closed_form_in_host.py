@@ -29,6 +29,7 @@ from project.nodes.host.families import native_size
 from project.nodes.host.guiders import text_guider
 from project.nodes.host.prior import ComfyPrior
 from project.sds.objective import Objective
+from project.sds.terms import ScoreDistillation
 from project.training.memory import MemoryRequest
 from safetensors.torch import load_file, save_file
 
@@ -157,10 +158,10 @@ def says(value):
 
 
 def each_gradient(name, prior):
-    objective = Objective(prior, (), gradient_clamp=None, image_clamp_quantile=None)
+    objective = Objective(prior, [ScoreDistillation()], gradient_clamp=None, image_clamp_quantile=None)
     for t in request["timesteps"]:
         found[f"{name} {t} schedule"] = torch.tensor(prior.schedule(t), dtype=torch.float64)
-        found[f"{name} {t} gradient"] = objective.latent_gradient(given["z"], None, t, given["eps"])[0]
+        found[f"{name} {t} gradient"] = objective.latent_gradient(objective.view(given["z"], None, t, given["eps"]))[0]
 
 
 def guided_by(name, prior):

@@ -20,6 +20,7 @@ from project.nodes.host import native_miniature
 from project.nodes.host.guiders import conditioning_fingerprint, text_guider
 from project.nodes.host.prior import ComfyPrior
 from project.sds.objective import Objective
+from project.sds.terms import ScoreDistillation
 from project.training.memory import MemoryRequest
 from safetensors.torch import load_file, save_file
 
@@ -38,13 +39,19 @@ with torch.inference_mode():  # as nodes run
         z = prior.encode(images)
         (found["image gradient"],) = torch.autograd.grad(z, images, given["eps"])
         z = found["z"] = z.detach()
-        objective = Objective(prior, (), gradient_clamp=None, image_clamp_quantile=None)
+        objective = Objective(prior, [ScoreDistillation()], gradient_clamp=None, image_clamp_quantile=None)
         for t in request["timesteps"]:
             for name, eps in prior.conditions(given["z_t"], t).items():
                 found[f"{t} {name}"] = eps
             found[f"{t} guided"] = prior.guided(given["z_t"], t)
+            evaluations = []
+            hook = model.model.diffusion_model.register_forward_hook(lambda *_, e=evaluations: e.append(True))
+            found[f"{t} both"], parts = prior.guided_and_conditions(given["z_t"], t)
+            hook.remove()
+            found.update({f"{t} both {name}": eps for name, eps in parts.items()})
+            found[f"{t} evaluations"] = torch.tensor(len(evaluations))
             found[f"{t} schedule"] = torch.tensor(prior.schedule(t), dtype=torch.float64)
-            found[f"{t} gradient"] = objective.latent_gradient(z, None, t, given["eps"])[0]
+            found[f"{t} gradient"] = objective.latent_gradient(objective.view(z, None, t, given["eps"]))[0]
 
     with torch.inference_mode(False), torch.enable_grad():
         prior.session.run(evaluate, MemoryRequest(rows=3, height=64, width=64))

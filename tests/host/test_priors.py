@@ -7,6 +7,7 @@ import torch
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.factors import sample_factors
 from comfyui_stylegan_fusion.miniature.renderer import render
+from comfyui_stylegan_fusion.sds import ScoreDistillation
 from comfyui_stylegan_fusion.sds.objective import Objective
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
 from safetensors import safe_open
@@ -63,9 +64,16 @@ def test_both_priors_agree_on_each_noise_prediction(in_host, prior, given, t):
 def test_both_priors_agree_on_the_unclamped_gradient(in_host, prior, given, t):
     z = prior.encode(given["images"])
     assert relative_error(in_host["z"], z) < 1e-4
-    objective = Objective(prior, (), gradient_clamp=None, image_clamp_quantile=None)
-    gradient, _ = objective.latent_gradient(z, None, t, given["eps"])
+    objective = Objective(prior, [ScoreDistillation()], gradient_clamp=None, image_clamp_quantile=None)
+    gradient, _ = objective.latent_gradient(objective.view(z, None, t, given["eps"]))
     assert relative_error(in_host[f"{t} gradient"], gradient) < 1e-4
+
+
+@pytest.mark.parametrize("t", TIMESTEPS)
+def test_the_guided_prediction_and_its_parts_come_from_one_evaluation(in_host, t):
+    assert in_host[f"{t} evaluations"] == 1
+    for name in ("", " unconditional", " text"):
+        torch.testing.assert_close(in_host[f"{t} both{name}"], in_host[f"{t}{name or ' guided'}"], rtol=0, atol=1e-6)
 
 
 def test_both_priors_send_the_same_gradient_to_the_image(in_host, prior, given):

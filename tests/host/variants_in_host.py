@@ -20,6 +20,7 @@ from project.nodes.host import native_miniature
 from project.nodes.host.guiders import text_guider
 from project.nodes.host.prior import ComfyPrior
 from project.sds.objective import Objective
+from project.sds.terms import ScoreDistillation
 from project.training.memory import MemoryRequest
 from safetensors.torch import save_file
 from variants import VARIANTS, Graph, save_files
@@ -34,13 +35,15 @@ def by_prior(graph: Graph, name: str, times: dict[str, list[float]]) -> None:
     if guider is None:
         guider = text_guider(graph.model, graph.positive, graph.negative, graph.scale, graph.extras)
     prior = ComfyPrior(guider, vae)
-    objective = Objective(prior, (), gradient_clamp=None, image_clamp_quantile=None)
+    objective = Objective(prior, [ScoreDistillation()], gradient_clamp=None, image_clamp_quantile=None)
     for size, timesteps in times.items():
 
         def body(size=size, timesteps=timesteps):
             for t in timesteps:
                 torch.manual_seed(0)  # token merging and tiling draw
-                gradient, _ = objective.latent_gradient(latents[size].clone(), None, t, noise[size].clone())
+                gradient, _ = objective.latent_gradient(
+                    objective.view(latents[size].clone(), None, t, noise[size].clone())
+                )
                 found[f"{name}/{size}/{t}/gradient"] = gradient
 
         width, height = (4 * int(side) for side in size.split("x"))
