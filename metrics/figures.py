@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -12,8 +13,8 @@ _INK, _RULE = "#222222", "#dddddd"
 
 def to_pictures(images: Tensor) -> list[Image.Image]:
     """Images [B, 3, H, W] in about [-1, 1] as Pillow pictures."""
-    pixels = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
-    return [Image.fromarray(rows.numpy()) for rows in pixels]
+    pixels = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
+    return [Image.fromarray(rows.numpy()) for rows in rearrange(pixels, "batch rgb high wide -> batch high wide rgb")]
 
 
 def sample_grid(images: Tensor, columns: int | None = None, cell: int = 256) -> Image.Image:

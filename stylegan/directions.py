@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from .networks import Generator
@@ -32,5 +33,6 @@ def move_codes(ws: Tensor, direction: Tensor, codes: Sequence[int], strengths: S
     [N len(strengths), num_ws, w_dim], all strengths of the first latent first."""
     chosen = torch.zeros(ws.shape[1], 1)
     chosen[list(codes)] = 1
-    shifts = torch.tensor(strengths).view(-1, 1, 1) * chosen * direction
-    return (ws[:, None] + shifts.to(ws)).flatten(0, 1)
+    shifts = rearrange(torch.tensor(strengths), "strength -> strength 1 1") * chosen * direction
+    moved = rearrange(ws, "latent code w -> latent 1 code w") + shifts.to(ws)
+    return rearrange(moved, "latent strength code w -> (latent strength) code w")

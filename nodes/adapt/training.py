@@ -4,30 +4,24 @@ import logging
 
 import torch
 from comfy_api.v0_0_2 import io
+from torch import Tensor
 
 from ...sds import (
     TRAINED_BY_DEFAULT,
-    AllLayers,
-    ScoreDistillation,
+    TrainResult,
     TrainSettings,
-    of_objective,
-    require_trainable,
-    training_metadata,
 )
 from ...sds.figures import loss_plot
 from ...sds.settings import TRAIN
-from ...stylegan import crop_of
 from ..drawing import picture_image, to_image
 from ..host import folders
-from ..host.prior import ComfyPrior
 from ..host.running_node import HostNode
 from ..host.server import PanelPage
 from ..panel.panels import Panels
-from ..settings import SettingInputs, input_name, settings_from, shown_settings
+from ..settings import SettingInputs, input_name, shown_settings
 from ..types import (
     CATEGORY,
     GeneratorType,
-    Guidance,
     GuidanceType,
     LayersType,
     NamedGenerator,
@@ -35,9 +29,9 @@ from ..types import (
     TermsType,
     aliases,
 )
-from .fingerprints import first_inputs_fingerprint, inputs_fingerprint
+from .request import TrainingRequest
 from .run import START_OVER, TrainingRun
-from .unfinished import unfinished_training
+from .unfinished import Unfinished, unfinished_training
 
 logger = logging.getLogger(__name__)
 
@@ -136,74 +130,54 @@ class TrainGenerator(io.ComfyNode):
         panel="",
         **inputs,
     ) -> io.NodeOutput:
-        with PANELS.showing_refusals(panel):
-            own = settings_from(TrainSettings, TRAIN, inputs)
-            settings = TrainSettings(**guidance.settings, **own, crop=crop_of(generator.metadata))
-            prior = _prior(guidance, settings)
-            layers = layers or AllLayers()
-            terms = of_objective(regularizer, default=ScoreDistillation())
-            # Before anything of the training before is given up for this one.
-            require_trainable(generator.generator, settings, terms, layers)
-        unfinished = unfinished_training(
+        with PANELS.showing_refusals(panel):  # before anything of the training before is given up for this one
+            request = TrainingRequest.of(generator, guidance, regularizer, layers, inputs)
+        shown = PANELS.open(panel)
+        unfinished = cls._unfinished(request, save_every)
+        if when_unfinished == START_OVER and not (shown and shown.asked):
+            unfinished.start_over()
+            if shown:
+                shown.result = None
+        unfinished.make_room()
+        with torch.inference_mode(False):
+            done = TrainingRun(
+                generator.generator,
+                request.prior,
+                request.settings,
+                request.terms,
+                request.layers,
+                request.metadata(),
+                unfinished,
+                samples,
+                shown,
+                HostNode(cls.hidden.unique_id),
+                folders.output_folder(),
+            )()
+            return _outputs(request, *done)
+
+    @classmethod
+    def _unfinished(cls, request: TrainingRequest, save_every: int) -> Unfinished:
+        """Find where the training is kept that this run of the node asks for."""
+        return unfinished_training(
             folders.output_folder(),
             cls.hidden.prompt,
             cls.hidden.unique_id,
             save_every or None,
             LEAVE_THE_TRAINING_ALONE,
             "seed",
-            inputs_fingerprint(generator, guidance, settings, terms, layers),
-            first_inputs_fingerprint(generator, guidance, settings, regularizer, layers),
+            request.inputs_fingerprint(),
+            request.first_inputs_fingerprint(),
         )
-        shown = PANELS.open(panel)
-        if when_unfinished == START_OVER and not (shown and shown.asked):
-            unfinished.start_over()
-            if shown:
-                shown.result = None
-        unfinished.make_room()
-        run = TrainingRun(
-            generator.generator,
-            prior,
-            settings,
-            terms,
-            layers,
-            _metadata(generator, guidance, prior, settings, terms, layers),
-            unfinished,
-            samples,
-            shown,
-            HostNode(cls.hidden.unique_id),
-            folders.output_folder(),
-        )
-        with torch.inference_mode(False):
-            result, metadata, before, after = run()
-            plot = picture_image(loss_plot(result.history))
-        if result.history.skipped:
-            logger.warning(
-                "%d of %d steps were skipped: their gradient was not finite.", result.history.skipped, settings.steps
-            )
-        adapted = NamedGenerator(result.generator, generator.name, metadata)
-        best = NamedGenerator(result.best, generator.name, {**metadata, "steps_done": str(result.best_step)})
-        pictures = (to_image(images, settings.crop) for images in (before, after))
-        return io.NodeOutput(adapted, *pictures, plot, adapted if result.best_step == result.steps_done else best)
 
 
-def _prior(guidance: Guidance, settings: TrainSettings) -> ComfyPrior:
-    prior = ComfyPrior(guidance.guider, guidance.vae, guidance.image_size)
-    if settings.guidance_end != 1.0 and not prior.can_scale:
-        raise ValueError("This guider has no guidance scale that could change; set guidance_end to 1.")
-    return prior
-
-
-def _metadata(generator: NamedGenerator, guidance: Guidance, prior: ComfyPrior, *training) -> dict[str, str]:
-    return training_metadata(
-        *training,
-        prompt=guidance.prompt,
-        negative_prompt=guidance.negative_prompt,
-        guidance={
-            "guidance_scale": guidance.guidance_scale,
-            "extra_prompts": guidance.extra_prompts,
-            "extra_scales": guidance.extra_scales,
-            "image_size": prior.image_size,
-        },
-        source=generator.name,
-        source_metadata=generator.metadata,
-    )
+def _outputs(
+    request: TrainingRequest, result: TrainResult, metadata: dict[str, str], before: Tensor, after: Tensor
+) -> io.NodeOutput:
+    settings, name = request.settings, request.generator.name
+    if skipped := result.history.skipped:
+        logger.warning("%d of %d steps were skipped: their gradient was not finite.", skipped, settings.steps)
+    adapted = NamedGenerator(result.generator, name, metadata)
+    best = NamedGenerator(result.best, name, {**metadata, "steps_done": str(result.best_step)})
+    pictures = (to_image(images, settings.crop) for images in (before, after))
+    plot = picture_image(loss_plot(result.history))
+    return io.NodeOutput(adapted, *pictures, plot, adapted if result.best_step == result.steps_done else best)

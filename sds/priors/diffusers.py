@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 
 from .. import equations
@@ -156,13 +157,14 @@ class DiffusersPrior(Prior):
     @torch.no_grad()
     def guided_and_conditions(self, z_t: Tensor, t: float, scaling: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
         unet, names = self.model.unet, ["unconditional", *self.scales]
-        rows = torch.cat([z_t] * len(names))
-        embeddings = self._embeddings.repeat_interleave(len(z_t), dim=0)
+        rows = repeat(z_t, "batch ... -> (condition batch) ...", condition=len(names))
+        texts = repeat(self._embeddings, "condition token width -> (condition batch) token width", batch=len(z_t))
         index = torch.tensor(self._index(t), device=self.device)
-        prediction = unet(rows.to(unet.dtype), index, encoder_hidden_states=embeddings).sample.float()
+        prediction = unet(rows.to(unet.dtype), index, encoder_hidden_states=texts).sample.float()
         if self._prediction_type == "v_prediction":
             prediction = equations.eps_from_velocity(rows, prediction, *self.schedule(t))
-        conditions = dict(zip(names, prediction.chunk(len(names)), strict=True))
+        by_condition = rearrange(prediction, "(condition batch) ... -> condition batch ...", condition=len(names))
+        conditions = dict(zip(names, by_condition, strict=True))
         scales = {name: scale * scaling for name, scale in self.scales.items()}
         return equations.guide(conditions, scales), conditions
 
