@@ -15,7 +15,7 @@ KNOWN_FORMATS = "a safetensors file of this program, a .pt in rosinality's layou
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments read; ends the program with a usage message when they do not go together."""
+    """Return the arguments read; ends the program with a usage message when they do not go together."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -29,7 +29,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def uses_a_model(options: argparse.Namespace) -> bool:
-    """Whether the command evaluates a diffusion model."""
+    """Tell whether the command evaluates a diffusion model."""
     return options.command not in (sample, convert)
 
 

@@ -39,12 +39,13 @@ class Plan:
     save_every: int  # steps
 
     def describe(self) -> dict:
-        """The plan in JSON's types."""
+        """Return the plan in JSON's types."""
         return dataclasses.asdict(self)
 
 
 def plan_for(options: argparse.Namespace) -> Plan:
-    """What was asked for, over the defaults. Raises UsageError or ValueError where an option makes no sense."""
+    """Make the plan of what was asked for, over the defaults. Raises UsageError or ValueError where
+    an option makes no sense."""
     base: MiniatureSettings | None = options.miniature_settings if options.model == MINIATURE else None
     asked = {
         name: value for name in declared_settings(TrainSettings) if (value := getattr(options, name, None)) is not None
@@ -78,8 +79,8 @@ def plan_for(options: argparse.Namespace) -> Plan:
 
 
 def read_plan(plan: Mapping, first: bool = False) -> Plan:
-    """A plan from JSON, of the `first` format or of today's. Raises ValueError, LookupError, TypeError or AttributeError
-    where it makes no sense."""
+    """Read a plan from JSON, of the `first` format or of today's. Raises ValueError, LookupError, TypeError or
+    AttributeError where it makes no sense."""
     plan = dict(plan)
     settings = {name: value for name, value in plan["settings"].items() if name != "crop"}
     if first:

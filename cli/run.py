@@ -26,10 +26,11 @@ class RunResult:
 def run(
     plan: Plan, parts: Parts, folder: RunFolder, report: Callable[[Any], None], at_once: Callable[[], bool]
 ) -> RunResult:
-    """Train from where the folder stands, and write the results there, pictures too unless they are not wanted `at_once`.
+    """Train from where the folder stands, and write the results there, pictures too unless they
+    are not wanted `at_once`.
 
-    `report` is given each step's Progress and may raise to end the training. What it raises before anything is trained is
-    passed on; raises UsageError where nothing was trained for another reason, or the results cannot be written."""
+    `report` is given each step's Progress and may raise to end the training. What it raises before anything is trained
+    is passed on; raises UsageError where nothing was trained for another reason, or the results cannot be written."""
     from ..sds import TrainingStopped, train_generator
 
     stopped = None

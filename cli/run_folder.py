@@ -42,14 +42,14 @@ class RunFolder:
 
     @contextlib.contextmanager
     def held(self):
-        """In the body no other process works on the folder. Raises RunError when one does already."""
+        """Keep other processes off the folder in the body. Raises RunError when one works on it already."""
         with locked(self.path / ".lock") as free:
             if not free:
                 raise RunError(f"Another process is working on {self.path}; wait until it ends, or stop it first.")
             yield
 
     def saved(self, plan: Plan) -> SavedTraining:
-        """Where the training is kept while it is not finished."""
+        """Return where the training is kept while it is not finished."""
         guidance = [plan.model, plan.prompt, plan.negative_prompt, plan.extra_prompts, plan.guidance_scale]
         identity = json.dumps([*guidance, plan.image_size, plan.half, plan.lpips_features])
         return SavedTraining(self.path / TRAINING, plan.save_every, identity)
@@ -68,14 +68,14 @@ class RunFolder:
             self.saved(plan).remove()
 
     def what_is_kept(self, plan: Plan) -> str:
-        """Where what was trained lies, and how to go on."""
+        """Say where what was trained lies, and how to go on."""
         done = self.saved(plan).steps_done()
         kept = f"What was trained for {done} of {plan.settings.steps} steps is kept in {self.path}." if done else ""
         return f"{kept} Go on with: {self.resuming}".strip()
 
     @property
     def resuming(self) -> str:
-        """The command that goes on with the run."""
+        """Return the command that goes on with the run."""
         path = str(self.path)  # each system's shell has its own quotation marks
         quoted = subprocess.list2cmdline([path]) if os.name == "nt" else shlex.quote(path)
         return f"stylegan-fusion adapt --resume {quoted}"
@@ -86,7 +86,8 @@ class RunFolder:
             remove_leftovers(self.path / name)
 
     def read(self) -> tuple[Plan, bool]:
-        """The plan, and whether the run is finished. Raises RunError when the folder holds none that can be read."""
+        """Return the plan, and whether the run is finished. Raises RunError when the folder
+        holds none that can be read."""
         try:
             if not self.notes.is_file():
                 raise RunError(f"{self.path} holds no run (no run.json); give the folder that was --output.")

@@ -18,11 +18,11 @@ package = logging.getLogger(__name__.rpartition(".cli")[0])
 
 
 class UsageError(Exception):
-    """Something the user can put right; the message says how."""
+    """Something is wrong that the user can put right; the message says how."""
 
 
 def load_generator(file: str, device):
-    """The generator in a file, on the device; its metadata; and what counts of its pictures."""
+    """Load the generator in a file, on the device; returns it, its metadata, and what counts of its pictures."""
     from ..miniature import generator_path
     from ..stylegan import crop_of, load_checkpoint, provenance
 
@@ -33,7 +33,7 @@ def load_generator(file: str, device):
 
 
 def require_free(folder: Path, names: Sequence[str]) -> None:
-    """Raises UsageError when one of these files exists."""
+    """Raise UsageError when one of these files exists."""
     taken = next((name for name in names if (folder / name).exists()), None)
     if taken:
         raise UsageError(f"{folder} already holds {taken}; give another folder as --output, so that nothing is lost.")
@@ -51,7 +51,7 @@ def make_folder(folder: Path, advice: str = "give another as --output") -> None:
 
 
 def free_folder(folder: Path) -> Path:
-    """The folder, or the first of folder-2, folder-3, ... that does not exist."""
+    """Return the folder, or the first of folder-2, folder-3, ... that does not exist."""
     number, free = 1, folder
     while free.exists():
         number += 1
@@ -60,7 +60,8 @@ def free_folder(folder: Path) -> Path:
 
 
 def device_named(name: str | None):
-    """The torch device; None: the fastest there is. Raises UsageError when there is no such device."""
+    """Return the torch device of this name; None: the fastest there is. Raises UsageError
+    when there is no such device."""
     import torch
 
     if name is None:
@@ -74,13 +75,13 @@ def device_named(name: str | None):
 
 @contextmanager
 def ctrl_c_ignored():
-    """Ctrl-C waits until what was trained is written."""
+    """Let Ctrl-C wait in the body until what was trained is written."""
     with _on_ctrl_c(signal.SIG_IGN):
         yield
 
 
 class CtrlC:
-    """How often Ctrl-C was pressed: once to stop between two steps, twice to stop at once."""
+    """A CtrlC counts how often Ctrl-C was pressed: once to stop between two steps, twice to stop at once."""
 
     def __init__(self) -> None:
         self.pressed = 0
@@ -103,7 +104,7 @@ class CtrlC:
 
 @contextmanager
 def ctrl_c_noted():
-    """Gives a CtrlC that notes instead of interrupting, once; ask it between two steps."""
+    """Give a CtrlC that notes instead of interrupting, once; ask it between two steps."""
     ctrl_c = CtrlC()
     with _on_ctrl_c(ctrl_c.note):
         yield ctrl_c
@@ -124,7 +125,7 @@ def _on_ctrl_c(handler: Callable | int):
 
 @contextmanager
 def progress_bar(steps: int, done: int = 0):
-    """Gives a function that shows a Progress; what is logged meanwhile is shown above the bar."""
+    """Give a function that shows a Progress; what is logged meanwhile is shown above the bar."""
     from tqdm import tqdm
 
     from ..sds import Progress
@@ -158,7 +159,7 @@ def write_png(picture, path: Path) -> None:
 
 
 def quiet_libraries() -> None:
-    """Warnings and errors of the libraries only; their progress bars would cover ours."""
+    """Let the libraries show warnings and errors only; their progress bars would cover ours."""
     try:
         from diffusers.utils import logging as diffusers_logging
         from transformers.utils import logging as transformers_logging

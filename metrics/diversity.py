@@ -9,7 +9,7 @@ SIZE = 32
 
 
 def diversity(images: Tensor) -> float:
-    """Mean over all pairs of images [B, 3, R, R], B >= 2, of their root-mean-square difference at 32 pixels.
+    """Return the mean over all pairs of images [B, 3, R, R], B >= 2, of their root-mean-square difference at 32 pixels.
 
     Near 0 when a generator has collapsed to one image."""
     if images.shape[-1] > SIZE:

@@ -25,7 +25,7 @@ _TOGETHER = 8  # images that the network of LPIPS sees at once
 
 @dataclass(frozen=True)
 class Measure:
-    """A measured number and its standard error; nan where the error is not known."""
+    """A Measure is a measured number and its standard error; nan where the error is not known."""
 
     value: float
     error: float = math.nan
@@ -40,8 +40,8 @@ class MissingPackage(ImportError):
 
 
 def clip_score(images: Tensor, text: Tensor) -> Measure:
-    """100 cos(image, text), the mean over embeddings of images [N, D] and of a text [D], at least 0 (arXiv 2104.08718,
-    without its factor of 2.5; torchmetrics' CLIPScore)."""
+    """Return 100 cos(image, text), the mean over embeddings of images [N, D] and of a text [D], at least 0
+    (arXiv 2104.08718, without its factor of 2.5; torchmetrics' CLIPScore)."""
     similar = 100 * F.cosine_similarity(images.double(), text.double()[None], dim=1)
     return Measure(max(0.0, similar.mean().item()), _standard_error(similar))
 
@@ -53,7 +53,7 @@ def require_distances() -> None:
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Squared Fréchet distance of Gaussians fitted to features a [N, D] and b [M, D] (arXiv 1706.08500):
+    """Return the squared Fréchet distance of Gaussians fitted to features a [N, D] and b [M, D] (arXiv 1706.08500):
     |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)). Too large where N or M is not far above D.
 
     Raises ValueError for features that cannot be compared, and MissingPackage without torchmetrics."""
@@ -62,11 +62,12 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
 
 def kernel_distance(a: Tensor, b: Tensor, seed: int = 0) -> Measure:
-    """The kernel distance of features a [N, D] and b [M, D]: the squared maximum mean discrepancy under the kernel
-    (x . y / D + 1)^3, without bias whatever N and M are (arXiv 1801.01401); it may come out slightly below 0.
+    """Return the kernel distance of features a [N, D] and b [M, D]: the squared maximum mean discrepancy under the
+    kernel (x . y / D + 1)^3, without bias whatever N and M are (arXiv 1801.01401); it may come out slightly below 0.
 
-    Its mean and standard deviation over SUBSETS pairs of random halves of the smaller set, drawn by the seed, of at most
-    LARGEST_SUBSET: for N unlike M the error is too large, and below 4 images it is not known. Raises ValueError for features that cannot be compared, and MissingPackage without torchmetrics."""
+    Its mean and standard deviation over SUBSETS pairs of random halves of the smaller set, drawn by the seed, of at
+    most LARGEST_SUBSET: for N unlike M the error is too large, and below 4 images it is not known. Raises ValueError
+    for features that cannot be compared, and MissingPackage without torchmetrics."""
     kind = _metric(_KERNEL)
     fewest = min(len(a), len(b))
     half = min(LARGEST_SUBSET, max(2, fewest // 2))
@@ -83,12 +84,12 @@ def kernel_distance(a: Tensor, b: Tensor, seed: int = 0) -> Measure:
 def lpips_diversity(
     images: Tensor, features: Features, seed: int = 0, on_images: Callable[[int], None] = lambda count: None
 ) -> Measure:
-    """Mean LPIPS of two different images of a set [N, 3, H, W] in [-1, 1], as in arXiv 2104.06820.
+    """Return the mean LPIPS of two different images of a set [N, 3, H, W] in [-1, 1], as in arXiv 2104.06820.
 
-    Of an order drawn by the seed, each image is compared with the NEIGHBOURS that follow it: all pairs where N is at most
-    9, the opposite ones twice for an even N. The error takes the images, not the pairs, as what was drawn; it is known
-    from 4 images on. The features run where they are; `on_images` hears how many images are done. Raises ValueError for
-    fewer than 2 images."""
+    Of an order drawn by the seed, each image is compared with the NEIGHBOURS that follow it: all pairs where N is at
+    most 9, the opposite ones twice for an even N. The error takes the images, not the pairs, as what was drawn; it is
+    known from 4 images on. The features run where they are; `on_images` hears how many images are done. Raises
+    ValueError for fewer than 2 images."""
     count = len(images)
     if count < 2:
         raise ValueError("The diversity is a mean over pairs of images; give 2 images or more.")
@@ -122,14 +123,15 @@ def _error_over_pairs(distances: Tensor) -> float:
 
 @torch.no_grad()
 def pooled_features(images: Tensor, features: Features) -> Tensor:
-    """The means over places of a network's layers, one after the other, [N, D] for images [N, 3, H, W] in [-1, 1]."""
+    """Return the means over places of a network's layers, one after the other, [N, D] for
+    images [N, 3, H, W] in [-1, 1]."""
     device = _device_of(features)
     pieces = [features(piece.float().to(device)) for piece in images.split(_TOGETHER)]
     return torch.cat([torch.cat([layer.mean(dim=(2, 3)) for layer in layers], dim=1).cpu() for layers in pieces])
 
 
 def agreement(images: Tensor, texts: Tensor) -> int:
-    """How many of K images [K, D] are nearest to their own one of K texts [K, D], each set around its own mean.
+    """Count how many of K images [K, D] are nearest to their own one of K texts [K, D], each set around its own mean.
 
     Embeddings of two networks that were not trained together agree on about one."""
     images, texts = (F.normalize(rows - rows.mean(0), dim=1) for rows in (images.double(), texts.double()))

@@ -12,13 +12,14 @@ _INK, _RULE = "#222222", "#dddddd"
 
 
 def to_pictures(images: Tensor) -> list[Image.Image]:
-    """Images [B, 3, H, W] in about [-1, 1] as Pillow pictures."""
+    """Return images [B, 3, H, W] in about [-1, 1] as Pillow pictures."""
     pixels = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
     return [Image.fromarray(rows.numpy()) for rows in rearrange(pixels, "batch rgb high wide -> batch high wide rgb")]
 
 
 def sample_grid(images: Tensor, columns: int | None = None, cell: int = 256) -> Image.Image:
-    """Images [B, 3, H, W] in rows; each is at most `cell` pixels wide, small ones are enlarged by a whole number."""
+    """Draw images [B, 3, H, W] in rows; each is at most `cell` pixels wide, small ones are
+    enlarged by a whole number."""
     pictures = [_fitted(picture, cell) for picture in to_pictures(images)]
     columns = columns or math.ceil(math.sqrt(len(pictures)))
     width, height = pictures[0].size
@@ -30,7 +31,8 @@ def sample_grid(images: Tensor, columns: int | None = None, cell: int = 256) -> 
 
 
 def before_after(before: Tensor, after: Tensor, cell: int = 128) -> Image.Image:
-    """Two labelled rows: the frozen generator's images [B, 3, H, W] above the adapted one's of the same latents."""
+    """Draw two labelled rows: the frozen generator's images [B, 3, H, W] above the adapted
+    one's of the same latents."""
     rows = [sample_grid(images, columns=len(images), cell=cell) for images in (before, after)]
     label = 28
     picture = Image.new("RGB", (rows[0].width, 2 * (label + rows[0].height)), "white")
@@ -45,7 +47,7 @@ def before_after(before: Tensor, after: Tensor, cell: int = 128) -> Image.Image:
 def plot_curves(
     curves: Mapping[str, tuple[Iterable[int], Iterable[float]]], width: int = 720, height: int = 200
 ) -> Image.Image:
-    """One panel below the other for curves by their titles: steps, and the value at each."""
+    """Draw one panel below the other for curves by their titles: steps, and the value at each."""
     panels = [(title, *_finite(steps, values)) for title, (steps, values) in curves.items()]
     picture = Image.new("RGB", (width, height * max(1, len(panels))), "white")
     draw = ImageDraw.Draw(picture)

@@ -27,8 +27,8 @@ class Features(Protocol):
 
 
 def distance(features: Features, images: Tensor, others: Tensor) -> Tensor:
-    """LPIPS [B] of images to others, both [B, 3, H, W] in [-1, 1]; differentiable with respect to the first. The features
-    go to the images' device and stay there."""
+    """Return the LPIPS [B] of images to others, both [B, 3, H, W] in [-1, 1]; differentiable with respect to the first.
+    The features go to the images' device and stay there."""
     there = features.to(images.device)
     with torch.no_grad():
         layers = unit_layers(there, others)
@@ -36,12 +36,14 @@ def distance(features: Features, images: Tensor, others: Tensor) -> Tensor:
 
 
 def unit_layers(features: Features, images: Tensor) -> list[Tensor]:
-    """The layers [B, C, h, w], each of unit length over its channels, for images [B, 3, H, W] in [-1, 1] of any size."""
+    """Return the layers [B, C, h, w], each of unit length over its channels, for images
+    [B, 3, H, W] in [-1, 1] of any size."""
     return [F.normalize(layer, dim=1, eps=1e-10) for layer in features(reduced(images.float(), features.image_size))]
 
 
 def lpips(layers: Sequence[Tensor], others: Sequence[Tensor], calibration: Sequence[Tensor] | None = None) -> Tensor:
-    """Eq. 1: the sum over layers of the mean over places of sum_c w_c (y_c - y'_c)^2, [B] from unit layers [B, C, h, w].
+    """Return eq. 1: the sum over layers of the mean over places of sum_c w_c (y_c - y'_c)^2, [B] from
+    unit layers [B, C, h, w].
 
     calibration holds the paper's learned w [C] of each layer; without it w is 1, with which the paper begins (twice the
     cosine distance)."""
@@ -57,8 +59,8 @@ def lpips(layers: Sequence[Tensor], others: Sequence[Tensor], calibration: Seque
 
 
 def reduced(images: Tensor, size: int) -> Tensor:
-    """Images [B, 3, H, W], by the mean over areas, with the longer side of at most `size` pixels and the shorter one in
-    proportion, but of SMALLEST at least."""
+    """Reduce images [B, 3, H, W], by the mean over areas, to a longer side of at most `size` pixels and the shorter one
+    in proportion, but of SMALLEST at least."""
     scale = min(1.0, size / max(images.shape[-2:]))
     wanted = [max(SMALLEST, round(side * scale)) for side in images.shape[-2:]]
     # Whole areas first, then bilinearly to the exact size: means over parts of pixels are not to be had on every device.

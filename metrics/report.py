@@ -21,7 +21,7 @@ _INK, _FAINT, _RULE = "#222222", "#666666", "#dddddd"
 
 @dataclass(frozen=True)
 class Row:
-    """One measure of every set that it was taken of."""
+    """A Row is one measure of every set that it was taken of."""
 
     name: str
     direction: str  # which way is better, for people
@@ -34,13 +34,13 @@ class Row:
 
 @dataclass
 class Evaluation:
-    """Rows of measures, and sentences on how to read them."""
+    """An Evaluation holds rows of measures, and sentences on how to read them."""
 
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def value(self, name: str) -> float:
-        """The measure of the set that is judged; nan where it was not taken."""
+        """Return the measure of the set that is judged; nan where it was not taken."""
         return next((row.values["now"].value for row in self.rows if row.name == name), math.nan)
 
     def text(self) -> str:
@@ -48,8 +48,8 @@ class Evaluation:
 
 
 def distance_rows(features: dict[str, Tensor], seed: int) -> tuple[list[Row], list[str]]:
-    """Fréchet and kernel distance of each set's features [N, D] to those of "reference", and what is to be known of them.
-    Raises what the two measures raise."""
+    """Measure the Fréchet and kernel distance of each set's features [N, D] to those of "reference", and say what is to
+    be known of them. Raises what the two measures raise."""
     reference = features["reference"]
     sets = [name for name in SETS[:2] if name in features]
     frechet = {name: Measure(frechet_distance(features[name], reference)) for name in sets}
@@ -74,7 +74,7 @@ def distance_rows(features: dict[str, Tensor], seed: int) -> tuple[list[Row], li
 
 
 def evaluation_picture(evaluation: Evaluation, width: int = 720) -> Image.Image:
-    """A bar with its error for every value, those of one measure on one scale."""
+    """Draw a bar with its error for every value, those of one measure on one scale."""
     bar, gap, head = 26, 22, 34
     height = sum(head + bar * len(row.values) + gap for row in evaluation.rows) + 12
     picture = Image.new("RGB", (width, max(height, 60)), "white")

@@ -14,7 +14,8 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class VGG16(nn.Module):
-    """VGG16 takes images [B, 3, H, W] in [-1, 1], of 16 pixels at least, to the layers relu1_2, relu2_2, relu3_3, relu4_3, relu5_3.
+    """VGG16 takes images [B, 3, H, W] in [-1, 1], of 16 pixels at least, to the layers relu1_2, relu2_2,
+    relu3_3, relu4_3, relu5_3.
 
     weights are those of the convolutions, under torchvision's names; calibration those of the metric's linear layers
     [C] in the same order. Gradients pass through to the images."""
@@ -46,7 +47,7 @@ class VGG16(nn.Module):
 
 
 def vgg_layers() -> nn.Sequential:
-    """VGG16's convolutions and poolings, untrained."""
+    """Make VGG16's convolutions and poolings, untrained."""
     layers = []
     for number, channels in enumerate(BLOCKS):
         layers += [nn.MaxPool2d(2)] if number else []

@@ -18,5 +18,5 @@ def load_generator(path):
 
 
 def generator_path(path) -> Path:
-    """The file that `load_generator` reads."""
+    """Return the path of the file that `load_generator` reads."""
     return GENERATOR if str(path) == "miniature" else Path(path)

@@ -21,7 +21,7 @@ READINGS = ("domain", "hair", "accessory", "background", "surface", "position", 
 
 @dataclass
 class Readings:
-    """What the classifier sees in B pictures."""
+    """Readings are what the classifier sees in B pictures."""
 
     features: Tensor  # [B, FEATURES], for distances between sets of pictures
     domain: Tensor  # [B, 6] logits over DOMAINS
@@ -41,7 +41,7 @@ _WIDTHS = {"domain": len(DOMAINS), "hair": len(HAIR_STYLES), "accessory": len(AC
 
 
 class Classifier(nn.Module):
-    """Pictures [B, 3, 64, 64] in [-1, 1] to Readings."""
+    """A Classifier takes pictures [B, 3, 64, 64] in [-1, 1] to Readings."""
 
     def __init__(self, width: int = 32):
         super().__init__()
@@ -57,8 +57,8 @@ class Classifier(nn.Module):
         return Readings(features=features, **{name: head(hidden) for name, head in self.heads.items()})
 
     def layers(self, images: Tensor) -> list[Tensor]:
-        """What stem and stages make of pictures [B, 3, H, W] of any size from 16 pixels up: [B, C, H/2, W/2] to
-        [B, C, H/16, W/16]."""
+        """Return what stem and stages make of pictures [B, 3, H, W] of any size from 16 pixels up:
+        [B, C, H/2, W/2] to [B, C, H/16, W/16]."""
         outputs = [self.stem(images)]
         for stage in self.stages:
             outputs.append(stage(outputs[-1]))
@@ -66,7 +66,7 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def read(self, images: Tensor, batch_size: int = 250) -> Readings:
-        """Readings of any number of pictures, without gradients."""
+        """Return the readings of any number of pictures, without gradients."""
         parts = [self(chunk) for chunk in images.split(batch_size)]
         return Readings(
             **{name: torch.cat([getattr(part, name) for part in parts]) for name in ("features", *READINGS)}
@@ -92,7 +92,7 @@ class _Residual(nn.Module):
 
 
 def load_classifier(path: Path | None = None) -> Classifier:
-    """The bundled classifier (or the one at `path`), ready to judge."""
+    """Load the bundled classifier (or the one at `path`), ready to judge."""
     from . import WEIGHTS
 
     with safe_open(path or WEIGHTS / "classifier.safetensors", framework="pt") as file:

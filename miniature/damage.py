@@ -12,8 +12,8 @@ from .factors import Factors
 
 
 def damaged(images: Tensor, factors: Factors, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Images [B, 3, H, W] of which three in four are recoloured, blurred, rescaled, recompressed or noisy, and the
-    background and surface colours [B, 3] as they look after recolouring."""
+    """Return images [B, 3, H, W] of which three in four are recoloured, blurred, rescaled, recompressed or noisy, and
+    the background and surface colours [B, 3] as they look after recolouring."""
 
     def chance(p):
         return (torch.rand(len(images), generator=random) < p).float()[:, None]
@@ -45,8 +45,8 @@ def damaged(images: Tensor, factors: Factors, random: torch.Generator) -> tuple[
 
 
 def disturbed(images: Tensor, random: torch.Generator) -> Tensor:
-    """Pictures [B, 3, H, W] beside the portraits, in [-1, 1]: two blended along a soft mask, some blurred, some with
-    other contrast and colours, all stained. `random` draws what is done to each."""
+    """Return pictures [B, 3, H, W] beside the portraits, in [-1, 1]: two blended along a soft mask, some blurred, some
+    with other contrast and colours, all stained. `random` draws what is done to each."""
     size = images.shape[-2:]
 
     def uniform():
@@ -69,7 +69,7 @@ def disturbed(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def blurred(images: Tensor, sigma: Tensor) -> Tensor:
-    """Images [B, C, H, W] under Gaussians of standard deviation sigma [B] pixels."""
+    """Blur images [B, C, H, W] by Gaussians of standard deviation sigma [B] pixels."""
     radius = 6
     x = torch.arange(-radius, radius + 1)
     kernel = torch.exp(-0.5 * (x / sigma.clamp(min=0.05)[:, None]).square())
@@ -81,7 +81,7 @@ def blurred(images: Tensor, sigma: Tensor) -> Tensor:
 
 
 def recompressed(image: Tensor, quality: int) -> Tensor:
-    """One image [3, H, W] in [-1, 1] after JPEG at `quality` (1 to 95)."""
+    """Return one image [3, H, W] in [-1, 1] after JPEG at `quality` (1 to 95)."""
     pixels = ((image + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)

@@ -9,7 +9,8 @@ from .stages import seeded
 
 @torch.no_grad()
 def draw(prior: DiffusersPrior, count: int, seed: int, steps: int = 20) -> Tensor:
-    """`count` pictures [count, 3, 64, 64] in [-1, 1] of the prior's prompt, by `steps` DDIM steps (arXiv 2010.02502)."""
+    """Draw `count` pictures [count, 3, 64, 64] in [-1, 1] of the prior's prompt, by `steps` DDIM
+    steps (arXiv 2010.02502)."""
     from diffusers import DDIMScheduler
 
     vae, table = prior.model.vae, len(prior.model.scheduler.alphas_cumprod)

@@ -57,7 +57,8 @@ _HAIRY = {"person", "zombie", "doll"}
 
 @dataclass
 class Factors:
-    """A batch of B portraits. Lengths are in half image widths, x to the right and y down, angles in radians."""
+    """Factors are a batch of B portraits. Lengths are in half image widths, x to the right and
+    y down, angles in radians."""
 
     domain: torch.Tensor  # [B] int64, index into DOMAINS
     background: torch.Tensor  # [B, 3] colour
@@ -103,7 +104,7 @@ COUNT = len(UNIFORMS)
 
 
 def factors_from_uniform(u: torch.Tensor, domain: torch.Tensor) -> Factors:
-    """Portraits from uniform numbers u [B, COUNT] in [0, 1) and domain indices [B]."""
+    """Make portraits from uniform numbers u [B, COUNT] in [0, 1) and domain indices [B]."""
     if u.ndim != 2 or u.shape[1] != COUNT:
         raise ValueError(f"u must have shape [B, {COUNT}], but it has {list(u.shape)}.")
     columns = iter(u.unbind(1))
@@ -152,7 +153,7 @@ def factors_from_uniform(u: torch.Tensor, domain: torch.Tensor) -> Factors:
 
 
 def sample_factors(count: int, generator: torch.Generator, domain: str | None = None) -> Factors:
-    """`count` random portraits of one domain, or of all domains in equal parts when `domain` is None."""
+    """Draw `count` random portraits of one domain, or of all domains in equal parts when `domain` is None."""
     if domain is None:
         index = torch.randint(len(DOMAINS), [count], generator=generator)
     elif domain in DOMAINS:
@@ -163,7 +164,7 @@ def sample_factors(count: int, generator: torch.Generator, domain: str | None = 
 
 
 def captions(factors: Factors, generator: torch.Generator) -> list[str]:
-    """One caption for each portrait: always the domain, any other visible factor at most half of the time."""
+    """Write one caption for each portrait: always the domain, any other visible factor at most half of the time."""
     opening = ("a portrait of a", "portrait of a", "a picture of a", "a")
     chance = torch.rand(len(factors), 12, generator=generator)
     lines = []

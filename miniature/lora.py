@@ -21,7 +21,8 @@ _ADAPTED = (".to_q", ".to_k", ".to_v", ".to_out.0")
 
 
 def render_statues(factors: Factors) -> Tensor:
-    """The persons [B, 3, 64, 64] in [-1, 1] of the factors as golden statues before the backgrounds that they had."""
+    """Render the persons [B, 3, 64, 64] in [-1, 1] of the factors as golden statues before the
+    backgrounds that they had."""
 
     def shade(brightness):
         return torch.full_like(factors.surface, brightness)
@@ -35,8 +36,8 @@ def render_statues(factors: Factors) -> Tensor:
 
 
 def goldness(images: Tensor) -> Tensor:
-    """How golden the middle of the faces is: [B] of images [B, 3, H, W] in [-1, 1]. About 0.1 for light skin, 0.2 for
-    dark, 0.5 for the statues: (green - blue) / red."""
+    """Measure how golden the middle of the faces is: [B] of images [B, 3, H, W] in [-1, 1]. About 0.1 for light skin,
+    0.2 for dark, 0.5 for the statues: (green - blue) / red."""
     size = images.shape[-1]
     middle = slice(size * 13 // 32, size * 19 // 32)
     red, green, blue = ((images[:, :, middle, middle] + 1) / 2).mean((2, 3)).unbind(1)
@@ -44,7 +45,8 @@ def goldness(images: Tensor) -> Tensor:
 
 
 class LowRank(nn.Module):
-    """The change of a linear layer, up @ down: added to its output for as long as this lives; zero at first."""
+    """A LowRank is the change of a linear layer, up @ down: added to its output for as long as
+    this lives; zero at first."""
 
     def __init__(self, layer: nn.Linear, rank: int):
         super().__init__()
@@ -55,7 +57,7 @@ class LowRank(nn.Module):
 
 
 def adapted_layers(unet: nn.Module) -> dict[str, nn.Linear]:
-    """The attention projections of a diffusers UNet, under the names that LoRA files have for them."""
+    """Return the attention projections of a diffusers UNet, under the names that LoRA files have for them."""
     return {
         f"lora_unet_{name.replace('.', '_')}": layer
         for name, layer in unet.named_modules()

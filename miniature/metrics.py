@@ -5,5 +5,5 @@ from torch import Tensor
 
 
 def diversity(features: Tensor) -> float:
-    """Mean Euclidean distance between two different rows of features [N, D]."""
+    """Return the mean Euclidean distance between two different rows of features [N, D]."""
     return torch.pdist(features.double()).mean().item()

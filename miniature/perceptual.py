@@ -11,8 +11,9 @@ from .classifier import load_classifier
 
 
 class MiniatureFeatures(nn.Module):
-    """The stem and the stages of the miniature's classifier, which has learned from drawings of 64 pixels: images
-    [B, 3, H, W] in [-1, 1], of 16 pixels at least, to four layers from H/2 to H/16. Not calibrated."""
+    """MiniatureFeatures are the stem and the stages of the miniature's classifier, which has learned
+    from drawings of 64 pixels: images [B, 3, H, W] in [-1, 1], of 16 pixels at least, to four layers
+    from H/2 to H/16. Not calibrated."""
 
     name = "features of the miniature"
     image_size = 64
@@ -28,7 +29,7 @@ class MiniatureFeatures(nn.Module):
 
 @torch.inference_mode(False)  # a host may load within inference mode, whose tensors could never be differentiated
 def load_features(path: str | Path) -> Features:
-    """VGG16 from a file, see `load_vgg`, or the bundled features when `path` is "miniature". On the CPU.
+    """Load VGG16 from a file, see `load_vgg`, or the bundled features when `path` is "miniature". On the CPU.
 
     Raises CheckpointError when the file cannot be used."""
     return MiniatureFeatures() if str(path) == "miniature" else load_vgg(path)

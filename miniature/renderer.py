@@ -11,7 +11,7 @@ RESOLUTION = 64
 
 
 def render(factors: Factors, resolution: int = RESOLUTION) -> torch.Tensor:
-    """Portraits [B, 3, R, R] in [-1, 1] of the factors."""
+    """Render portraits [B, 3, R, R] in [-1, 1] of the factors."""
     images = torch.empty(len(factors), 3, resolution, resolution)
     for index, domain in enumerate(DOMAINS):
         here = factors.domain == index
@@ -64,7 +64,8 @@ class _Canvas:
         return ((px - along * ux).square() + (py - along * uy).square() + 1e-12).sqrt() - _column(radius)
 
     def triangle(self, *corners):
-        """Convex polygon through (x, y) corners in clockwise order (y down); distances outside are approximate."""
+        """Return the distances to a convex polygon through (x, y) corners in clockwise order (y down);
+        outside they are approximate."""
         distance = None
         for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
             ax, ay, bx, by = map(_column, (ax, ay, bx, by))
@@ -74,7 +75,7 @@ class _Canvas:
         return distance
 
     def curve(self, cx, cy, half_width, bend, radius):
-        """A parabolic stroke: `bend` is how far its middle lies below its ends."""
+        """Return the distances to a parabolic stroke: `bend` is how far its middle lies below its ends."""
         x = self.x - _column(cx)
         t = (x / _column(half_width)).clamp(-1.2, 1.2)
         height = _column(cy) + _column(bend) * (1 - t.square())

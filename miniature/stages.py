@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def seeded(*numbers: int) -> torch.Generator:
-    """A CPU random generator that is a function of the numbers (a stage's seed and a step)."""
+    """Make a CPU random generator that is a function of the numbers (a stage's seed and a step)."""
     generator = torch.Generator()
     value = 0
     for number in numbers:
@@ -60,7 +60,8 @@ class _Logging(Callback):
 
 
 def one_cycle(peak: float, steps: int, rise: float = 0.3) -> Ramp:
-    """Half a cosine up from a 25th of `peak` over the first share of the steps, and half a one down to nothing."""
+    """Return a ramp: half a cosine up from a 25th of `peak` over the first share of the steps, and
+    half a one down to nothing."""
     top = rise * steps - 1
 
     def rate(step: int) -> float:
@@ -73,7 +74,8 @@ def one_cycle(peak: float, steps: int, rise: float = 0.3) -> Ramp:
 
 
 def edge_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference of horizontal and vertical differences of images, at full, half and quarter size."""
+    """Return the mean absolute difference of horizontal and vertical differences of images, at
+    full, half and quarter size."""
     loss = a.new_zeros(())
     for _ in range(3):
         loss = loss + F.l1_loss(a.diff(dim=-1), b.diff(dim=-1)) + F.l1_loss(a.diff(dim=-2), b.diff(dim=-2))

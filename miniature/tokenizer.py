@@ -13,7 +13,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def learned_tokenizer(folder: Path):
-    """The CLIPTokenizer in `folder`; where there is none, it is learned first.
+    """Load the CLIPTokenizer in `folder`; where there is none, it is learned first.
 
     Learning it again can number the words in another order: a text encoder keeps the one it was trained with."""
     from transformers import CLIPTokenizer

@@ -35,7 +35,7 @@ _SEED = 105
 
 
 def new_vision_encoder():
-    """An untrained CLIPVisionModelWithProjection for pictures [3, 64, 64]."""
+    """Make an untrained CLIPVisionModelWithProjection for pictures [3, 64, 64]."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     return CLIPVisionModelWithProjection(
@@ -47,7 +47,7 @@ def new_vision_encoder():
 
 
 def new_text_encoder(vocabulary: int):
-    """An untrained CLIPTextModelWithProjection, as wide as the common space: ComfyUI's projections are square."""
+    """Make an untrained CLIPTextModelWithProjection, as wide as the common space: ComfyUI's projections are square."""
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
     return CLIPTextModelWithProjection(
@@ -71,7 +71,7 @@ class _Learners(torch.nn.Module):
         self.scale = torch.nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, images: Tensor, features: Tensor, tokens: Tensor) -> dict[str, Tensor]:
-        """The losses of pictures [B, 3, 64, 64] with the classifier's features and their captions' tokens."""
+        """Return the losses of pictures [B, 3, 64, 64] with the classifier's features and their captions' tokens."""
         words = F.normalize(self.text(tokens).text_embeds, dim=1)
         taught = F.normalize(self.head(features), dim=1)
         with torch.autocast("cpu", torch.bfloat16):

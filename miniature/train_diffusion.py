@@ -39,7 +39,7 @@ SCHEDULER = {
 
 
 def new_unet():
-    """An untrained UNet2DConditionModel of the SD 1.x architecture for latents [4, 16, 16]."""
+    """Make an untrained UNet2DConditionModel of the SD 1.x architecture for latents [4, 16, 16]."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
@@ -54,7 +54,7 @@ def new_unet():
 
 
 def new_text_encoder(vocabulary: int):
-    """An untrained CLIP text encoder of width 128."""
+    """Make an untrained CLIP text encoder of width 128."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(
@@ -96,8 +96,8 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
 
 
 def noise_loss(unet, latents: torch.Tensor, states: torch.Tensor, random: torch.Generator) -> torch.Tensor:
-    """Mean squared error of the noise that a UNet sees in latents [B, 4, 16, 16] at random timesteps, given the text
-    encoder's states [B, tokens, 128]."""
+    """Return the mean squared error of the noise that a UNet sees in latents [B, 4, 16, 16] at random timesteps, given
+    the text encoder's states [B, tokens, 128]."""
     betas = torch.linspace(
         SCHEDULER["beta_start"] ** 0.5, SCHEDULER["beta_end"] ** 0.5, 1000, dtype=torch.float64
     ).square()
@@ -118,7 +118,7 @@ def _learning_rate(step: int, steps: int) -> float:
 
 @torch.no_grad()
 def encoded(vae, factors: Factors, draw: Callable[[Factors], torch.Tensor] = render) -> torch.Tensor:
-    """The scaled latents [N, 4, 16, 16] of portraits that `draw` renders."""
+    """Return the scaled latents [N, 4, 16, 16] of portraits that `draw` renders."""
     chunks = []
     for start in range(0, len(factors), 100):
         chunks.append(vae.encode(draw(factors[slice(start, start + 100)])).latent_dist.mode())

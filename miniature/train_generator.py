@@ -45,11 +45,11 @@ log = logging.getLogger(__name__)
 
 
 def persons_of(z: Tensor) -> Factors:
-    """The person that each latent [B, z_dim] stands for.
+    """Return the person that each latent [B, z_dim] stands for.
 
-    An amount is the rank of one entry of the latent, a choice among k the largest of k entries; skin, hair and eyes lie on
-    the line through their palette, at the rank of an entry, and background and clothes are any colour, from three. All of
-    it varies as gently as a small mapping can learn."""
+    An amount is the rank of one entry of the latent, a choice among k the largest of k entries; skin, hair and eyes lie
+    on the line through their palette, at the rank of an entry, and background and clothes are any colour, from three.
+    All of it varies as gently as a small mapping can learn."""
     columns, ranks, used = [], [], 0
     for choices in UNIFORMS:
         entries = z[:, used : used + max(choices, 1)]

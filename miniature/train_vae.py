@@ -29,7 +29,7 @@ _SEED = 102
 
 
 def new_vae():
-    """An untrained AutoencoderKL: 64 pixels to latents [4, 16, 16]."""
+    """Make an untrained AutoencoderKL: 64 pixels to latents [4, 16, 16]."""
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
@@ -71,8 +71,8 @@ class _Autoencoding:
         self.settled, self.adversarial = round(DECODER_FROM * steps), ADVERSARIAL_FROM * steps
 
     def judge(self, micro_steps: Sequence[MicroStep]) -> Outcome:
-        """The critic learns to tell real from decoded portraits: of the portraits alone, for a disturbed picture must not
-        be decoded into a better one."""
+        """The critic learns to tell real from decoded portraits: of the portraits alone, for a disturbed picture must
+        not be decoded into a better one."""
         images, decoded, _ = self._pictures(micro_steps[0])
         if micro_steps[0].step < self.adversarial:
             return Outcome({})

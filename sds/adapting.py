@@ -38,7 +38,7 @@ class Adaptation:
     memory: MemoryPolicy
 
     def phase(self) -> Phase:
-        """The phase that trains the generator. Its parameters record gradients from now on."""
+        """Make the phase that trains the generator. Its parameters record gradients from now on."""
         parameters = [parameter.requires_grad_(True) for parameter in self.parameters(self.selectable)]
         # One tensor after the other: all at once would take as much memory again.
         adam = torch.optim.Adam(parameters, betas=(0.0, 0.99**ADAM_FACTOR), foreach=False)
@@ -46,11 +46,12 @@ class Adaptation:
         return Phase("generator", self.generator, adam, self.compute, lambda step: rate(step) * ADAM_FACTOR)
 
     def parameters(self, layers: Sequence[int]) -> list[nn.Parameter]:
-        """The parameters that a step with these layers updates."""
+        """Return the parameters that a step with these layers updates."""
         return trained_parameters(self.generator, layers, self.settings.also_train)
 
     def compute(self, micro_steps: Sequence[MicroStep]) -> Outcome:
-        """The mean gradient of the step's batches for the layers that are chosen, which are a note, as is the timestep."""
+        """Compute the mean gradient of the step's batches for the layers that are chosen, which are a
+        note, as is the timestep."""
         timesteps = [draw_timestep(micro_step, self.settings) for micro_step in micro_steps]
         notes = {"t": sum(timesteps) / len(timesteps)}
         try:
@@ -100,7 +101,7 @@ class Adaptation:
         return self.objective.gradients(self.generator, batch, reference, inputs, memory.micro_batch, memory.recompute)
 
     def memory_request(self) -> MemoryRequest:
-        """What the training asks of its prior and of the device."""
+        """Say what the training asks of its prior and of the device."""
         height, width = self.objective.image_size(self.generator.resolution)
         count, recompute = self.memory.micro_batch, self.memory.recompute
         rows = count * self.objective.rows_per_sample
@@ -117,7 +118,7 @@ class Adaptation:
 def require_trainable(
     generator: Generator, settings: TrainSettings, terms: Sequence[Term], layers: LayerChoice
 ) -> None:
-    """Raises ValueError when these do not fit together; nothing is copied or computed."""
+    """Raise ValueError when these do not fit together; nothing is copied or computed."""
     channels = generator.config.img_channels
     if channels != 3:
         raise ValueError(f"The generator makes images of {channels} channels; give one that makes RGB images.")

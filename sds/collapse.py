@@ -36,7 +36,7 @@ class CollapseWatch(Callback):
             training.warning = self._measure(training)
 
     def collapsed(self, history: History) -> bool:
-        """Whether the samples had become alike when their diversity was last measured."""
+        """Tell whether the samples had become alike when their diversity was last measured."""
         measured = history.diversity
         if not measured:
             return False

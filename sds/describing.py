@@ -9,7 +9,7 @@ from .settings import TrainSettings
 
 
 def describe(adaptation: Adaptation) -> dict:
-    """What a saved training is recognized by, in JSON's types."""
+    """Return what a saved training is recognized by, in JSON's types."""
     return {
         "settings": describe_settings(adaptation.settings),
         "terms": [term.describe() for term in adaptation.objective.terms],
@@ -19,7 +19,8 @@ def describe(adaptation: Adaptation) -> dict:
 
 
 def describe_settings(settings: TrainSettings, everything: bool = False) -> dict:
-    """The settings by name, in JSON's types; without those that leave weights alone unless `everything` is asked for."""
+    """Return the settings by name, in JSON's types; without those that leave weights alone unless
+    `everything` is asked for."""
     declared = declared_settings(TrainSettings)
     values = dataclasses.asdict(settings)
     return {

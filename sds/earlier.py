@@ -20,7 +20,7 @@ _SETTINGS_OF_FIRST = (
 
 
 def earlier_savings(adaptation: Adaptation) -> Iterator[Earlier]:
-    """How earlier versions would have saved this very training."""
+    """Find how earlier versions would have saved this very training."""
     distilling, *regularizers = adaptation.objective.terms
     titles = {first_title(term): term.weight for term in regularizers}
     if distilling == ScoreDistillation() and len(titles) == len(regularizers):
@@ -36,13 +36,13 @@ def earlier_savings(adaptation: Adaptation) -> Iterator[Earlier]:
 
 
 def first_settings(settings: TrainSettings) -> str:
-    """The settings as version 0.1 wrote them in one line."""
+    """Write the settings as version 0.1 wrote them in one line."""
     names = {name: "checkpoint" if name == "recompute" else name for name in _SETTINGS_OF_FIRST}
     return f"TrainSettings({', '.join(f'{first}={getattr(settings, name)!r}' for name, first in names.items())})"
 
 
 def first_title(term: Term) -> str:
-    """What version 0.1 called a regularizer."""
+    """Return what version 0.1 called a regularizer."""
     features = getattr(term, "features", None)
     return term.kind if features is None else f"{term.kind} ({features.name})"
 

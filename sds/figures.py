@@ -7,7 +7,8 @@ from ..training.history import History
 
 
 def loss_plot(history: History, width: int = 720, height: int = 200) -> Image.Image:
-    """One panel for each term with its mean squared difference over the steps, and one for the samples' diversity."""
+    """Draw one panel for each term with its mean squared difference over the steps, and one
+    for the samples' diversity."""
     curves = {f"{term}: mean squared difference": history.series(term) for term in history.terms}
     if history.diversity:
         curves["diversity: mean distance of two samples"] = (list(history.diversity), list(history.diversity.values()))

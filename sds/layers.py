@@ -29,21 +29,21 @@ class LayerChoice(Protocol):
     needs_code_gradient: ClassVar[bool]  # whether `choose` looks at gradients of the W+ code
 
     def selectable(self, count: int) -> tuple[int, ...]:
-        """The layers that may ever be chosen, of a generator with `count` synthesis convolutions. Raises ValueError
-        when the choice does not fit that generator."""
+        """Return the layers that may ever be chosen, of a generator with `count` synthesis convolutions. Raises
+        ValueError when the choice does not fit that generator."""
         ...
 
     def choose(
         self, selectable: tuple[int, ...], gradient: Tensor | None, gradient_at: Callable[[Tensor], Tensor]
     ) -> tuple[int, ...]:
-        """The layers to update in this step.
+        """Choose the layers to update in this step.
 
         gradient [B, num_ws, w_dim] is the objective's gradient with respect to the W+ code, for each sample on its own
         (None unless asked for); gradient_at(shift) is that of the code moved by shift, with fresh noise."""
         ...
 
     def describe(self) -> dict:
-        """What tells the choice from others, in JSON's types."""
+        """Return what tells the choice from others, in JSON's types."""
         ...
 
 
@@ -78,7 +78,8 @@ class ManualLayers:
 
     @classmethod
     def parse(cls, text: str) -> "ManualLayers":
-        """From indices and ranges with commas or spaces, as "0-3, 6". Raises ValueError when the text is anything else."""
+        """Choose from indices and ranges with commas or spaces, as "0-3, 6". Raises ValueError when
+        the text is anything else."""
         return cls(parse_codes(text))
 
     def selectable(self, count: int) -> tuple[int, ...]:

@@ -11,8 +11,8 @@ from ..training.memory import LiveBytes, tensor_bytes
 def training_memory(
     generator: Generator, rows: int = 1, samples: int | None = None, recompute: bool = False, accumulate: bool = False
 ) -> tuple[int, int]:
-    """(resident_bytes, peak_bytes) of a `MemoryRequest` for training those parameters of a generator that require
-    gradients.
+    """Return (resident_bytes, peak_bytes) of a `MemoryRequest` for training those parameters of a
+    generator that require gradients.
 
     Resident are the copy in training and the frozen one, Adam's two averages, the gradients where parts of a batch
     `accumulate`, and what rendering `rows` images at a time leaves for its backward pass, which waits for the prior.

@@ -24,8 +24,8 @@ def training_metadata(
     source: str,
     source_metadata: Mapping[str, str],
 ) -> dict[str, str]:
-    """Metadata for `save_generator`: prompt, seed, every setting as JSON, and the name of the generator it started from.
-    guidance holds what else belongs to the settings of the guidance, its scale for one.
+    """Make the metadata for `save_generator`: prompt, seed, every setting as JSON, and the name of the generator it
+    started from. guidance holds what else belongs to the settings of the guidance, its scale for one.
 
     What the source's own metadata says besides, its licence note for one, is kept. Of a source that was adapted itself
     the entry "adapted_from" tells how: a list as JSON, the first training first."""

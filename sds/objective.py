@@ -52,26 +52,26 @@ class Objective:
 
     @property
     def needs(self) -> frozenset[str]:
-        """The parts of a View that some term reads."""
+        """Return the parts of a View that some term reads."""
         return frozenset().union(*(term.needs for term in self.terms))
 
     @property
     def rows_per_sample(self) -> int:
-        """Rows of one sample in the prior's evaluation, for each of the prior's conditions."""
+        """Return the rows of one sample in the prior's evaluation, for each of the prior's conditions."""
         return 2 if "eps_hat_frozen" in self.needs else 1
 
     def on(self, where: str) -> list[tuple[str, Term]]:
-        """The terms on "latent" or "image", each with its name in this objective."""
+        """Return the terms on "latent" or "image", each with its name in this objective."""
         return [pair for pair in zip(instance_names(self.terms), self.terms, strict=True) if pair[1].on == where]
 
     def image_size(self, resolution: int) -> tuple[int, int]:
-        """Height and width in pixels of what the prior sees of a generator's images."""
+        """Return height and width in pixels of what the prior sees of a generator's images."""
         height, width = (resolution, resolution) if self.crop is None else (self.crop.height, self.crop.width)
         return prior_input_size(height, width, self.prior.image_size)
 
     @torch.no_grad()
     def reference(self, frozen: Generator, draw: Draw, micro_batch: int | None = None) -> Reference:
-        """What the terms need of the frozen generator, `micro_batch` samples at a time (None: all at once)."""
+        """Return what the terms need of the frozen generator, `micro_batch` samples at a time (None: all at once)."""
         images, latents = [], []
         if self.needs & {"frozen_images", "z0"}:
             for rows in split_rows(len(draw), micro_batch):
@@ -83,8 +83,8 @@ class Objective:
         return Reference(torch.cat(images) if images else None, torch.cat(latents) if latents else None)
 
     def view(self, z: Tensor, z0: Tensor | None, t: float, eps: Tensor, guidance: float = 1.0) -> View:
-        """What terms see of latents z [B, c, h, w] and the frozen generator's z0 with the noise eps: one evaluation of the
-        prior, train and frozen rows together. Raises NonFiniteGradient."""
+        """Return what terms see of latents z [B, c, h, w] and the frozen generator's z0 with the noise eps: one
+        evaluation of the prior, train and frozen rows together. Raises NonFiniteGradient."""
         alpha, sigma = self.prior.schedule(t)
         z_t, conditions = equations.add_noise(z, eps, alpha, sigma), None
         noisy = [z_t]
@@ -102,8 +102,8 @@ class Objective:
         return View(t, alpha, sigma, weight, z, eps, z_t, eps_hat, conditions, z0, frozen)
 
     def latent_gradient(self, view: View) -> tuple[Tensor, dict[str, float]]:
-        """g = sum over terms of clamp(lambda w_t g_term), [B, c, h, w], for each sample by itself; and each term's loss,
-        the mean squared difference before weights and clamps. Raises NonFiniteGradient."""
+        """Return g = sum over terms of clamp(lambda w_t g_term), [B, c, h, w], for each sample by itself; and each
+        term's loss, the mean squared difference before weights and clamps. Raises NonFiniteGradient."""
         g, losses = None, {}
         for name, term in self.on(LatentTerm.on):
             difference = term.gradient(view)
@@ -122,7 +122,8 @@ class Objective:
         micro_batch: int | None = None,
         recompute: bool = False,
     ) -> tuple[list[Tensor], dict[str, float]]:
-        """Gradients of the batch's mean objective with respect to `inputs` (parameters, codes), and the terms' losses.
+        """Return the gradients of the batch's mean objective with respect to `inputs` (parameters,
+        codes), and the terms' losses.
 
         At most `micro_batch` samples are rendered and evaluated at a time (None: all), with the same result but for
         rounding; with `recompute`, activations are computed again in the backward passes. Raises NonFiniteGradient."""
@@ -167,14 +168,14 @@ class Objective:
 
 
 def split_rows(count: int, micro_batch: int | None) -> list[slice]:
-    """The rows of a batch in slices of at most `micro_batch`; None: in one."""
+    """Split the rows of a batch into slices of at most `micro_batch`; None: into one."""
     size = micro_batch or count
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def prior_input_size(height: int, width: int, size: int) -> tuple[int, int]:
-    """Height and width of what `prior_input` makes of images: squares become size x size, the longer side of others
-    `size` and the shorter one in proportion, in whole eighths of it, which diffusion models can halve."""
+    """Return height and width of what `prior_input` makes of images: squares become size x size, the longer side of
+    others `size` and the shorter one in proportion, in whole eighths of it, which diffusion models can halve."""
     if height == width:
         return size, size
     shorter = max(1, round(8 * min(height, width) / max(height, width))) * (size // 8)
@@ -182,7 +183,7 @@ def prior_input_size(height: int, width: int, size: int) -> tuple[int, int]:
 
 
 def prior_input(images: Tensor, size: int) -> Tensor:
-    """Images [B, 3, H, W], resized bilinearly to `prior_input_size` and clamped to [-1, 1]."""
+    """Resize images [B, 3, H, W] bilinearly to `prior_input_size` and clamp them to [-1, 1]."""
     wanted = prior_input_size(*images.shape[-2:], size)
     if images.shape[-2:] != wanted:
         images = F.interpolate(images, wanted, mode="bilinear", align_corners=False)

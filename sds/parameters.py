@@ -15,12 +15,13 @@ from ..stylegan import Generator
 
 
 def layer_parameters(generator: Generator, index: int) -> list[nn.Parameter]:
-    """The trained parameters of the synthesis layer with this index in W+."""
+    """Return the trained parameters of the synthesis layer with this index in W+."""
     return _without_biases(generator.synthesis.layers[index])
 
 
 def group_parameters(generator: Generator, group: str) -> list[nn.Parameter]:
-    """The trained parameters of a group in `settings.PARAMETER_GROUPS`. Raises ValueError when the generator has none."""
+    """Return the trained parameters of a group in `settings.PARAMETER_GROUPS`. Raises ValueError
+    when the generator has none."""
     groups = generator.synthesis.groups
     if group not in groups:
         raise ValueError(f"This generator has no group {group!r} to train; it has {', '.join(groups)}.")
@@ -32,15 +33,15 @@ def group_parameters(generator: Generator, group: str) -> list[nn.Parameter]:
 
 
 def copy_generator(generator: Generator, device: torch.device) -> Generator:
-    """An independent copy in float32 and eval mode on a device, its parameters not recording gradients.
+    """Make an independent copy in float32 and eval mode on a device, its parameters not recording gradients.
 
     Outside of torch.inference_mode the copies of inference tensors are normal ones."""
     return copy.deepcopy(generator).to(device=device, dtype=torch.float32).requires_grad_(False).eval()
 
 
 def with_weights(generator: Generator, weights: Mapping[str, Tensor]) -> Generator:
-    """A copy of a generator, where it lives, with some of its parameters replaced, given by name. Raises ValueError when
-    a name or a shape is not the generator's."""
+    """Copy a generator, where it lives, with some of its parameters replaced, given by name. Raises ValueError when a
+    name or a shape is not the generator's."""
     changed = copy_generator(generator, next(generator.parameters()).device)
     parameters = dict(changed.named_parameters())
     with torch.no_grad():
@@ -56,7 +57,7 @@ def _without_biases(module: nn.Module) -> list[nn.Parameter]:
 
 
 def trained_parameters(generator: Generator, layers: Sequence[int], groups: Sequence[str]) -> list[nn.Parameter]:
-    """The parameters of these layers and groups, each once."""
+    """Return the parameters of these layers and groups, each once."""
     parameters = [p for index in layers for p in layer_parameters(generator, index)]
     parameters += [p for group in groups for p in group_parameters(generator, group)]
     return list(dict.fromkeys(parameters))

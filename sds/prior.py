@@ -14,7 +14,7 @@ from .session import Session
 
 
 def timestep_index(t: float, count: int) -> int:
-    """The index in a discrete schedule of `count` timesteps that is nearest to the fraction t in [0, 1]."""
+    """Return the index in a discrete schedule of `count` timesteps that is nearest to the fraction t in [0, 1]."""
     if not 0.0 <= t <= 1.0:
         raise ValueError(
             f"The timestep {t} is outside the schedule; give a fraction between 0 (clean) and 1 (pure noise)."
@@ -41,29 +41,30 @@ class Prior(ABC):
 
     @abstractmethod
     def schedule(self, t: float) -> tuple[float, float]:
-        """(alpha_t, sigma_t) of z_t = alpha_t z + sigma_t eps, both above 0."""
+        """Return (alpha_t, sigma_t) of z_t = alpha_t z + sigma_t eps, both above 0."""
 
     @abstractmethod
     def encode(self, images: Tensor, recompute: bool = False) -> Tensor:
-        """Images [B, 3, H, W] in [-1, 1] to latents [B, c, h, w]: the posterior's mode, scaled and shifted as the
-        diffusion model wants it. Differentiable with respect to the images.
+        """Encode images [B, 3, H, W] in [-1, 1] to latents [B, c, h, w]: the posterior's mode, scaled and shifted as
+        the diffusion model wants it. Differentiable with respect to the images.
 
         With `recompute`, activations are computed again block by block in the backward pass instead of kept."""
 
     @abstractmethod
     def guided(self, z_t: Tensor, t: float, scaling: float = 1.0) -> Tensor:
-        """Guided eps_hat [B, c, h, w] of noisy latents, all rows and all conditions in one evaluation.
+        """Return the guided eps_hat [B, c, h, w] of noisy latents, all rows and all conditions in one evaluation.
 
         eps_u + sum_i s_i (eps_i - eps_u) (eq. 4 with one condition); the scales s_i belong to the prior and are
         multiplied by `scaling`. Records no gradients. Raises ValueError when the prior has no scale to multiply."""
 
     def conditions(self, z_t: Tensor, t: float) -> dict[str, Tensor]:
-        """eps_hat [B, c, h, w] of each condition by name ("unconditional", "text" and others), before guidance, in one
-        evaluation and without gradients, for terms that need the parts."""
+        """Return eps_hat [B, c, h, w] of each condition by name ("unconditional", "text" and others), before guidance,
+        in one evaluation and without gradients, for terms that need the parts."""
         return self.guided_and_conditions(z_t, t)[1]
 
     def guided_and_conditions(self, z_t: Tensor, t: float, scaling: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
-        """What `guided` and `conditions` give, in one evaluation. Raises ValueError when the prior has no parts."""
+        """Return what `guided` and `conditions` give, in one evaluation. Raises ValueError
+        when the prior has no parts."""
         raise ValueError(
             f"{type(self).__name__} gives only its guided prediction, and a term of this training asks for the parts; use a "
             "prior that names its conditions, or another term."

@@ -11,7 +11,8 @@ from ..training.history import History
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress is passed to the progress callback after every step. An exception that the callback raises ends the training."""
+    """Progress is passed to the progress callback after every step. An exception that the callback
+    raises ends the training."""
 
     step: int  # steps done
     steps: int  # steps in all
@@ -33,7 +34,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A TrainResult is the trained generator (eval mode, on the device of the one it started from) and what happened."""
+    """A TrainResult is the trained generator (eval mode, on the device of the one it
+    started from) and what happened."""
 
     generator: Generator
     history: History

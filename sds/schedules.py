@@ -27,12 +27,12 @@ WEIGHTINGS: dict[str, Weighting] = {
 
 
 def timestep_weight(name: str, alpha: float, sigma: float) -> float:
-    """w_t of a weighting. Models that see z_t larger than it is (flow models with scaled noise) are brought back to
-    alpha^2 + sigma^2 = 1 first: weights were made for that."""
+    """Return w_t of a weighting. Models that see z_t larger than it is (flow models with scaled noise) are brought back
+    to alpha^2 + sigma^2 = 1 first: weights were made for that."""
     radius = max(1.0, math.hypot(alpha, sigma))
     return WEIGHTINGS[name](alpha / radius, sigma / radius)
 
 
 def scheduled_timestep(name: str, progress: float, random: float, t_min: float, t_max: float) -> float:
-    """The timestep, a fraction of the schedule between t_min and t_max."""
+    """Return the timestep, a fraction of the schedule between t_min and t_max."""
     return t_min + (t_max - t_min) * TIMESTEP_SCHEDULES[name](progress, random)

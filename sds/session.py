@@ -15,8 +15,8 @@ class Session:
     """Whether `run` makes room for what a training takes beside the prior: counting that takes seconds."""
 
     def run(self, body: Callable[[], T], request: MemoryRequest) -> T:
-        """Call body() with the models loaded and ready, clean up, and return its result. `request` says what body needs;
-        its bytes only where the session `makes_room`."""
+        """Call body() with the models loaded and ready, clean up, and return its result. `request` says what body
+        needs; its bytes only where the session `makes_room`."""
         return body()
 
     def release_memory(self) -> None:

@@ -16,14 +16,14 @@ TRAIN, GUIDANCE = "Train Generator", "SDS Guidance"
 
 
 def parse_groups(text: str) -> tuple[str, ...]:
-    """Names of parameter groups written with commas, "" for none; `TrainSettings` checks them."""
+    """Return the names of parameter groups written with commas, none for ""; `TrainSettings` checks them."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """TrainSettings say how long, how fast and at which timesteps to train. Raises ValueError naming the setting that is
-    out of range."""
+    """TrainSettings say how long, how fast and at which timesteps to train. Raises ValueError naming the
+    setting that is out of range."""
 
     steps: int = setting(
         1000,
@@ -205,10 +205,10 @@ class TrainSettings:
 
     @property
     def rate(self) -> Ramp:
-        """The learning rate over the training."""
+        """Return the learning rate over the training."""
         return cooldown(self.learning_rate, self.steps, self.cooldown)
 
     @property
     def guidance(self) -> Ramp:
-        """What the prior's guidance scale is multiplied by over the training."""
+        """Return what the prior's guidance scale is multiplied by over the training."""
         return linear(1.0, self.guidance_end, self.steps)

@@ -21,7 +21,7 @@ class Snapshots:
     output_device: torch.device  # where the given generator lives
 
     def samples(self, count: int) -> Tensor:
-        """Images [count, 3, R, R] on the CPU by the generator in training, from latents that never change."""
+        """Draw images [count, 3, R, R] on the CPU by the generator in training, from latents that never change."""
         generator, settings = self.adaptation.generator, self.adaptation.settings
         z, chosen = sample_z(generator.z_dim, count, settings.seed), settings.class_index
         try:
@@ -36,24 +36,24 @@ class Snapshots:
         return torch.cat([render_samples(generator, row, class_index=index) for row, index in one_by_one])
 
     def weights(self) -> dict[str, Tensor]:
-        """Copies of the trained parameters on the CPU, by their names in the generator."""
+        """Return copies of the trained parameters on the CPU, by their names in the generator."""
         names = {parameter: name for name, parameter in self.adaptation.generator.named_parameters()}
         return {names[p]: copied for p, copied in zip(self.phase.parameters, self.copied_weights(), strict=True)}
 
     def copied_weights(self) -> list[Tensor]:
-        """Copies of the trained parameters on the CPU, in the optimizer's order."""
+        """Return copies of the trained parameters on the CPU, in the optimizer's order."""
         return [parameter.detach().to("cpu", copy=True) for parameter in self.phase.parameters]
 
     def current(self) -> Generator:
-        """A copy of the generator in training, where the given one lives."""
+        """Return a copy of the generator in training, where the given one lives."""
         return copy_generator(self.adaptation.generator, self.output_device)
 
     def original(self) -> Generator:
-        """A copy of the frozen generator, where the given one lives."""
+        """Return a copy of the frozen generator, where the given one lives."""
         return copy_generator(self.adaptation.frozen, self.output_device)
 
     def with_weights(self, weights: list[Tensor]) -> Generator:
-        """A copy of the generator as it was with these trained parameters, in the optimizer's order."""
+        """Return a copy of the generator as it was with these trained parameters, in the optimizer's order."""
         generator = self.current()
         with torch.no_grad():
             for place, weight in zip(self._places(generator), weights, strict=True):
@@ -61,7 +61,7 @@ class Snapshots:
         return generator
 
     def frozen_weights(self) -> list[nn.Parameter]:
-        """The frozen generator's values of the trained parameters, in the optimizer's order."""
+        """Return the frozen generator's values of the trained parameters, in the optimizer's order."""
         return self._places(self.adaptation.frozen)
 
     def _places(self, generator: Generator) -> list[nn.Parameter]:

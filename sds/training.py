@@ -55,12 +55,12 @@ def train_generator(
     The generator itself stays as it is: a float32 copy is trained on the prior's device and comes back on the
     generator's device, in eval mode, its parameters not recording gradients. Trained are the synthesis convolutions
     from 8x8 up (weight, style affine weight, noise strength), or the ones that `layers` chooses, and the groups in
-    `settings.also_train`. `terms` are regularizers beside SDS, or a distillation that takes its place. The same seed gives
-    the same weights, bit for bit on the CPU.
+    `settings.also_train`. `terms` are regularizers beside SDS, or a distillation that takes its place. The same seed
+    gives the same weights, bit for bit on the CPU.
 
     `progress` is called after every step and may raise to end the training. With `saved`, the training is written there
-    from time to time and when it ends early, and goes on from there when the file exists: on the CPU to the same weights
-    as without the break, bit for bit. Works within torch.inference_mode, too.
+    from time to time and when it ends early, and goes on from there when the file exists: on the CPU to the same
+    weights as without the break, bit for bit. Works within torch.inference_mode, too.
 
     Raises ValueError when generator, settings and terms do not fit together; SavedTrainingError when what is saved
     is damaged or of another run; TrainingInterrupted when any exception (its `__cause__`) ends the training after at
@@ -85,8 +85,8 @@ def train_generator(
 
 
 class GeneratorTraining:
-    """A GeneratorTraining is the training of one generator with all that belongs to it. Raises ValueError when generator,
-    settings, terms and layers do not fit together."""
+    """A GeneratorTraining is the training of one generator with all that belongs to it. Raises ValueError when
+    generator, settings, terms and layers do not fit together."""
 
     def __init__(self, generator, prior: Prior, settings: TrainSettings, terms: Sequence[Term], layers: LayerChoice):
         terms = of_objective(terms, default=ScoreDistillation())
@@ -140,11 +140,11 @@ class GeneratorTraining:
 
     @staticmethod
     def is_known(error: BaseException) -> bool:
-        """Whether the ending says all that there is to say of its error."""
+        """Tell whether the ending says all that there is to say of its error."""
         return isinstance(error, RepeatedlySkipped | NoMemoryLeft) or handle_out_of_memory(error)
 
     def ending(self, error: BaseException, saved: SavedTraining | None) -> BaseException:
-        """What to raise for an error that ended the training, once what was trained is kept."""
+        """Return what to raise for an error that ended the training, once what was trained is kept."""
         training = self.training
         if isinstance(error, RepeatedlySkipped):
             return TrainingDiverged(_diverged(training), self._ended(saved))

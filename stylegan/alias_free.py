@@ -19,7 +19,7 @@ SLICE = 2**25  # values of the raised feature maps that are computed together, w
 
 @dataclass(frozen=True)
 class Signal:
-    """What a layer's feature maps are samples of."""
+    """Signal describes what a layer's feature maps are samples of."""
 
     channels: int
     size: int  # side in samples, margins included
@@ -29,7 +29,8 @@ class Signal:
 
 
 def signals(config: StyleGAN3Config) -> list[Signal]:
-    """The output of each layer from the first to ToRGB, whose input and the Fourier features have the first layer's."""
+    """Return the signal that each layer puts out, from the first to ToRGB, whose input and the Fourier
+    features have the first layer's."""
     last_cutoff = config.resolution / 2
     last_stopband = last_cutoff * config.last_stopband_rel
     progress = np.minimum(np.arange(config.num_layers + 1) / (config.num_layers - config.num_critical), 1)
@@ -46,7 +47,8 @@ def signals(config: StyleGAN3Config) -> list[Signal]:
 
 
 class FourierInput(nn.Module):
-    """w [B, w_dim] to features [B, channels, size, size]: sines, moved and turned as w says, mixed by a matrix."""
+    """A FourierInput takes w [B, w_dim] to features [B, channels, size, size]: sines, moved and turned as
+    w says, mixed by a matrix."""
 
     def __init__(self, w_dim: int, signal: Signal):
         super().__init__()
@@ -107,7 +109,8 @@ def _matrices(rows: list[list[Tensor]]) -> Tensor:
 
 
 class AliasFreeConv(nn.Module):
-    """Modulated convolution, bias and leaky ReLU at a raised sampling rate; the last layer, ToRGB, is linear.
+    """An AliasFreeConv is a modulated convolution with bias and leaky ReLU at a raised sampling rate; the
+    last layer, ToRGB, is linear.
 
     x [B, I, source.size, source.size] to [B, O, target.size, target.size]."""
 
@@ -167,8 +170,9 @@ class AliasFreeConv(nn.Module):
 
 
 def upsample_filtered(x: Tensor, taps: Tensor | None, factor: int, padding: tuple[int, int]) -> Tensor:
-    """x [B, C, H, H] with factor - 1 zeros after each sample, `padding` zeros before and after (less than 0: cut off),
-    then filtered with gain factor^2 where the filter fits: [B, C, N, N], N = factor H + sum(padding) - len(taps) + 1."""
+    """Upsample x [B, C, H, H]: factor - 1 zeros after each sample, `padding` zeros before and after (less than 0:
+    cut off), then filtered with gain factor^2 where the filter fits: [B, C, N, N],
+    N = factor H + sum(padding) - len(taps) + 1."""
     low, high = padding
     if taps is None:
         return F.pad(x, [low, high, low, high])
@@ -191,7 +195,7 @@ def _window(x: Tensor, dim: int, start: int, size: int) -> Tensor:
 
 
 def downsample_filtered(x: Tensor, taps: Tensor | None, factor: int) -> Tensor:
-    """Every factor-th sample in both directions of x [B, C, H, H], filtered where the filter fits.
+    """Return every factor-th sample in both directions of x [B, C, H, H], filtered where the filter fits.
 
     `taps` [n] filters both axes in turn, [n, n] is a kernel in two dimensions."""
     if taps is None:
@@ -205,7 +209,8 @@ def downsample_filtered(x: Tensor, taps: Tensor | None, factor: int) -> Tensor:
 
 
 class AliasFreeSynthesis(SynthesisNetwork):
-    """The synthesis network of StyleGAN3: layer 0 is the Fourier input, the last code drives the only ToRGB."""
+    """AliasFreeSynthesis is the synthesis network of StyleGAN3: layer 0 is the Fourier input, the last
+    code drives the only ToRGB."""
 
     def __init__(self, config: StyleGAN3Config):
         super().__init__()
@@ -230,7 +235,7 @@ class AliasFreeSynthesis(SynthesisNetwork):
 
     @property
     def layer_names(self) -> list[str]:
-        """ "input", "36x36/conv1", "36x36/conv2", ..."""
+        """Return "input", "36x36/conv1", "36x36/conv2", ..."""
         return ["input", *(f"{conv.size}x{conv.size}/conv{i}" for i, conv in enumerate(self.convs, start=1))]
 
     @property
@@ -244,7 +249,7 @@ class AliasFreeSynthesis(SynthesisNetwork):
 
     @property
     def detail(self) -> list[float]:
-        """Twice the cutoff frequency of the layers' signals."""
+        """Return twice the cutoff frequency of the layers' signals."""
         return [2 * signal.cutoff for signal in self.signals]
 
     def forward(self, draw: Draw, noise: str = "const", recompute: bool = False) -> Tensor:

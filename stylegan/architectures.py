@@ -11,7 +11,7 @@ from .synthesis import SynthesisNetwork
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is known of one kind of generator."""
+    """An Architecture holds what is known of one kind of generator."""
 
     title: str  # for people
     config: type[Config]  # its sizes; config.architecture is the name here

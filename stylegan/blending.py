@@ -19,8 +19,9 @@ _MAY_DIFFER = ("conv_clamp",)  # no sizes of weights
 def blend_generators(
     first: Generator, second: Generator, amounts: Sequence[float], mapping_amount: float = 0.0
 ) -> Generator:
-    """A generator with (1 - p) first + p second in every weight: p is amounts[i] for layer i of `synthesis.layers`, for
-    the constant that of layer 0, for a ToRGB that of the layer before it, and `mapping_amount` for the mapping.
+    """Return a generator with (1 - p) first + p second in every weight: p is amounts[i] for layer i of
+    `synthesis.layers`, for the constant that of layer 0, for a ToRGB that of the layer before it, and
+    `mapping_amount` for the mapping.
 
     Where p is 0 or 1 weights are those of one generator, bit for bit. In eval mode, on the first one's device.
     Raises ValueError when the generators are not built alike or the number of amounts is not that of the layers."""
@@ -68,9 +69,10 @@ def _require_alike(first: Generator, second: Generator) -> None:
 
 
 def swap_amounts(generator: Generator, resolution: int, amount: float = 1.0, softness: float = 0.0) -> list[float]:
-    """For `blend_generators`: 0 for the layers that draw what is coarser than `resolution` pixels over the picture, and
-    `amount` from there on. With a softness above 0 the change is a logistic curve, that many layers long on each side of
-    the border; `synthesis.detail` tells how layers are counted. Raises ValueError when no layer is so fine."""
+    """Return the amounts for `blend_generators`: 0 for the layers that draw what is coarser than `resolution`
+    pixels over the picture, and `amount` from there on. With a softness above 0 the change is a logistic curve,
+    that many layers long on each side of the border; `synthesis.detail` tells how layers are counted. Raises
+    ValueError when no layer is so fine."""
     count = len(generator.synthesis.layers)
     fine = [index for index in codes_between(generator, resolution, float("inf")) if index < count]
     if not fine:
@@ -79,7 +81,8 @@ def swap_amounts(generator: Generator, resolution: int, amount: float = 1.0, sof
 
 
 def swap_amounts_at(count: int, layer: int, amount: float = 1.0, softness: float = 0.0) -> list[float]:
-    """As `swap_amounts`, for `count` layers, from the index of a layer on. Raises ValueError when there is no such layer."""
+    """Return the same as `swap_amounts`, for `count` layers, from the index of a layer on. Raises ValueError
+    when there is no such layer."""
     if layer >= count:
         raise ValueError(f"There is no layer {layer}: these generators have the layers 0 to {count - 1}.")
     if softness == 0:
@@ -91,9 +94,9 @@ def swap_amounts_at(count: int, layer: int, amount: float = 1.0, softness: float
 def blend_metadata(
     first: tuple[str, Mapping[str, str]], second: tuple[str, Mapping[str, str]], share: str
 ) -> dict[str, str]:
-    """Metadata for `save_generator` of two generators, each a name with its metadata, blended so that the second has a
-    `share`, in words. The crop is the first one's, and both licences hold. Of one that was blended itself, what went into
-    that is left out: it would double with every blend."""
+    """Make the metadata for `save_generator` of two generators, each a name with its metadata, blended so that the
+    second has a `share`, in words. The crop is the first one's, and both licences hold. Of one that was blended itself,
+    what went into that is left out: it would double with every blend."""
     described = [
         {"name": name, "metadata": {key: value for key, value in metadata.items() if key != "blend"}}
         for name, metadata in (first, second)

@@ -24,7 +24,7 @@ SPARE = 190_000_000
 
 
 class CheckpointError(Exception):
-    """A generator file that cannot be read or written; the message says which, why, and what to do."""
+    """A generator file cannot be read or written; the message says which, why, and what to do."""
 
 
 def save_generator(generator: Generator, path: str | Path, metadata: dict[str, str] | None = None) -> None:
@@ -43,7 +43,7 @@ def save_generator(generator: Generator, path: str | Path, metadata: dict[str, s
 
 
 def finite_weights(generator: Generator, path: Path) -> dict[str, Tensor]:
-    """What is to be written to `path`, on the CPU. Raises CheckpointError when a weight is not finite."""
+    """Return what is to be written to `path`, on the CPU. Raises CheckpointError when a weight is not finite."""
     generator.mapping.centre()
     # A compiled module carries "_orig_mod." in its names.
     weights = generator.state_dict().items()
@@ -58,7 +58,8 @@ def finite_weights(generator: Generator, path: Path) -> dict[str, Tensor]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """write_atomically, with its folders made. Raises CheckpointError when the file cannot be written."""
+    """Make the folders of `path` and write the file with `write_atomically`. Raises CheckpointError
+    when it cannot be written."""
     with _writing(path) as temporary, temporary.open("xb") as file:
         file.write(data)
 
@@ -81,9 +82,9 @@ def _writing(path: Path) -> Iterator[Path]:
 
 
 def save_or_rescue(generator: Generator, path: str | Path, metadata: dict[str, str] | None = None) -> Path:
-    """save_generator, for what took hours to make: when `path` cannot be written, the file goes beside it under a name
-    that is free (another program may hold `path`), else into a new folder among the system's temporary files. Returns
-    where it is. Raises CheckpointError when that fails, too."""
+    """Save with `save_generator` what took hours to make: when `path` cannot be written, the file goes beside it under
+    a name that is free (another program may hold `path`), else into a new folder among the system's temporary files.
+    Returns where it is. Raises CheckpointError when that fails, too."""
     path = Path(path)
     places = [path, path.with_name(f"{path.stem}-{secrets.token_hex(3)}{path.suffix}")]
     for place in places:
@@ -102,7 +103,7 @@ def save_or_rescue(generator: Generator, path: str | Path, metadata: dict[str, s
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds."""
+    """A Checkpoint is a generator as a file held it."""
 
     generator: Generator  # in float32 on the CPU, in eval mode and without gradients
     format: str  # what kind of file it is, in words
@@ -111,7 +112,7 @@ class Checkpoint:
 
 @torch.inference_mode(False)  # a host may load within inference mode, whose tensors could never be trained
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """The generator in a file of any format in `formats`, recognized by its content. No pickle is executed.
+    """Load the generator in a file of any format in `formats`, recognized by its content. No pickle is executed.
 
     Raises CheckpointError when the file is missing, damaged, refused, or none of them."""
     path = Path(path)
@@ -131,12 +132,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def load_generator(path: str | Path) -> Generator:
-    """The generator of `load_checkpoint`."""
+    """Load the generator of `load_checkpoint`."""
     return load_checkpoint(path).generator
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The text entries of a safetensors file, without reading its weights. Raises CheckpointError as load_checkpoint."""
+    """Read the text entries of a safetensors file, without its weights. Raises CheckpointError as load_checkpoint."""
     path = Path(path)
     with reading(path), path.open("rb") as file:
         if not is_safetensors(file.read(9)):
@@ -159,6 +160,8 @@ def _no_collection() -> Iterator[None]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
+    """Turn what fails in the body, where the file at `path` is read, into a CheckpointError that
+    says why, and what to do."""
     try:
         yield
     except FileNotFoundError:

@@ -32,7 +32,7 @@ def sample_codes(
     truncation_cutoff: int | None = None,
     class_index: int | None = None,
 ) -> Tensor:
-    """W+ codes [N, num_ws, w_dim] on the CPU of latents z [N, z_dim], as `render_samples` takes them.
+    """Return the W+ codes [N, num_ws, w_dim] on the CPU of latents z [N, z_dim], as `render_samples` takes them.
 
     Generators with classes take class `class_index`, or, when it is None, one class after the other.
     Raises ValueError when there is no such class."""
@@ -43,15 +43,15 @@ def sample_codes(
 
 @torch.no_grad()
 def draw_codes(generator: Generator, ws: Tensor, noise: str = "const") -> Iterator[Tensor]:
-    """Images [n, 3, R, R] on the CPU, about [-1, 1], of codes ws [N, num_ws, w_dim]: a few at a time, in order, where the
-    generator is. Raises ValueError when the codes do not fit."""
+    """Draw images [n, 3, R, R] on the CPU, about [-1, 1], of codes ws [N, num_ws, w_dim]: a few at a time, in order,
+    where the generator is. Raises ValueError when the codes do not fit."""
     device = next(generator.parameters()).device
     for piece in ws.split(render_batch(generator.resolution)):
         yield generator.synthesis(Draw(piece.to(device)), noise=noise).cpu()
 
 
 def require_fitting(generator: Generator, ws: Tensor) -> None:
-    """Raises ValueError when codes ws [N, num_ws, w_dim] are not of this generator's shape."""
+    """Raise ValueError when codes ws [N, num_ws, w_dim] are not of this generator's shape."""
     wanted = generator.num_ws, generator.w_dim
     if tuple(ws.shape[1:]) != wanted:
         has = " x ".join(map(str, ws.shape[1:]))
@@ -62,12 +62,13 @@ def require_fitting(generator: Generator, ws: Tensor) -> None:
 
 
 def codes_between(generator: Generator, low: float, high: float) -> tuple[int, ...]:
-    """Indices of the codes that drive detail from `low` to `high` pixels over the picture, as `synthesis.detail` counts."""
+    """Return the indices of the codes that drive detail from `low` to `high` pixels over the picture, as
+    `synthesis.detail` counts."""
     return tuple(i for i, detail in enumerate(generator.synthesis.detail) if low <= round(detail) <= high)
 
 
 def codes_of(generator: Generator, layers: str) -> tuple[int, ...]:
-    """Indices in W+ of layers by a name of LAYER_RANGES, or by numbers as `parse_codes` reads them.
+    """Return the indices in W+ of layers by a name of LAYER_RANGES, or by numbers as `parse_codes` reads them.
 
     Raises ValueError when the text is neither, or there is no such layer."""
     if layers in LAYER_RANGES:
@@ -84,7 +85,8 @@ def codes_of(generator: Generator, layers: str) -> tuple[int, ...]:
 
 
 def parse_codes(text: str) -> tuple[int, ...]:
-    """Indices in rising order from numbers and ranges with commas or spaces: "0-3, 6". Raises ValueError for other text."""
+    """Return indices in rising order from numbers and ranges with commas or spaces: "0-3, 6". Raises
+    ValueError for other text."""
     found: set[int] = set()
     for part in re.sub(r"\s*-\s*", "-", text).replace(",", " ").split():
         match = _PART.fullmatch(part)
@@ -98,7 +100,7 @@ def parse_codes(text: str) -> tuple[int, ...]:
 
 
 def mix_styles(ws: Tensor, others: Tensor, codes: Sequence[int]) -> Tensor:
-    """Style mixing (arXiv 1812.04948, sec. 3.1): ws with the chosen codes from `others`; both [.., num_ws, w_dim], which
+    """Mix styles (arXiv 1812.04948, sec. 3.1): ws with the chosen codes from `others`; both [.., num_ws, w_dim], which
     broadcast against each other."""
     chosen = torch.zeros(ws.shape[-2], 1, dtype=torch.bool)
     chosen[list(codes)] = True
@@ -107,8 +109,8 @@ def mix_styles(ws: Tensor, others: Tensor, codes: Sequence[int]) -> Tensor:
 
 @torch.no_grad()
 def w_statistics(generator: Generator, class_index: int | None = None) -> tuple[Tensor, Tensor]:
-    """Mean [w_dim] and standard deviation [] (of all entries alike) of w over 4096 latents, always the same ones, of one
-    class or of all in turn; where the generator is. Raises ValueError when there is no such class."""
+    """Return the mean [w_dim] and standard deviation [] (of all entries alike) of w over 4096 latents, always the same
+    ones, of one class or of all in turn; where the generator is. Raises ValueError when there is no such class."""
     device = next(generator.parameters()).device
     z = sample_z(generator.z_dim, 4096, seed=0).to(device)
     w = generator.mapping(z, label=class_labels(generator.c_dim, len(z), device, class_index))[:, 0]
@@ -117,7 +119,8 @@ def w_statistics(generator: Generator, class_index: int | None = None) -> tuple[
 
 
 def mapping_digest(generator: Generator) -> str:
-    """Tells mappings apart: codes mean the same to all generators with one mapping, adapted ones included."""
+    """Return a digest that tells mappings apart: codes mean the same to all generators with one
+    mapping, adapted ones included."""
     digest = hashlib.sha256()
     for name, value in generator.mapping.named_parameters():
         digest.update(name.encode())

@@ -25,7 +25,8 @@ _MAY_BE_ZERO = ("c_dim", "num_critical", "margin_size")
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Sizes of a StyleGAN2 generator. Raises ValueError naming the size that is out of range."""
+    """A GeneratorConfig holds the sizes of a StyleGAN2 generator. Raises ValueError naming the
+    size that is out of range."""
 
     architecture: ClassVar[str] = "stylegan2"
 
@@ -49,18 +50,19 @@ class GeneratorConfig:
 
     @property
     def resolutions(self) -> list[int]:
-        """Sides of the synthesis blocks: 4, 8, ... resolution."""
+        """Return the sides of the synthesis blocks: 4, 8, ... resolution."""
         return [2**i for i in range(2, self.resolution.bit_length())]
 
     def channels(self, resolution: int) -> int:
-        """Channels of the feature maps at a resolution."""
+        """Return the channels of the feature maps at a resolution."""
         return min(self.channel_base // resolution, self.channel_max)
 
 
 @dataclass(frozen=True)
 class StyleGAN3Config:
-    """Sizes of a StyleGAN3 generator; the defaults are configuration T, and configuration R has conv_kernel 1, radial
-    filters and twice the channels (arXiv 2106.12423, appendix D). Raises ValueError naming the size out of range."""
+    """A StyleGAN3Config holds the sizes of a StyleGAN3 generator; the defaults are configuration T, and configuration
+    R has conv_kernel 1, radial filters and twice the channels (arXiv 2106.12423, appendix D). Raises ValueError
+    naming the size out of range."""
 
     architecture: ClassVar[str] = "stylegan3"
 

@@ -17,9 +17,10 @@ SUFFIXES = (".safetensors", ".pt")
 
 
 def provenance(checkpoint: Checkpoint, name: str) -> dict[str, str]:
-    """The metadata of a generator from the file `name`, where it comes from and under which licence included.
+    """Return the metadata of a generator from the file `name`, with where it comes from and under which licence.
 
-    What our own files say of themselves is kept; for others' the bars of pictures that are not square are looked for."""
+    What our own files say of themselves is kept; for others' the bars of pictures that are not square are looked
+    for."""
     if checkpoint.format == OWN:
         return {"source": name, **checkpoint.metadata}
     crop = {} if (found := find_crop(checkpoint.generator)) is None else {"crop": str(found)}
@@ -29,12 +30,13 @@ def provenance(checkpoint: Checkpoint, name: str) -> dict[str, str]:
 
 
 def crop_of(metadata: Mapping[str, str]) -> Crop | None:
-    """What counts of a generator's pictures, from its metadata; None for all. Raises ValueError for a damaged entry."""
+    """Return what counts of a generator's pictures, from its metadata; None for all. Raises
+    ValueError for a damaged entry."""
     return Crop.parse(metadata["crop"]) if metadata.get("crop") else None
 
 
 def with_crop(metadata: Mapping[str, str], wanted: str) -> dict[str, str]:
-    """The metadata with the crop that a user asks for: "none", "auto" (as it is) or, for example, "512x384".
+    """Return the metadata with the crop that a user asks for: "none", "auto" (as it is) or, for example, "512x384".
 
     Raises ValueError when it is something else."""
     wanted = wanted.strip().lower()

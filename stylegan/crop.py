@@ -15,7 +15,7 @@ _GRID = 64  # bars are whole 64ths of the side, as those of every known data set
 
 @dataclass(frozen=True)
 class Crop:
-    """The middle of a generator's pictures. Raises ValueError when a side is no whole number above 0."""
+    """A Crop is the middle of a generator's pictures. Raises ValueError when a side is no whole number above 0."""
 
     width: int  # pixels
     height: int
@@ -27,7 +27,7 @@ class Crop:
 
     @classmethod
     def parse(cls, text: str) -> "Crop":
-        """From "512x384", as it stands in metadata. Raises ValueError when the text is anything else."""
+        """Make a crop from "512x384", as it stands in metadata. Raises ValueError when the text is anything else."""
         sides = text.strip().lower().split("x")
         if len(sides) != 2 or not all(side.strip().isdecimal() and len(side) < 6 for side in sides):
             raise ValueError(f"{text!r} is no crop; write width and height in pixels, for example 512x384.")
@@ -37,15 +37,15 @@ class Crop:
         return f"{self.width}x{self.height}"
 
     def apply(self, images: Tensor) -> Tensor:
-        """The middle [.., height, width] of images [.., R, R]; what is larger than the images stays whole."""
+        """Return the middle [.., height, width] of images [.., R, R]; what is larger than the images stays whole."""
         top = max(0, (images.shape[-2] - self.height) // 2)
         left = max(0, (images.shape[-1] - self.width) // 2)
         return images[..., top : top + self.height, left : left + self.width]
 
 
 def find_crop(generator: Generator) -> Crop | None:
-    """What is between the black bars, equal and on two opposite sides, that the generator draws in every picture; None
-    when it draws none. StyleGAN2's LSUN cars, 512 x 384 in a square of 512, are the best-known ones."""
+    """Find what is between the black bars, equal and on two opposite sides, that the generator draws in every picture;
+    None when it draws none. StyleGAN2's LSUN cars, 512 x 384 in a square of 512, are the best-known ones."""
     side = generator.resolution
     bright = torch.zeros(side, side, dtype=torch.bool)
     for z in sample_z(generator.z_dim, _SAMPLES, seed=0).split(1):  # one at a time: mostly the first one tells

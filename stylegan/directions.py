@@ -11,7 +11,7 @@ from .networks import Generator
 
 @torch.no_grad()
 def sefa_directions(generator: Generator, codes: Sequence[int]) -> Tensor:
-    """Directions [w_dim, w_dim] of unit length in W, one a row, the one that changes the styles most first.
+    """Find directions [w_dim, w_dim] of unit length in W, one a row, the one that changes the styles most first.
 
     They are the eigenvectors of A^T A, with A the style affine weights of the layers that `codes` drive, one
     below the other (of the last code, that of the last ToRGB). Of each the largest entry is positive. On the CPU."""
@@ -29,7 +29,7 @@ def _affine(generator: Generator, index: int) -> Tensor:
 
 
 def move_codes(ws: Tensor, direction: Tensor, codes: Sequence[int], strengths: Sequence[float]) -> Tensor:
-    """ws [N, num_ws, w_dim] moved along `direction` [w_dim] by each strength, in the chosen codes only:
+    """Move ws [N, num_ws, w_dim] along `direction` [w_dim] by each strength, in the chosen codes only:
     [N len(strengths), num_ws, w_dim], all strengths of the first latent first."""
     chosen = torch.zeros(ws.shape[1], 1)
     chosen[list(codes)] = 1

@@ -32,8 +32,8 @@ _LINEAR = {f"lin{i}.model.1.weight": [1, channels[-1], 1, 1] for i, channels in 
 
 @torch.inference_mode(False)  # a host may load within inference mode, whose tensors could never be differentiated
 def load_vgg(path: str | Path) -> VGG16:
-    """VGG16 in float32 on the CPU from a safetensors or torch file with torchvision's names (features.0.weight and so
-    on; others are ignored). No pickle is executed.
+    """Load VGG16 in float32 on the CPU from a safetensors or torch file with torchvision's names (features.0.weight and
+    so on; others are ignored). No pickle is executed.
 
     The metric's linear layers (lin0.model.1.weight and so on) come from the same file, or from `linear_file`; without
     them the metric is not calibrated. Raises CheckpointError."""
@@ -55,7 +55,7 @@ def load_vgg(path: str | Path) -> VGG16:
 
 
 def linear_file(path: Path) -> Path | None:
-    """The file beside that of VGG16 in which the metric's linear layers are looked for."""
+    """Find the file beside that of VGG16 in which the metric's linear layers are looked for; None without one."""
     candidates = (path.with_name(name) for name in LINEAR_FILES)
     return next((other for other in candidates if other != path and other.is_file()), None)
 

@@ -7,7 +7,8 @@ import torch
 
 
 def kaiser_window(taps: int, width: float, rate: float) -> np.ndarray:
-    """The window [taps] whose filter has a transition band of `width` at a sampling `rate` (both in the same unit).
+    """Return the window [taps] whose filter has a transition band of `width` at a sampling
+    `rate` (both in the same unit).
 
     Kaiser's formulas: attenuation A = 2.285 (taps - 1) pi width / (rate / 2) + 7.95, and beta from A."""
     attenuation = 2.285 * (taps - 1) * math.pi * width / (rate / 2) + 7.95
@@ -21,8 +22,8 @@ def kaiser_window(taps: int, width: float, rate: float) -> np.ndarray:
 
 
 def low_pass(taps: int, cutoff: float, width: float, rate: float, radial: bool = False) -> torch.Tensor | None:
-    """A filter of gain 1 that passes frequencies below `cutoff`: [taps], used along both axes, or, when `radial`,
-    [taps, taps], the same in all directions. None, the identity, for a single tap.
+    """Return a filter of gain 1 that passes frequencies below `cutoff`: [taps], used along both axes, or, when
+    `radial`, [taps, taps], the same in all directions. None, the identity, for a single tap.
 
     `width` is that of the transition band; it, `cutoff` and the sampling `rate` have the same unit."""
     if taps == 1:

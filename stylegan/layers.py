@@ -14,30 +14,32 @@ GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU of slope 0.2
 
 
 def full_precision(x: Tensor) -> AbstractContextManager:
-    """Within it, autocast leaves float32 alone: for what is small to compute and needs all its digits."""
+    """Let autocast leave float32 alone in the body: for what is small to compute and needs all its digits."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def normalize_second_moment(x: Tensor) -> Tensor:
-    """x [B, C] scaled to a mean square of one per row."""
+    """Scale x [B, C] to a mean square of one per row."""
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
 
 
 def normal(*shape: int, std: float = 1.0) -> Tensor:
-    """Numbers from N(0, std^2); on the meta device, where torch would first load a second's worth of code, none."""
+    """Draw numbers from N(0, std^2); on the meta device, where torch would first load a
+    second's worth of code, none."""
     numbers = torch.empty(shape)
     return numbers if numbers.is_meta else numbers.normal_(std=std)
 
 
 def fir_kernel() -> Tensor:
-    """The binomial low-pass filter [1, 3, 3, 1] as a 4x4 kernel that sums to one."""
+    """Return the binomial low-pass filter [1, 3, 3, 1] as a 4x4 kernel that sums to one."""
     taps = (1, 3, 3, 1)
     return torch.tensor([[a * b / 64 for a in taps] for b in taps])
 
 
 def upsample(images: Tensor, kernel: Tensor) -> Tensor:
-    """Images [B, C, H, W] to [B, C, 2H, 2W]: zeros between the pixels, then the low-pass `kernel` with gain 4."""
+    """Upsample images [B, C, H, W] to [B, C, 2H, 2W]: zeros between the pixels, then the
+    low-pass `kernel` with gain 4."""
     channels = images.shape[1]
     weight = (4 * kernel).to(images.dtype).expand(channels, 1, 4, 4)
     with full_precision(images):
@@ -45,13 +47,14 @@ def upsample(images: Tensor, kernel: Tensor) -> Tensor:
 
 
 def leaky_relu(x: Tensor, clamp: float | None = None) -> Tensor:
-    """Leaky ReLU of slope 0.2 with gain sqrt(2), clamped to [-clamp, clamp]."""
+    """Apply the leaky ReLU of slope 0.2 with gain sqrt(2), clamped to [-clamp, clamp]."""
     x = F.leaky_relu(x, 0.2) * GAIN
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 
 class FullyConnected(nn.Module):
-    """Linear layer [.., in] -> [.., out] in float32, under autocast too; `activate` adds the leaky ReLU."""
+    """A FullyConnected is a linear layer [.., in] -> [.., out] in float32, under autocast too;
+    `activate` adds the leaky ReLU."""
 
     def __init__(
         self,
@@ -82,10 +85,11 @@ def modulated_conv2d(
     upsampling_kernel: Tensor | None = None,
     padding: int | None = None,
 ) -> Tensor:
-    """Convolution of each sample with its own kernel w'_oik = w_oik s_i, demodulated by 1 / ||w'_o|| (sec. 2.2).
+    """Convolve each sample with its own kernel w'_oik = w_oik s_i, demodulated by 1 / ||w'_o|| (sec. 2.2).
 
     x [B, I, H, W], weight [O, I, k, k], styles [B, I] -> [B, O, H, W], or [B, O, 2H, 2W] with the FIR kernel of an
-    upsampling layer; a `padding` other than k // 2 makes the result larger or smaller. Scaling input and output instead of the kernel gives the same result from one shared convolution.
+    upsampling layer; a `padding` other than k // 2 makes the result larger or smaller. Scaling input and output instead
+    of the kernel gives the same result from one shared convolution.
     """
     if demodulate:
         # Demodulation cancels the size of a sample's styles and of an output's weights. Taken out beforehand, they keep

@@ -14,7 +14,8 @@ from .synthesis import Draw
 def class_labels(
     c_dim: int, count: int, device: torch.device | str = "cpu", class_index: int | None = None
 ) -> Tensor | None:
-    """One-hot labels [count, c_dim]: of one class, or of all classes in turn; None for generators without classes.
+    """Return one-hot labels [count, c_dim]: of one class, or of all classes in turn; None for
+    generators without classes.
 
     Raises ValueError when there is no such class."""
     if class_index is not None and not 0 <= class_index < c_dim:
@@ -27,7 +28,8 @@ def class_labels(
 
 
 class Mapping(nn.Module):
-    """z [B, z_dim] (and label [B, c_dim]) to ws [B, num_ws, w_dim]; `w_avg` [w_dim] is the centre of truncation."""
+    """A Mapping takes z [B, z_dim] (and label [B, c_dim]) to ws [B, num_ws, w_dim]; `w_avg` [w_dim] is
+    the centre of truncation."""
 
     def __init__(self, config: Config, num_ws: int):
         super().__init__()
@@ -44,7 +46,7 @@ class Mapping(nn.Module):
         self.has_w_avg = True
 
     def centre(self) -> Tensor:
-        """w_avg, estimated at its first use where the generator's file had none."""
+        """Return w_avg, estimated at its first use where the generator's file had none."""
         if not self.has_w_avg:
             self.w_avg.copy_(self._mean_w())
             self.has_w_avg = True
@@ -63,7 +65,7 @@ class Mapping(nn.Module):
         truncation_cutoff: int | None = None,
         label: Tensor | None = None,
     ) -> Tensor:
-        """w of each sample, repeated for every layer.
+        """Return the w of each sample, repeated for every layer.
 
         The first `truncation_cutoff` codes (all when None) are moved to w_avg + truncation_psi (w - w_avg).
         Raises ValueError when z or label do not fit the generator."""
@@ -89,8 +91,8 @@ class Mapping(nn.Module):
 
 
 class Generator(nn.Module):
-    """A generator: `mapping` and the `synthesis` of the architecture that its configuration names, with its sizes as
-    attributes."""
+    """A Generator is a `mapping` and the `synthesis` of the architecture that its configuration names,
+    with its sizes as attributes."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -111,5 +113,5 @@ class Generator(nn.Module):
         label: Tensor | None = None,
         noise: str = "const",
     ) -> Tensor:
-        """z [B, z_dim] to images [B, img_channels, R, R], about [-1, 1]."""
+        """Render images [B, img_channels, R, R], about [-1, 1], from z [B, z_dim]."""
         return self.synthesis(Draw(self.mapping(z, truncation_psi, truncation_cutoff, label)), noise=noise)

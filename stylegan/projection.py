@@ -106,7 +106,8 @@ class ProjectionSettings:
 
 @dataclass(frozen=True)
 class ProjectionProgress:
-    """ProjectionProgress is passed to the progress callback after every step. An exception that the callback raises ends the projection."""
+    """ProjectionProgress is passed to the progress callback after every step. An exception that the callback
+    raises ends the projection."""
 
     step: int  # steps done
     steps: int  # steps in all
@@ -129,7 +130,8 @@ class ProjectionOutOfMemory(MemoryError):
 
 
 def fitted(images: Tensor, width: int, height: int) -> Tensor:
-    """The middle of images [B, C, H, W] of any size that has the proportions wanted, at [B, C, height, width]."""
+    """Return the middle of images [B, C, H, W] of any size that has the proportions wanted,
+    at [B, C, height, width]."""
     images = images.float().cpu()  # not every device reduces without aliasing
     high, wide = images.shape[-2:]
     scale = min(high / height, wide / width)
@@ -149,12 +151,12 @@ def project(
     crop: Crop | None = None,
     progress: Callable[[ProjectionProgress], None] | None = None,
 ) -> Projection:
-    """The W+ code whose picture is nearest to `target` [1, 3, H, W] in [-1, 1], with the sides of the generator's pictures
-    (of their `crop`, where they have one).
+    """Find the W+ code whose picture is nearest to `target` [1, 3, H, W] in [-1, 1], with the sides of the generator's
+    pictures (of their `crop`, where they have one).
 
     The code is w + offset_i in layer i; the penalties on the offsets (arXiv 2102.02766, eq. 6) and on the distance of w
-    from the mean, both in standard deviations of w, grow with the editability. Runs where the generator is, and leaves it
-    as it is. The same seed gives the same code, bit for bit on the CPU.
+    from the mean, both in standard deviations of w, grow with the editability. Runs where the generator is, and leaves
+    it as it is. The same seed gives the same code, bit for bit on the CPU.
 
     Raises ValueError when the target does not fit, ProjectionOutOfMemory with a sentence when a step does not."""
     settings = settings or ProjectionSettings()
@@ -260,7 +262,7 @@ class _Reporting(Callback):
 
 
 def ramp(done: float) -> float:
-    """Share of the learning rate when a share of the steps is done: rises over the first 5 %, falls over the last quarter
-    along half a cosine (appendix D)."""
+    """Return the share of the learning rate when a share of the steps is done: rises over the first 5 %, falls over the
+    last quarter along half a cosine (appendix D)."""
     falling = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - done) / 0.25))
     return falling * min(1.0, done / 0.05)

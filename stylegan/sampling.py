@@ -7,7 +7,7 @@ from .networks import Generator, class_labels
 
 
 def sample_z(z_dim: int, count: int, seed: int) -> Tensor:
-    """`count` latents [count, z_dim] from N(0, 1), the same for a seed on every device.
+    """Draw `count` latents [count, z_dim] from N(0, 1), the same for a seed on every device.
 
     Raises ValueError when the seed is not between 0 and 2^64 - 1."""
     if not 0 <= seed < 2**64:
@@ -16,8 +16,8 @@ def sample_z(z_dim: int, count: int, seed: int) -> Tensor:
 
 
 def render_batch(resolution: int) -> int:
-    """How many images are rendered at once: a few where they are small; from 512 pixels up one alone keeps a device busy
-    and takes hundreds of megabytes."""
+    """Return how many images are rendered at once: a few where they are small; from 512 pixels up one alone keeps a
+    device busy and takes hundreds of megabytes."""
     return min(4, max(1, 4 * 256**2 // resolution**2))
 
 
@@ -30,7 +30,8 @@ def render_samples(
     noise: str = "const",
     class_index: int | None = None,
 ) -> Tensor:
-    """Images [N, 3, R, R] on the CPU, about [-1, 1], of latents z [N, z_dim], a few at a time where the generator is.
+    """Render images [N, 3, R, R] on the CPU, about [-1, 1], of latents z [N, z_dim], a few at a
+    time where the generator is.
 
     Generators with classes draw class `class_index`, or, when it is None, one class after the other.
     Raises ValueError when there is no such class."""

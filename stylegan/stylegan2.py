@@ -9,7 +9,8 @@ from .synthesis import Draw, SynthesisNetwork, maybe_recompute
 
 
 class SynthesisConv(nn.Module):
-    """Modulated 3x3 convolution with noise, bias and leaky ReLU; `up` doubles the resolution first."""
+    """A SynthesisConv is a modulated 3x3 convolution with noise, bias and leaky ReLU; `up`
+    doubles the resolution first."""
 
     def __init__(self, config: GeneratorConfig, in_channels: int, resolution: int, up: bool):
         super().__init__()
@@ -34,7 +35,7 @@ class SynthesisConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to colours, without demodulation."""
+    """A ToRGB is a modulated 1x1 convolution to colours, without demodulation."""
 
     def __init__(self, config: GeneratorConfig, in_channels: int):
         super().__init__()
@@ -51,7 +52,7 @@ class ToRGB(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """One resolution: two convolutions (one at 4x4, on the learned constant) and a ToRGB."""
+    """A SynthesisBlock is one resolution: two convolutions (one at 4x4, on the learned constant) and a ToRGB."""
 
     def __init__(self, config: GeneratorConfig, resolution: int):
         super().__init__()
@@ -71,7 +72,8 @@ class SynthesisBlock(nn.Module):
 
 
 class StyleGAN2Synthesis(SynthesisNetwork):
-    """The synthesis network of StyleGAN2; each block's ToRGB takes the code after its last convolution's."""
+    """StyleGAN2Synthesis is the synthesis network of StyleGAN2; each block's ToRGB takes the code
+    after its last convolution's."""
 
     def __init__(self, config: GeneratorConfig):
         super().__init__()
@@ -89,7 +91,7 @@ class StyleGAN2Synthesis(SynthesisNetwork):
 
     @property
     def layer_names(self) -> list[str]:
-        """ "4x4/conv", "8x8/conv0", "8x8/conv1", ..."""
+        """Return "4x4/conv", "8x8/conv0", "8x8/conv1", ..."""
         names = ["4x4/conv"]
         for layer in self.layers[1:]:
             names.append(f"{layer.resolution}x{layer.resolution}/conv{0 if layer.up else 1}")
@@ -113,7 +115,7 @@ class StyleGAN2Synthesis(SynthesisNetwork):
 
     @property
     def detail(self) -> list[float]:
-        """The sides of the feature maps."""
+        """Return the sides of the feature maps."""
         return [*(layer.resolution for layer in self.layers), self.blocks[-1].convs[-1].resolution]
 
     def forward(

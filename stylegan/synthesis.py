@@ -38,33 +38,33 @@ class SynthesisNetwork(nn.Module, ABC):
     @property
     @abstractmethod
     def layers(self) -> list[nn.Module]:
-        """The layers that can be selected: ws[:, i] drives layer i."""
+        """Return the layers that can be selected: ws[:, i] drives layer i."""
 
     @property
     @abstractmethod
     def layer_names(self) -> list[str]:
-        """Names of `layers`, with the sides of their feature maps in pixels."""
+        """Return the names of `layers`, with the sides of their feature maps in pixels."""
 
     @property
     @abstractmethod
     def groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:
-        """What is frozen unless it is asked for, by name."""
+        """Return what is frozen unless it is asked for, by name."""
 
     @property
     @abstractmethod
     def companions(self) -> list[list[nn.Module | nn.Parameter]]:
-        """What goes with each of `layers` when layers are exchanged or blended, and is in none of them."""
+        """Return what goes with each of `layers` when layers are exchanged or blended, and is in none of them."""
 
     @property
     @abstractmethod
     def detail(self) -> list[float]:
-        """How fine what each of the num_ws codes drives is, in pixels over the picture."""
+        """Return how fine what each of the num_ws codes drives is, in pixels over the picture."""
 
     def restore_constants(self) -> None:
         """Fill the buffers that checkpoints do not hold, after a construction on the meta device."""
 
     def codes_of(self, draw: Draw, noise: str) -> Tensor:
-        """The codes of a draw. Raises ValueError when they or the noise mode do not fit."""
+        """Return the codes of a draw. Raises ValueError when they or the noise mode do not fit."""
         ws = draw.ws
         if noise not in NOISE_MODES:
             raise ValueError(f"There is no noise mode {noise!r}; choose from {', '.join(NOISE_MODES)}.")
@@ -75,8 +75,8 @@ class SynthesisNetwork(nn.Module, ABC):
 
 
 def maybe_recompute(recompute: bool, part: Callable[..., Tensor], *inputs: object, draws: bool = False) -> Tensor:
-    """part(*inputs); with `recompute`, what autograd would keep of it is computed again in the backward pass, from the
-    same random numbers if it `draws` any."""
+    """Return part(*inputs); with `recompute`, what autograd would keep of it is computed again in the backward pass,
+    from the same random numbers if it `draws` any."""
     if not (recompute and torch.is_grad_enabled()):
         return part(*inputs)
     return recompute_in_backward(part, *inputs, use_reentrant=False, preserve_rng_state=draws)

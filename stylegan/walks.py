@@ -8,7 +8,7 @@ PATHS = ("straight", "curve", "sphere")
 
 
 def walk(keys: Tensor, frames_per_key: int, path: str = "straight", closed: bool = False, ease: bool = False) -> Tensor:
-    """Frames [F, ..] along keyframes [K, ..], `frames_per_key` from one key to the next.
+    """Return frames [F, ..] along keyframes [K, ..], `frames_per_key` from one key to the next.
 
     An open walk ends with the last key, F = (K - 1) frames_per_key + 1; a closed one goes back to the first, whose
     repetition it leaves out, F = K frames_per_key. With `ease` it slows down at every key, by 3 t^2 - 2 t^3.
@@ -36,8 +36,8 @@ def walk(keys: Tensor, frames_per_key: int, path: str = "straight", closed: bool
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Spherical interpolation (Shoemake 1985) over the last axis, for t from 0 to 1: sin((1 - t) o) / sin o a + sin(t o) / sin o b,
-    with o the angle between a and b; straight where they are parallel or opposite."""
+    """Interpolate spherically (Shoemake 1985) over the last axis, for t from 0 to 1: sin((1 - t) o) / sin o a +
+    sin(t o) / sin o b, with o the angle between a and b; straight where they are parallel or opposite."""
     cosine = torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=-1, eps=1e-12).unsqueeze(-1)
     angle = cosine.clamp(-1, 1).acos()
     sine = angle.sin()

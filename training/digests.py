@@ -7,7 +7,7 @@ from torch import nn
 
 
 def weights_digest(module: nn.Module) -> str:
-    """A digest of a module's weights and buffers: whether two are the same."""
+    """Return a digest of a module's weights and buffers: whether two are the same."""
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():
         digest.update(name.encode())

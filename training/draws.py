@@ -23,8 +23,8 @@ class MicroStep:
     shared: dict[str, Any] = field(default_factory=dict, compare=False)  # what one phase leaves for the next ones
 
     def rng(self, purpose: str) -> torch.Generator:
-        """A generator on the CPU, whatever the device, so that every device draws the same numbers; each purpose has one
-        of its own, so that more of one leaves the others as they are."""
+        """Make a generator on the CPU, whatever the device, so that every device draws the same numbers; each purpose
+        has one of its own, so that more of one leaves the others as they are."""
         number = _PURPOSES.get(purpose, zlib.crc32(purpose.encode()) | 2**32)
         key = (self.step, number)
         if self.repeat:

@@ -23,8 +23,9 @@ virus scanners hold new files for a moment."""
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file in the folder of `path`, to be written in the body; after it, it takes the place of `path` in one
-    step. When anything fails it is gone, and `path` is as it was. Raises OSError, PermissionError for a file in use."""
+    """Give a temporary file in the folder of `path`, to be written in the body; after it, it takes the place
+    of `path` in one step. When anything fails it is gone, and `path` is as it was. Raises OSError,
+    PermissionError for a file in use."""
     temporary = path.parent / f"{_prefix(path)}{secrets.token_hex(8)}.tmp"
     try:
         yield temporary

@@ -16,12 +16,13 @@ class StepRecord:
 
     @property
     def t(self) -> float:
-        """The timestep, as a fraction of the schedule; 0 where a training has none."""
+        """Return the timestep, as a fraction of the schedule; 0 where a training has none."""
         return self.notes.get("t", 0.0)
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Indices of the layers that were updated; none where the step was skipped, or a training has no choice."""
+        """Return the indices of the layers that were updated; none where the step was skipped, or
+        a training has no choice."""
         return self.notes.get("layers", ())
 
 
@@ -34,17 +35,17 @@ class History:
 
     @property
     def diversity(self) -> dict[int, float]:
-        """The diversity of samples at the steps where it was measured."""
+        """Return the diversity of samples at the steps where it was measured."""
         return self.measured.get("diversity", {})
 
     @property
     def skipped(self) -> int:
-        """How many steps were skipped because of a non-finite gradient."""
+        """Return how many steps were skipped because of a non-finite gradient."""
         return sum(record.skipped is not None for record in self.records)
 
     @property
     def skipped_in_a_row(self) -> int:
-        """How many steps were skipped since the last one that was not."""
+        """Return how many steps were skipped since the last one that was not."""
         count = 0
         for record in reversed(self.records):
             if not record.skipped:
@@ -54,7 +55,7 @@ class History:
 
     @property
     def terms(self) -> list[str]:
-        """Names of the losses, in the order of the objective."""
+        """Return the names of the losses, in the order of the objective."""
         return list(dict.fromkeys(name for record in self.records for name in record.losses))
 
     def measure(self, name: str, step: int, value: float) -> None:
@@ -62,11 +63,11 @@ class History:
         self.measured.setdefault(name, {})[step] = value
 
     def until(self, step: int) -> "History":
-        """What it was after this many steps."""
+        """Return the history as it was after this many steps."""
         measured = {name: {at: v for at, v in values.items() if at <= step} for name, values in self.measured.items()}
         return History(self.records[:step], measured)
 
     def series(self, term: str) -> tuple[list[int], list[float]]:
-        """Steps and losses of one term, without the skipped steps."""
+        """Return the steps and losses of one term, without the skipped steps."""
         kept = [record for record in self.records if term in record.losses]
         return [record.step for record in kept], [record.losses[term] for record in kept]

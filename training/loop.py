@@ -19,18 +19,19 @@ class Kept(Protocol):
     """Kept is whatever is saved with a training beside its phases."""
 
     def pack(self) -> tuple[dict[str, Tensor], dict]:
-        """Tensors, and notes in JSON's types."""
+        """Return tensors, and notes in JSON's types."""
         ...
 
     def unpack(self, tensors: dict[str, Tensor], notes: dict) -> Callable[[], None]:
-        """A function that takes over what was packed. Raises ValueError, LookupError or TypeError for nonsense."""
+        """Return a function that takes over what was packed. Raises ValueError, LookupError
+        or TypeError for nonsense."""
         ...
 
 
 @dataclass
 class Training:
-    """A Training is where a list of phases stands: steps done and what happened. Random numbers are a function of (seed,
-    step): nothing of them needs keeping."""
+    """A Training is where a list of phases stands: steps done and what happened. Random numbers are a function of
+    (seed, step): nothing of them needs keeping."""
 
     phases: Sequence[Phase]
     steps: int
@@ -49,10 +50,10 @@ class Callback:
     """A Callback does something between the steps of a training. What it raises ends the training."""
 
     def begin(self, training: Training) -> None:
-        """Called before the first step, or the first one after a break."""
+        """Do what comes before the first step, or the first one after a break."""
 
     def after_step(self, training: Training) -> None:
-        """Called after every step."""
+        """Do what comes after every step."""
 
 
 def fit(training: Training, callbacks: Sequence[Callback] = ()) -> None:
@@ -111,6 +112,6 @@ class SkipLimit(Callback):
 
 @contextlib.contextmanager
 def recording_gradients() -> Iterator[None]:
-    """Normal tensors and gradients, whatever mode the caller is in."""
+    """Make tensors normal ones and record gradients in the body, whatever mode the caller is in."""
     with torch.inference_mode(False), torch.enable_grad():
         yield

@@ -10,7 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 @dataclass(frozen=True)
 class MemoryRequest:
-    """A MemoryRequest says what a training is going to ask of its prior and of the device; bytes count tensors there."""
+    """A MemoryRequest says what a training is going to ask of its prior and of the device;
+    bytes count tensors there."""
 
     rows: int  # the largest batch that is evaluated at once
     height: int  # of the images that are encoded, in pixels
@@ -22,12 +23,13 @@ class MemoryRequest:
 
 
 def tensor_bytes(tensors: Iterable[Tensor]) -> int:
-    """The bytes of these tensors together."""
+    """Return the bytes of these tensors together."""
     return sum(tensor.nbytes for tensor in tensors)
 
 
 def transient_bytes(body: Callable[[], object]) -> int:
-    """The largest number of bytes of tensors alive at once while body() runs, beyond those that were alive before.
+    """Return the largest number of bytes of tensors alive at once while body() runs, beyond
+    those that were alive before.
 
     On the meta device it takes no memory and little time. Counted is what tensors store: views once, and what autograd
     keeps or computes again for a backward pass; not the scratch space inside of an operation."""

@@ -31,7 +31,7 @@ _SAYINGS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on any device."""
+    """Tell whether an error says that memory ran out, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()
@@ -41,7 +41,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def handle_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; the process can go on then."""
+    """Tell whether an error says that memory ran out; the process can go on then."""
     return switch_off_onednn(error) or is_out_of_memory(error)
 
 
@@ -60,7 +60,7 @@ def switch_off_onednn(error: BaseException) -> bool:
 
 
 def no_memory_message(reason: str, advice: str, when: str = "") -> str:
-    """What to say when memory ran out at last, with the first line of the error's reason."""
+    """Return what to say when memory ran out at last, with the first line of the error's reason."""
     said = next((line for line in reason.splitlines() if line.strip()), "no more could be had")
     return f"Out of memory{when} ({said}). {advice}"
 
@@ -78,8 +78,8 @@ class MemoryPolicy:
     may_recompute: bool = True  # whether what was found may also switch `recompute` on in a later run
 
     def attempt(self, body: Callable[[], T], step: int) -> T:
-        """body(), again with less where memory runs out in it; `step` counts from 0, for messages. Raises NoMemoryLeft
-        when it takes least already."""
+        """Call body(), again with less where memory runs out in it; `step` counts from 0, for messages. Raises
+        NoMemoryLeft when it takes least already."""
         while True:
             try:
                 return body()
@@ -105,11 +105,11 @@ class MemoryPolicy:
             raise NoMemoryLeft(no_memory_message(reason, self.advice, " with one image at a time"))
 
     def pack(self) -> tuple[dict[str, Tensor], dict]:
-        """What a saved training keeps of it."""
+        """Return what a saved training keeps of the policy."""
         return {}, {"micro_batch": self.micro_batch, "recompute": self.recompute}
 
     def unpack(self, tensors: dict[str, Tensor], notes: dict) -> Callable[[], None]:
-        """A function that takes over what was kept. Raises ValueError, LookupError or TypeError for nonsense."""
+        """Return a function that takes over what was kept. Raises ValueError, LookupError or TypeError for nonsense."""
         micro_batch, recompute = max(1, int(notes["micro_batch"])), bool(notes["recompute"])
 
         def take_over() -> None:

@@ -34,7 +34,7 @@ class Average:
 
     @classmethod
     def of(cls, module: nn.Module, decay: Ramp) -> "Average":
-        """The average of a module, which begins as its copy."""
+        """Make the average of a module, which begins as its copy."""
         return cls(copy.deepcopy(module).requires_grad_(False), decay)
 
     @torch.no_grad()
@@ -64,12 +64,12 @@ class Phase:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """Every parameter that may change, in the optimizer's order."""
+        """Return every parameter that may change, in the optimizer's order."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def reserve(self, outcome: Outcome) -> None:
-        """Let memory run out before an update changes the first weight, if it will: take what Adam is going to need, and
-        give it back."""
+        """Let memory run out before an update changes the first weight, if it will: take what Adam is going
+        to need, and give it back."""
         if parameters := list(outcome.gradients):
             averages = [torch.empty_like(p) for p in parameters if p not in self.optimizer.state for _ in range(2)]
             passing = [torch.empty_like(max(parameters, key=torch.numel)) for _ in range(2)]
@@ -90,8 +90,8 @@ class Phase:
 def gradients_of(
     loss: Tensor, parameters: Iterable[nn.Parameter], max_norm: float | None = None
 ) -> dict[nn.Parameter, Tensor]:
-    """Gradients of a loss for those parameters that record any and take part in it, made shorter where they are longer
-    than `max_norm` together."""
+    """Return the gradients of a loss for those parameters that record any and take part in it, made shorter where they
+    are longer than `max_norm` together."""
     recording = [parameter for parameter in parameters if parameter.requires_grad]
     found = torch.autograd.grad(loss, recording, allow_unused=True)
     gradients = {parameter: g for parameter, g in zip(recording, found, strict=True) if g is not None}
@@ -103,8 +103,8 @@ def gradients_of(
 
 
 def accumulate(outcomes: Iterable[Outcome], count: int) -> Outcome:
-    """The mean of the gradients and losses of a step's `count` batches, which all have the same parameters. They are
-    added up as they come, in the memory of two."""
+    """Return the mean of the gradients and losses of a step's `count` batches, which all have the same parameters. They
+    are added up as they come, in the memory of two."""
     gradients: dict[nn.Parameter, Tensor] = {}
     losses: dict[str, float] = {}
     for outcome in outcomes:

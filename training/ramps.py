@@ -6,12 +6,13 @@ Ramp = Callable[[int], float]
 
 
 def cooldown(value: float, steps: int, share: float) -> Ramp:
-    """Constant, and falling linearly to 0 over the last `share` of the steps; a share of 0 keeps it."""
+    """Return a ramp that is constant, and falls linearly to 0 over the last `share` of the
+    steps; a share of 0 keeps it."""
     if share == 0:
         return lambda step: value
     return lambda step: value * min(1.0, (steps - step) / (share * steps))
 
 
 def linear(start: float, end: float, steps: int) -> Ramp:
-    """`start` at the first step, `end` at the last one."""
+    """Return a ramp that is `start` at the first step and `end` at the last one."""
     return lambda step: start + (end - start) * (step / max(1, steps - 1))

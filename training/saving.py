@@ -31,7 +31,7 @@ Notes = dict[str, str]
 
 
 class SavedTrainingError(Exception):
-    """A saved training that cannot be gone on with; the message says which, why, and what to do."""
+    """A saved training cannot be gone on with; the message says which, why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class SavedTraining:
             write_tensors(temporary, tensors, {"format": FORMAT, "run": run, **notes})
 
     def restore(self, training: Training, earlier: Sequence[Earlier] = ()) -> bool:
-        """Put a training where the saved one was; whether there is one.
+        """Put a training where the saved one was, and tell whether there is one.
 
         Raises SavedTrainingError when the file is damaged or is of another run."""
         remove_leftovers(self.path)
@@ -94,7 +94,7 @@ class SavedTraining:
         return True
 
     def steps_done(self) -> int:
-        """Steps of the saved training, 0 without one or with a damaged one."""
+        """Return the steps of the saved training, 0 without one or with a damaged one."""
         try:
             with safe_open(self.path, framework="pt") as file:
                 return int((file.metadata() or {}).get("step", 0))
@@ -102,7 +102,8 @@ class SavedTraining:
             return 0
 
     def remove(self) -> None:
-        """For a finished training, whose results are kept elsewhere. Raises OSError when the file cannot be removed."""
+        """Remove the file of a finished training, whose results are kept elsewhere. Raises OSError when
+        the file cannot be removed."""
         remove_leftovers(self.path)
         self.path.unlink(missing_ok=True)
 
@@ -233,7 +234,8 @@ def _unpack_phase(phase: Phase, tensors: Tensors) -> Callable[[], None]:
 
 
 def alike(tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
-    """The tensor of this name, of a like's shape and kind and with finite values. Raises LookupError, ValueError."""
+    """Return the tensor of this name, of a like's shape and kind and with finite values.
+    Raises LookupError, ValueError."""
     tensor = tensors[name]
     if tensor.shape != like.shape or tensor.dtype != like.dtype or not torch.isfinite(tensor).all():
         raise ValueError(f"{name} does not fit")

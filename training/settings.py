@@ -38,7 +38,7 @@ class Setting:
     changes_weights: bool = True  # False: a training may go on with another value
 
     def refusal(self, name: str, value: object) -> str | None:
-        """A sentence that says what is wrong with a value; None when nothing is."""
+        """Return a sentence that says what is wrong with a value; None when nothing is."""
         called = self.what or name
         if self.choices:
             for one in value if isinstance(value, tuple) else (value,):
@@ -67,7 +67,7 @@ class Setting:
 
 
 def setting(default: Any, help: str, **declared: Any) -> Any:
-    """A dataclass field with this default, declared by `Setting(help, **declared)`."""
+    """Make a dataclass field with this default, declared by `Setting(help, **declared)`."""
     return dataclasses.field(default=default, metadata={SETTING: Setting(help, **declared)})
 
 
@@ -83,7 +83,7 @@ class Declared:
 
 
 def declared_settings(owner: type) -> dict[str, Declared]:
-    """The settings that a dataclass declares, by name, in their order."""
+    """Return the settings that a dataclass declares, by name, in their order."""
     hints, found = typing.get_type_hints(owner), {}
     for field in dataclasses.fields(owner):
         if SETTING in field.metadata:
@@ -96,7 +96,7 @@ def declared_settings(owner: type) -> dict[str, Declared]:
 
 
 def check_settings(owner: Any) -> None:
-    """Raises ValueError with a sentence for the first setting of a dataclass that is out of its range."""
+    """Raise ValueError with a sentence for the first setting of a dataclass that is out of its range."""
     for name, declared in declared_settings(type(owner)).items():
         value = getattr(owner, name)
         if not (value is None and declared.optional) and (said := declared.setting.refusal(name, value)):

@@ -28,7 +28,8 @@ _COMPONENTS = {
 
 @dataclass(frozen=True)
 class StableDiffusion:
-    """StableDiffusion holds the parts of a latent diffusion model of the Stable Diffusion 1.x family, frozen, in eval mode."""
+    """StableDiffusion holds the parts of a latent diffusion model of the Stable Diffusion 1.x
+    family, frozen, in eval mode."""
 
     vae: Any  # diffusers AutoencoderKL
     unet: Any  # diffusers UNet2DConditionModel
@@ -107,8 +108,8 @@ class _OnDevice(Session):
 
 
 class DiffusersPrior(Prior):
-    """A DiffusersPrior is Stable Diffusion with a prompt, a negative prompt and a guidance scale s: eps_u + s (eps_text - eps_u) (eq. 4), and
-    any number of further prompts with scales of their own.
+    """A DiffusersPrior is Stable Diffusion with a prompt, a negative prompt and a guidance scale s:
+    eps_u + s (eps_text - eps_u) (eq. 4), and any number of further prompts with scales of their own.
 
     All conditions of all rows go through the UNet in one call. Prompts beyond the text encoder's 77 tokens are cut."""
 

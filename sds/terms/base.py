@@ -13,8 +13,8 @@ from ...training.settings import check_settings, setting
 
 @dataclass(frozen=True)
 class View:
-    """A View is what terms see of a batch at its timestep, each part computed once for all of them: what no term needs is
-    None. Latents are [B, c, h, w], images [B, 3, H, W] in [-1, 1] as the prior sees them."""
+    """A View is what terms see of a batch at its timestep, each part computed once for all of them: what no term needs
+    is None. Latents are [B, c, h, w], images [B, 3, H, W] in [-1, 1] as the prior sees them."""
 
     t: float  # the timestep, as a fraction of the schedule
     alpha: float | None = None
@@ -35,8 +35,8 @@ class View:
 class Term(ABC):
     """A Term pulls the generator somewhere, or holds it back.
 
-    `needs` names the parts of a View that it reads beside z, eps and z_t; one evaluation of the prior serves the needs of
-    all terms of a training."""
+    `needs` names the parts of a View that it reads beside z, eps and z_t; one evaluation of the prior serves the needs
+    of all terms of a training."""
 
     kind: ClassVar[str]  # its name in the table
     role: ClassVar[str] = "regularizer"  # or "distillation": what takes the place of SDS
@@ -59,8 +59,8 @@ class Term(ABC):
         check_settings(self)
 
     def describe(self) -> dict:
-        """What tells the term from others, in JSON's types: a saved training is recognized by it, and a generator's file
-        records it."""
+        """Return what tells the term from others, in JSON's types: a saved training is recognized by it, and a
+        generator's file records it."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {"term": self.kind, **{name: getattr(value, "name", value) for name, value in values.items()}}
 
@@ -73,23 +73,23 @@ class LatentTerm(Term):
 
     @abstractmethod
     def gradient(self, view: View) -> Tensor:
-        """The term's gradient [B, c, h, w], each sample by itself, without its weight and w_t: the objective multiplies by
-        both, as the method's official code does, and clamps."""
+        """Return the term's gradient [B, c, h, w], each sample by itself, without its weight and w_t: the objective
+        multiplies by both, as the method's official code does, and clamps."""
 
 
 class ImageTerm(Term):
-    """An ImageTerm gives a distance of images, whose gradient is added to what the latent's terms send to the image, after
-    that has been clamped; the timestep plays no part."""
+    """An ImageTerm gives a distance of images, whose gradient is added to what the latent's terms send to the image,
+    after that has been clamped; the timestep plays no part."""
 
     on: ClassVar[str] = "image"
 
     @abstractmethod
     def distance(self, view: View) -> Tensor:
-        """The distance [B] of view.images; differentiable with respect to them."""
+        """Return the distance [B] of view.images; differentiable with respect to them."""
 
 
 def of_objective(terms: Sequence[Term], default: Term) -> list[Term]:
-    """The terms that count, those of distillation first; `default` where there are none of them."""
+    """Return the terms that count, those of distillation first; `default` where there are none of them."""
     weighty = [term for term in terms if term.weight > 0]
     distilling = [term for term in weighty if term.role == "distillation"]
     if not any(term.role == "distillation" for term in terms):
@@ -98,7 +98,7 @@ def of_objective(terms: Sequence[Term], default: Term) -> list[Term]:
 
 
 def instance_names(terms: Sequence[Term]) -> list[str]:
-    """A name for each term: its kind, and a number from the second of a kind on."""
+    """Name each term: its kind, and a number from the second of a kind on."""
     names: list[str] = []
     for term in terms:
         same = sum(other.kind == term.kind for other in terms[: len(names)])
@@ -107,7 +107,7 @@ def instance_names(terms: Sequence[Term]) -> list[str]:
 
 
 def require_different(terms: Sequence[Term]) -> None:
-    """Raises ValueError where two terms differ in nothing, or in their weights alone."""
+    """Raise ValueError where two terms differ in nothing, or in their weights alone."""
     seen: list[dict] = []
     for term in terms:
         described = {name: value for name, value in term.describe().items() if name != "weight"}

@@ -16,9 +16,9 @@ class PerceptualRegularizer(ImageTerm):
     """PerceptualRegularizer keeps what the images look like near the frozen generator's, by LPIPS.
 
     The method's official weight is 2000 times 0.3 to 1, for VGG with its calibration and a prior that sees 512 pixels.
-    The gradient of SDS grows with the number of the latent's entries and that of LPIPS, a mean over the image, does not:
-    a prior that sees 64 pixels asks for weights some tens of times smaller. Without the calibration, and with other
-    features, distances are several times larger, and the weight that does the same so much smaller."""
+    The gradient of SDS grows with the number of the latent's entries and that of LPIPS, a mean over the image, does
+    not: a prior that sees 64 pixels asks for weights some tens of times smaller. Without the calibration, and with
+    other features, distances are several times larger, and the weight that does the same so much smaller."""
 
     weight: float = setting(
         100.0,
@@ -37,8 +37,8 @@ class PerceptualRegularizer(ImageTerm):
     needs: ClassVar[frozenset[str]] = frozenset({"images", "frozen_images"})
 
     def distance(self, view: View) -> Tensor:
-        """LPIPS [B] of the images to the frozen generator's. The features go to their device and stay there until
-        release()."""
+        """Return the LPIPS [B] of the images to the frozen generator's. The features go to their device and
+        stay there until release()."""
         return distance(self.features, view.images, view.frozen_images)
 
     def release(self) -> None:

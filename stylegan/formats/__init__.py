@@ -19,7 +19,7 @@ __all__ = ["FileError", "Source", "read_source"]
 
 
 def read_source(path: Path) -> Source:
-    """The generator in a file. Raises FileError, and OSError when the file cannot be read."""
+    """Read the generator in a file. Raises FileError, and OSError when the file cannot be read."""
     kind = path.stat().st_mode
     if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # opening a folder says that it is one; a pipe would wait
         raise Unsupported("is no ordinary file")

@@ -17,7 +17,7 @@ _FLOATS = {"f2": torch.float16, "f4": torch.float32, "f8": torch.float64}
 
 
 def tensor(value: Any) -> Tensor:
-    """The torch tensor, parameter, numpy array or numpy number that a record describes, in its own precision.
+    """Return the torch tensor, parameter, numpy array or numpy number that a record describes, in its own precision.
 
     Raises FileError when it is something else."""
     if isinstance(value, Record) and isinstance(value.maker, Global):
@@ -43,7 +43,7 @@ def tensor(value: Any) -> Tensor:
 
 
 def shape(value: Any) -> tuple[int, ...]:
-    """That of a torch tensor or parameter, without its numbers. Raises FileError."""
+    """Return the shape of a torch tensor or parameter, without its numbers. Raises FileError."""
     if _maker(value) == "torch._utils._rebuild_parameter" and type(value.args) is tuple and value.args:
         value = value.args[0]
     if _maker(value).startswith("torch._utils._rebuild_tensor") and type(value.args) is tuple and len(value.args) > 2:

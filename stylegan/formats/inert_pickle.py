@@ -21,7 +21,7 @@ INLINE = 1024  # bytes; longer ones stay in the file until they are asked for
 
 @dataclass(frozen=True)
 class Global:
-    """A name that the pickle would import."""
+    """A Global is a name that the pickle would import."""
 
     module: str
     name: str
@@ -32,7 +32,8 @@ class Global:
 
 @dataclass(eq=False, slots=True)
 class Record:
-    """An object that the pickle would make by calling `maker` with `args`, and what it would put into it."""
+    """A Record is an object that the pickle would make by calling `maker` with `args`, and
+    what it would put into it."""
 
     maker: Any
     args: Any
@@ -43,14 +44,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object that the pickle leaves to its reader, by an id: torch's storages."""
+    """A Stored is an object that the pickle leaves to its reader, by an id: torch's storages."""
 
     id: Any
 
 
 @dataclass(slots=True)
 class Chunk:
-    """Bytes that were left in the file, to be read once: used for many weights, they could fill the memory."""
+    """A Chunk is bytes that were left in the file, to be read once: used for many weights,
+    they could fill the memory."""
 
     file: BinaryIO
     start: int
@@ -63,7 +65,7 @@ class Chunk:
         self.was_read = True
 
     def numbers(self, dtype: torch.dtype) -> Tensor:
-        """The bytes as numbers [N], in memory of their own."""
+        """Return the bytes as numbers [N], in memory of their own."""
         self.read_once()
         data = torch.empty(self.length, dtype=torch.uint8)
         self.file.seek(self.start)
@@ -73,7 +75,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Pickle:
-    """What a pickle says: its object, every name, call and storage in it, and where it ends in the file."""
+    """A Pickle is what a pickle says: its object, every name, call and storage in it, and where it ends in the file."""
 
     root: Any
     globals: frozenset[Global]
@@ -83,7 +85,7 @@ class Pickle:
 
 
 def read_pickle(file: BinaryIO, start: int, end: int) -> Pickle:
-    """The pickle that begins at `start`, within the bytes before `end`. Raises FileError.
+    """Read the pickle that begins at `start`, within the bytes before `end`. Raises FileError.
 
     Time is linear in the pickle, memory in what it says apart from long byte strings."""
     return PickleReader(file, start, end).run()

@@ -86,7 +86,7 @@ def _is_harmless(name: Global) -> bool:
 
 
 def require_harmless(names: Iterable[Global]) -> None:
-    """Raises FileError when a pickle names anything else."""
+    """Raise FileError when a pickle names anything else than what generators' pickles hold."""
     foreign = sorted(str(name) for name in names if not _is_harmless(name))
     if foreign:
         raise Unsupported(

@@ -33,7 +33,7 @@ _RECONSTRUCT = Global("torch_utils.persistence", "_reconstruct_persistent_obj")
 
 
 class Module:
-    """A module of theirs, as data."""
+    """A Module is one of their modules, as data."""
 
     def __init__(self, record: Any):
         match record:
@@ -47,12 +47,12 @@ class Module:
         return Module(self._find(self.children, name))
 
     def weight(self, name: str) -> Tensor:
-        """The parameter or buffer of this name."""
+        """Return the parameter or buffer of this name."""
         kind = "_parameters" if name in entries(self.state.get("_parameters", {})) else "_buffers"
         return tensor(self._find(entries(self.state.get(kind, {})), name))
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """That of the parameter, without reading its numbers."""
+        """Return the shape of the parameter, without reading its numbers."""
         return shape(self._find(entries(self.state.get("_parameters", {})), name))
 
     def whole(self, name: str) -> int:
@@ -62,11 +62,11 @@ class Module:
         return value
 
     def require(self, name: str, wanted: Any) -> None:
-        """Raises FileError when the attribute is there and another one."""
+        """Raise FileError when the attribute is there and is another one."""
         require_setting(self.state, name, wanted)
 
     def arguments(self) -> Mapping[str, Any]:
-        """What the constructor was called with."""
+        """Return what the constructor was called with."""
         return entries(self.state.get("_init_kwargs", {}))
 
     @staticmethod
@@ -86,7 +86,7 @@ def _is_module(value: Any) -> bool:
 
 
 def read(root: Any) -> Source:
-    """Raises FileError."""
+    """Read the generator of a pickle's object. Raises FileError."""
     if _is_module(root):
         generator = Module(root)
     else:

@@ -22,7 +22,7 @@ METADATA = "metadata"  # where our own files of this layout keep theirs; other p
 
 
 def generator_state(root: Any) -> Any:
-    """The generator's part of what the file holds: the averaged weights, if there are any."""
+    """Return the generator's part of what the file holds: the averaged weights, if there are any."""
     for key in ("g_ema", "g"):
         if isinstance(root, Mapping) and key in root:
             return root[key]
@@ -34,7 +34,7 @@ def is_rosinality(state: Any) -> bool:
 
 
 def read(root: Mapping[str, Any]) -> Source:
-    """Raises FileError."""
+    """Read the generator in what a file of this layout holds. Raises FileError."""
     state = generator_state(root)
     tensors = {name: value for name, value in state.items() if type(name) is str and isinstance(value, Tensor)}
     config = _config(tensors)
@@ -54,7 +54,7 @@ def read(root: Mapping[str, Any]) -> Source:
 
 
 def write(config: Config, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What torch.save shall write for a generator. Raises FileError when the layout has no place for it."""
+    """Return what torch.save shall write for a generator. Raises FileError when the layout has no place for it."""
     if config.architecture != GeneratorConfig.architecture:
         raise no_place(f"a {ARCHITECTURES[config.architecture].title} generator")
     multiplier = _multiplier(config)

@@ -30,18 +30,18 @@ _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF
 
 
 def describe(config: Config) -> dict[str, str]:
-    """The metadata that makes a path enough."""
+    """Return the metadata that makes a path enough."""
     settings = {"architecture": config.architecture, **dataclasses.asdict(config)}
     return {"format": FORMAT, "config": json.dumps(settings)}
 
 
 def is_safetensors(start: bytes) -> bool:
-    """Whether a file that begins with these bytes, nine at least, may be one."""
+    """Tell whether a file that begins with these bytes, nine at least, may be one."""
     return start[8:9] == b"{" and start[7:8] == b"\0"
 
 
 def read_header(file: BinaryIO, size: int) -> dict[str, Any]:
-    """Raises FileError."""
+    """Read the header of an open file of `size` bytes. Raises FileError."""
     file.seek(0)
     start = file.read(8)
     length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
@@ -59,7 +59,7 @@ def read_header(file: BinaryIO, size: int) -> dict[str, Any]:
 
 
 def read(file: BinaryIO, size: int) -> Source:
-    """Raises FileError."""
+    """Read the generator in an open file of `size` bytes. Raises FileError."""
     header = read_header(file, size)
     metadata = header.pop("__metadata__", {})
     config = _config(metadata)
@@ -108,6 +108,7 @@ def _tensors(file: BinaryIO, size: int, header: dict[str, Any], view: mmap.mmap 
 
 
 def tensor_entry(name: str, described: Any) -> tuple[str, torch.dtype, list[int], int, int]:
+    """Read a header's entry of one tensor: its name, type, shape, and start and end in bytes. Raises FileError."""
     match described:
         case {"dtype": str(kind), "shape": list(shape), "data_offsets": [int(start), int(end)]} if kind in _DTYPES:
             if 0 <= start <= end and len(shape) <= 8 and all(type(n) is int and 0 < n < 2**40 for n in shape):

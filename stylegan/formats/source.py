@@ -17,7 +17,7 @@ known have 133 million."""
 
 @dataclass(frozen=True)
 class Source:
-    """A generator out of a file: its sizes, its weights by our names, and what the file says of itself."""
+    """A Source is a generator out of a file: its sizes, its weights by our names, and what the file says of itself."""
 
     format: str
     config: Config
@@ -27,7 +27,7 @@ class Source:
 
 
 def entries(value: Any) -> Mapping[str, Any]:
-    """The entries of a dictionary, or of an object of a class derived from one."""
+    """Return the entries of a dictionary, or of an object of a class derived from one."""
     if isinstance(value, Record):
         value = value.entries or {}
     if type(value) is not dict:
@@ -36,14 +36,14 @@ def entries(value: Any) -> Mapping[str, Any]:
 
 
 def scalar(name: str, value: Any) -> int | float | bool | None:
-    """A setting that has to be a number, yes or no, or nothing: other things are not even looked at."""
+    """Return a setting that has to be a number, yes or no, or nothing: other things are not even looked at."""
     if type(value) not in (int, float, bool, type(None)) or (type(value) is int and abs(value) > 2**40):
         raise Damaged(f"its setting {name!r} is no number")
     return value
 
 
 def require_setting(settings: Mapping[str, Any], name: str, wanted: Any) -> None:
-    """Raises FileError when a setting is there and another one."""
+    """Raise FileError when a setting is there and is another one."""
     value = settings.get(name, wanted)
     values, wants = (value, wanted) if type(value) is type(wanted) is list else ([value], [wanted])
     if len(values) != len(wants) or any(
@@ -53,7 +53,7 @@ def require_setting(settings: Mapping[str, Any], name: str, wanted: Any) -> None
 
 
 def channel_limits(channels: Mapping[int, int]) -> tuple[int, int]:
-    """channel_base and channel_max of a generator with these channels at each resolution. Raises FileError when
+    """Find channel_base and channel_max of a generator with these channels at each resolution. Raises FileError when
     min(base // resolution, max) gives them for no base and max."""
     largest = max(channels.values())
     base = max((r * count for r, count in channels.items() if count < largest), default=0)
@@ -65,7 +65,7 @@ def channel_limits(channels: Mapping[int, int]) -> tuple[int, int]:
 
 
 def make_config(kind: type, **sizes: Any):
-    """The configuration. Raises FileError naming the size that is out of range."""
+    """Make the configuration. Raises FileError naming the size that is out of range."""
     try:
         return kind(**sizes)
     except (TypeError, ValueError) as error:
@@ -73,7 +73,7 @@ def make_config(kind: type, **sizes: Any):
 
 
 def layer_names(config: GeneratorConfig) -> list[tuple[int, int, str]]:
-    """(resolution, number within its block, our name) of the convolutions of a StyleGAN2 generator."""
+    """Return (resolution, number within its block, our name) of the convolutions of a StyleGAN2 generator."""
     names = []
     for block, resolution in enumerate(config.resolutions):
         for conv in range(1 if block == 0 else 2):

@@ -24,7 +24,7 @@ _HARMLESS = TENSORS | {"torch.nn.parameter.Parameter", *(kind.replace("Storage",
 
 
 def read_tensors(path: Path, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-    """Those of the named tensors that the file has, in float32 and in memory of their own.
+    """Read those of the named tensors that the file has, in float32 and in memory of their own.
 
     Raises FileError, also when one has another shape than the given one or a value that is not finite, and OSError
     when the file cannot be read."""

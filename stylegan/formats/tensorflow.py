@@ -49,7 +49,7 @@ def _is_network(value: Any) -> bool:
 
 
 def read(root: Any) -> Source:
-    """Raises FileError."""
+    """Read the generator of a pickle's object. Raises FileError."""
     state = entries(root[2].state)
     settings = entries(state.get("static_kwargs", {}))
     for name, wanted in _ASSUMED.items():

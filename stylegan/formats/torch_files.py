@@ -18,8 +18,8 @@ from .torch_layout import FLOATS, ZIP_START, are_sizes, is_within, legacy_conten
 
 
 def load_torch_file(file: BinaryIO, path: str | os.PathLike, wanted: Callable[[Any], Any]) -> tuple[Any, bool]:
-    """The object in the open file at `path`, which torch.save wrote, on the CPU, and whether its tensors are views of
-    the file, to be copied before use. Raises FileError.
+    """Return the object in the open file at `path`, which torch.save wrote, on the CPU, and whether its tensors are
+    views of the file, to be copied before use. Raises FileError.
 
     They are when what `wanted` picks, from the object as data, is the smaller part of the file: then only what is used
     later is read at all."""
@@ -51,7 +51,7 @@ def load_torch_file(file: BinaryIO, path: str | os.PathLike, wanted: Callable[[A
 
 
 def storage_numbers(data: Chunk) -> Tensor:
-    """The numbers [N] of a storage that torch.save wrote into these bytes. Raises FileError."""
+    """Return the numbers [N] of a storage that torch.save wrote into these bytes. Raises FileError."""
     data.read_once()
     content, places = legacy_content(data.file, data.start, data.start + data.length, _read_harmless)
     if not isinstance(content.root, Stored):

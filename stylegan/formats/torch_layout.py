@@ -36,7 +36,8 @@ ReadPickle = Callable[[BinaryIO, int, int], Pickle]
 
 
 def zip_content(file: BinaryIO, size: int, read_pickle: ReadPickle) -> tuple[Pickle, Places]:
-    """Of an archive as torch writes it, and no other. Raises FileError."""
+    """Read an archive as torch writes it, and no other: the object's pickle, and where each
+    storage lies. Raises FileError."""
     members = read_directory(file, size)
     roots = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(roots) != 1:
@@ -57,8 +58,8 @@ def zip_content(file: BinaryIO, size: int, read_pickle: ReadPickle) -> tuple[Pic
 
 
 def legacy_content(file: BinaryIO, start: int, end: int, read_pickle: ReadPickle) -> tuple[Pickle, Places]:
-    """Of what is between `start` and `end`: pickles, and then each storage behind the count of its numbers. Raises
-    FileError."""
+    """Read what is between `start` and `end`: pickles, and then each storage behind the count of its
+    numbers. Raises FileError."""
     file.seek(start)
     if _is_tar(file.read(tarfile.BLOCKSIZE)):  # an older format still, for which torch looks first
         raise Unsupported("is a tar archive", "save it with a newer torch")
@@ -95,12 +96,12 @@ def _is_tar(block: bytes) -> bool:
 
 
 def are_sizes(values: tuple) -> bool:
-    """Whether these can be a shape, or places in a storage."""
+    """Tell whether these can be a shape, or places in a storage."""
     return len(values) <= 8 and all(type(n) is int and 0 <= n < 2**40 for n in values)
 
 
 def is_within(stored: Stored, offset: int, size: tuple, stride: tuple) -> bool:
-    """Whether a tensor lies within its storage, each number used once at most."""
+    """Tell whether a tensor lies within its storage, each number used once at most."""
     if not (are_sizes((offset,)) and are_sizes(size) and are_sizes(stride) and len(size) == len(stride)):
         return False
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
@@ -109,7 +110,7 @@ def is_within(stored: Stored, offset: int, size: tuple, stride: tuple) -> bool:
 
 
 def storage_of(stored: Stored) -> tuple[str, int]:
-    """Key and size in bytes of a storage."""
+    """Return key and size in bytes of a storage."""
     match stored.id:
         case ("storage", Global("torch", kind), str(key), str(), int(count), *_) if kind in ITEM_SIZES and count >= 0:
             if count > 2**40:

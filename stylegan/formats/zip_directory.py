@@ -20,7 +20,7 @@ _FLAGS = 1 << 3 | 1 << 11  # sizes repeated behind the data, names in UTF-8
 
 
 def read_directory(file: BinaryIO, size: int) -> dict[str, tuple[int, int]]:
-    """Start and length in bytes of each part, by its name. Raises FileError."""
+    """Return start and length in bytes of each part, by its name. Raises FileError."""
     count, start, length = _place(file, size)
     file.seek(start)
     directory = file.read(length)
