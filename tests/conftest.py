@@ -21,3 +21,25 @@ def vgg():
 @pytest.fixture(scope="session")
 def linear():
     return import_module("vgg_weights").random_linear()
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """Its rule: no file can be replaced that is mapped into memory. A list of the refusals."""
+    refusals = []
+
+    class Windows:
+        name = "nt"
+        fsync = staticmethod(os.fsync)
+
+        @staticmethod
+        def replace(source, target):
+            with open("/proc/self/maps") as maps:
+                if str(target) in maps.read():
+                    refusals.append(target)
+                    raise PermissionError(13, "Access is denied", str(target))
+            os.replace(source, target)
+
+    monkeypatch.setattr(import_module("comfyui_stylegan_fusion.training.files"), "os", Windows)
+    monkeypatch.setattr(import_module("comfyui_stylegan_fusion.training.files"), "PATIENCE", 0.25)
+    return refusals

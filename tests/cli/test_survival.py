@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import signal
 import sys
 from pathlib import Path
@@ -11,11 +10,8 @@ import pytest
 from comfyui_stylegan_fusion.cli import main
 from comfyui_stylegan_fusion.cli.plan import Plan
 from comfyui_stylegan_fusion.cli.run_folder import RunError, RunFolder
-from comfyui_stylegan_fusion.miniature import GENERATOR
 from comfyui_stylegan_fusion.sds import TrainSettings
-from comfyui_stylegan_fusion.stylegan import CheckpointError, load_generator, save_generator, save_or_rescue
-from comfyui_stylegan_fusion.training import files
-from comfyui_stylegan_fusion.training.files import remove_leftovers, replacing, write_atomically
+from comfyui_stylegan_fusion.training.files import replacing
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import survival
@@ -149,95 +145,6 @@ def test_a_folder_that_holds_a_run_is_not_begun_in_again(tmp_path, capsys):
     options = ["--generator", "miniature", "--model", "miniature", "--prompt", "a fox", "--output", str(tmp_path)]
     assert main(["adapt", *options]) == 1
     assert f"already holds a run. Go on with it: stylegan-fusion adapt --resume {tmp_path}" in capsys.readouterr().err
-
-
-def test_leftovers_of_one_file_are_not_those_of_another(tmp_path):
-    one, other = tmp_path / "one", tmp_path / "other"
-    for path in (one, other):
-        with pytest.raises(OSError), replacing(path) as temporary:
-            temporary.with_name(temporary.name[:-5] + "x.tmp").write_bytes(b"left")
-            raise OSError
-    remove_leftovers(one)
-    assert len(list(tmp_path.iterdir())) == 1
-    remove_leftovers(other)
-    assert not list(tmp_path.iterdir())
-    remove_leftovers(tmp_path / "absent" / "file")
-
-
-@pytest.fixture
-def windows(monkeypatch):
-    """Its rule: no file can be replaced that is mapped into memory. A list of the refusals."""
-    refusals = []
-
-    class Windows:
-        name = "nt"
-        fsync = staticmethod(os.fsync)
-
-        @staticmethod
-        def replace(source, target):
-            with open("/proc/self/maps") as maps:
-                if str(target) in maps.read():
-                    refusals.append(target)
-                    raise PermissionError(13, "Access is denied", str(target))
-            os.replace(source, target)
-
-    monkeypatch.setattr(files, "os", Windows)
-    monkeypatch.setattr(files, "PATIENCE", 0.25)
-    return refusals
-
-
-def test_where_nothing_can_be_written_that_is_said(tmp_path, monkeypatch):
-    (tmp_path / "file").write_bytes(b"where the folder should be")
-
-    def full(**options):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("tempfile.mkdtemp", full)
-    with pytest.raises(CheckpointError, match=r"temporary files \(.*No space left on device\)\. Free some space"):
-        save_or_rescue(load_generator(GENERATOR), tmp_path / "file" / "g.safetensors")
-    assert (tmp_path / "file").read_bytes() == b"where the folder should be"
-
-
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-
-
-@on_linux
-def test_a_generator_that_was_loaded_from_a_file_can_be_saved_there(tmp_path, windows):
-    path = tmp_path / "g.safetensors"
-    path.write_bytes(GENERATOR.read_bytes())
-    generator = load_generator(path)
-    save_generator(generator, path)
-    assert not windows and generator is not None
-
-
-@on_linux
-def test_a_file_that_another_program_holds_is_waited_for_and_then_left_alone(tmp_path, windows):
-    import mmap
-
-    path, generator = tmp_path / "g.safetensors", load_generator(GENERATOR)
-    save_generator(generator, path)
-    before = path.read_bytes()
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
-        written = save_or_rescue(generator, path)
-        assert len(windows) > 1  # it was tried again for a while
-    assert written.parent == tmp_path and written != path and load_generator(written) is not None
-    assert path.read_bytes() == before
-    assert {p.name for p in tmp_path.iterdir()} == {path.name, written.name}
-    assert save_or_rescue(generator, path) == path  # now that it is free
-
-
-@on_linux
-def test_a_file_that_is_let_go_of_in_time_is_replaced(tmp_path, windows, monkeypatch):
-    import mmap
-
-    path = tmp_path / "file"
-    path.write_bytes(b"before")
-    file = path.open("rb")
-    held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    monkeypatch.setattr(files.time, "sleep", lambda seconds: held.close())
-    write_atomically(path, b"after")
-    file.close()
-    assert path.read_bytes() == b"after" and len(windows) == 1
 
 
 def test_a_run_of_version_0_1_is_read(tmp_path):

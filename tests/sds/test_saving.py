@@ -13,10 +13,9 @@ from comfyui_stylegan_fusion.sds import (
     TrainingInterrupted,
     train_generator,
 )
-from comfyui_stylegan_fusion.training.files import locked
 from safetensors import safe_open
 from safetensors.torch import load_file
-from saved_trainings import REGULARIZERS, Stop, assert_same_result, settings, train
+from saved_trainings import REGULARIZERS, assert_same_result, settings, train
 
 
 @pytest.mark.parametrize(
@@ -135,16 +134,3 @@ def test_settings_that_leave_the_weights_alone_may_change(generator, prior, save
     with pytest.raises(TrainingInterrupted):
         train(generator, prior, saved, stop=4)
     assert train(generator, prior, saved, max_skipped_in_a_row=2, collapse_threshold=0.1).steps_done == 8
-
-
-def test_a_file_is_held_by_one_process_at_a_time(tmp_path):
-    with locked(tmp_path / ".lock") as one:
-        with locked(tmp_path / ".lock") as other:
-            assert (one, other) == (True, False)
-        with locked(tmp_path / ".lock") as other:  # whom it was refused does not let go of it
-            assert not other
-    assert not (tmp_path / ".lock").exists()
-    with pytest.raises(Stop), locked(tmp_path / ".lock"):
-        raise Stop
-    with locked(tmp_path / ".lock") as again:
-        assert again

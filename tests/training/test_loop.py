@@ -150,27 +150,3 @@ def test_another_training_is_not_gone_on_with(tmp_path):
     ):
         with pytest.raises(SavedTrainingError, match=rf"another run \(different: {named}\)"):
             saved.restore(training(description=description))
-
-
-def test_what_memory_was_found_to_hold_is_a_policy_of_its_own(tmp_path):
-    from comfyui_stylegan_fusion.training.endings import NoMemoryLeft
-    from comfyui_stylegan_fusion.training.out_of_memory import MemoryPolicy
-
-    policy, attempts, released = MemoryPolicy(4, False, "Buy more."), [], []
-    policy.release = lambda: released.append(True)
-
-    def body():
-        attempts.append((policy.micro_batch, policy.recompute))
-        if not policy.recompute:
-            raise torch.OutOfMemoryError("no\nmore")
-        return "done"
-
-    assert policy.attempt(body, step=0) == "done"
-    assert attempts == [(4, False), (2, False), (1, False), (1, True)] and len(released) == 3
-    with pytest.raises(NoMemoryLeft, match=r"Out of memory with one image at a time \(no\)\. Buy more\."):
-        policy.attempt(lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("no")), step=1)
-    other = MemoryPolicy(8, False)
-    other.unpack(*policy.pack())()
-    assert (other.micro_batch, other.recompute) == (1, True)
-    with pytest.raises(ZeroDivisionError):  # what is no lack of memory
-        policy.attempt(lambda: 1 / 0, step=1)
