@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..miniature.settings import DEMOS, MINIATURE_SETTINGS
@@ -11,6 +12,7 @@ from .run import run
 from .run_folder import RESULTS, RunError, RunFolder
 from .terminal import (
     INTERRUPTED,
+    CtrlC,
     UsageError,
     ctrl_c_noted,
     device_named,
@@ -99,14 +101,19 @@ def _train(plan: Plan, parts: Parts, folder: RunFolder) -> int:
     """Run it on the terminal, and say what came of it; the exit status."""
     from ..sds import TrainingDiverged, TrainingOutOfMemory
 
-    try:
-        with ctrl_c_noted() as ctrl_c, progress_bar(plan.settings.steps, folder.saved(plan).steps_done()) as show:
+    @contextmanager
+    def watched(ctrl_c: CtrlC):
+        with progress_bar(plan.settings.steps, folder.saved(plan).steps_done()) as show:
 
             def report(progress) -> None:
                 show(progress)
                 ctrl_c.raise_if_pressed()
 
-            done = run(plan, parts, folder, report, lambda: ctrl_c.at_once)
+            yield report
+
+    try:
+        with ctrl_c_noted() as ctrl_c:
+            done = run(plan, parts, folder, lambda: watched(ctrl_c), lambda: ctrl_c.at_once)
     except KeyboardInterrupt:
         print(f"Stopped. {folder.what_is_kept(plan)}")
         return INTERRUPTED

@@ -162,7 +162,7 @@ def _add_training(parser: argparse.ArgumentParser, miniature: Mapping[str, Minia
                 f"--{kind}",
                 type=float,
                 metavar="WEIGHT",
-                help=f"{kind} regularizer: {weight.help[0].lower()}{weight.help[1:]} "
+                help=f"{kind} regularizer: {weight.help[0].lower()}{weight.help[1:]} ".replace("%", "%%")
                 + usual(term.usual, lambda s, k=kind: s.weights.get(k, 0.0)),
             )
     parser.add_argument(

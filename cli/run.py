@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,25 +25,31 @@ class RunResult:
 
 
 def run(
-    plan: Plan, parts: Parts, folder: RunFolder, report: Callable[[Any], None], at_once: Callable[[], bool]
+    plan: Plan,
+    parts: Parts,
+    folder: RunFolder,
+    watching: Callable[[], AbstractContextManager[Callable[[Any], None]]],
+    at_once: Callable[[], bool],
 ) -> RunResult:
     """Train from where the folder stands, and write the results there, pictures too unless they
     are not wanted `at_once`.
 
-    `report` is given each step's Progress and may raise to end the training. What it raises before anything is trained
+    What `watching` gives is called with each step's Progress and may raise to end the training. What it raises before anything is trained
     is passed on; raises UsageError where nothing was trained for another reason, or the results cannot be written."""
     from ..sds import TrainingStopped, train_generator
 
     stopped = None
 
-    def follow(progress) -> None:
-        if progress.step % plan.save_every == 0 and progress.step < progress.steps:
-            _keep(plan, parts, folder, progress.result)
-        report(progress)
-
     try:
-        given = parts.settings, parts.terms, parts.layers
-        result = train_generator(parts.generator, parts.prior, *given, follow, folder.saved(plan))
+        with watching() as report:
+
+            def follow(progress) -> None:
+                if progress.step % plan.save_every == 0 and progress.step < progress.steps:
+                    _keep(plan, parts, folder, progress.result)
+                report(progress)
+
+            given = parts.settings, parts.terms, parts.layers
+            result = train_generator(parts.generator, parts.prior, *given, follow, folder.saved(plan))
     except TrainingStopped as error:
         stopped, result = error, error.result
     if result.steps_done == 0:

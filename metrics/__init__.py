@@ -1,1 +1,1 @@
-"""Measures of images: distances between sets, LPIPS, CLIP score, diversity, and their pictures. Knows torch only."""
+"""Measures of images: distances between sets, LPIPS, CLIP score, diversity, and their pictures."""

@@ -67,7 +67,7 @@ def settings_from(owner: type, node: str, inputs: Mapping[str, Any]) -> dict[str
                 value = setting.labels[value]
             elif declared.kind is tuple:
                 value = tuple(part.strip() for part in value.split(",") if part.strip())
-            elif setting.none_as is not None and value == setting.none_as:
+            elif setting.none_as is not None and value <= setting.none_as:
                 value = None
             found[name] = value
     return found

@@ -5,7 +5,7 @@ from ..training.digests import weights_digest
 from ..training.endings import TrainingDiverged, TrainingInterrupted, TrainingOutOfMemory, TrainingStopped
 from ..training.history import History, StepRecord
 from ..training.saving import SavedTraining, SavedTrainingError
-from .adapting import require_trainable
+from .adapting import require_parts, require_trainable
 from .layers import TRAINED_BY_DEFAULT, AllLayers, LayerChoice, ManualLayers, TopKLayers
 from .metadata import training_metadata
 from .parameters import with_weights
@@ -64,6 +64,7 @@ __all__ = [
     "diversity",
     "of_objective",
     "parse_groups",
+    "require_parts",
     "require_trainable",
     "timestep_index",
     "train_generator",

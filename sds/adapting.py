@@ -1,7 +1,7 @@
 """Adapting a generator: what the phase of a training computes in a step (Song et al., arXiv 2212.04473, fig. 2)."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from .layers import LayerChoice
 from .memory import training_memory
 from .objective import Batch, NonFiniteGradient, Objective, Reference
 from .parameters import trained_parameters
+from .prior import Prior
 from .settings import TrainSettings
 from .terms import Term, require_different
 
@@ -57,7 +58,7 @@ class Adaptation:
         try:
             pairs = [self._draw(micro_step, t) for micro_step, t in zip(micro_steps, timesteps, strict=True)]
             codes: list[Tensor] = []
-            outcome = accumulate(self._outcomes(pairs, codes), len(pairs))
+            outcome = accumulate((self._outcome(*pair, codes) for pair in pairs), len(pairs))
             layers = self.layers.choose(
                 self.selectable, torch.cat(codes) if codes else None, lambda shift: self._code_gradient(pairs, shift)
             )
@@ -76,15 +77,14 @@ class Adaptation:
         batch = Batch(Draw(ws), t, noise_source(micro_step, device), settings.guidance(micro_step.step))
         return batch, self.objective.reference(frozen, batch.draw, self.memory.micro_batch)
 
-    def _outcomes(self, pairs: Sequence[tuple[Batch, Reference]], codes: list[Tensor]) -> Iterator[Outcome]:
-        """What each batch says of every parameter that may be chosen; the gradient of its W+ code goes to `codes` where the
+    def _outcome(self, batch: Batch, reference: Reference, codes: list[Tensor]) -> Outcome:
+        """What a batch says of every parameter that may be chosen; the gradient of its W+ code goes to `codes` where the
         choice asks for it."""
         parameters = self.parameters(self.selectable)
-        for batch, reference in pairs:
-            leaf = [batch.draw.ws.requires_grad_()] if self.layers.needs_code_gradient else []
-            found, losses = self._gradients(batch, reference, parameters + leaf)
-            codes += [found.pop() * len(batch.draw) for _ in leaf]  # of each sample, not of their mean
-            yield Outcome(dict(zip(parameters, found, strict=True)), losses)
+        leaf = [batch.draw.ws.requires_grad_()] if self.layers.needs_code_gradient else []
+        found, losses = self._gradients(batch, reference, parameters + leaf)
+        codes += [found.pop() * len(batch.draw) for _ in leaf]  # of each sample, not of their mean
+        return Outcome(dict(zip(parameters, found, strict=True)), losses)
 
     def _code_gradient(self, pairs: Sequence[tuple[Batch, Reference]], shift: Tensor) -> Tensor:
         """The gradient of the batches' W+ codes, all below each other, where they are moved by `shift`."""
@@ -115,6 +115,16 @@ class Adaptation:
         return dataclasses.replace(request, resident_bytes=resident - here, peak_bytes=peak)
 
 
+def require_parts(prior: Prior, terms: Sequence[Term]) -> None:
+    """Raise ValueError when a term needs the prior's predictions apart and the prior gives only their sum."""
+    for term in terms:
+        if "conditions" in term.needs and not prior.has_conditions:
+            raise ValueError(
+                f"The term {term.kind} compares the prompt with the negative prompt, and this guidance does not tell them "
+                "apart; use a guider with both, such as CFG Guider, or another term."
+            )
+
+
 def require_trainable(
     generator: Generator, settings: TrainSettings, terms: Sequence[Term], layers: LayerChoice
 ) -> None:
@@ -124,4 +134,7 @@ def require_trainable(
         raise ValueError(f"The generator makes images of {channels} channels; give one that makes RGB images.")
     class_labels(generator.c_dim, 1, class_index=settings.class_index)
     trained_parameters(generator, layers.selectable(len(generator.synthesis.layers)), settings.also_train)
-    require_different([term for term in terms if term.weight > 0])
+    counting = [term for term in terms if term.weight > 0]
+    if not counting:
+        raise ValueError("Nothing is left to train towards: every term has the weight 0; give one a weight above 0.")
+    require_different(counting)

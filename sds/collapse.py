@@ -78,7 +78,7 @@ class CollapseWatch(Callback):
 
     def unpack(self, tensors: dict[str, Tensor], notes: dict) -> Callable[[], None]:
         step, parameters = int(notes["step"]), self.snapshots.phase.parameters
-        if step < 0 or (step > 0) != bool(tensors):
+        if not 0 <= step <= self.settings.steps or (step > 0) != bool(tensors):
             raise ValueError(f"the best weights of step {step}")
         best = (
             [alike(tensors, str(index), parameter) for index, parameter in enumerate(parameters)] if tensors else None

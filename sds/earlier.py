@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 
-from ..training.digests import weights_digest
 from ..training.saving import Earlier, Notes, Tensors
 from ..training.settings import declared_settings
 from .adapting import Adaptation
@@ -19,18 +18,19 @@ _SETTINGS_OF_FIRST = (
 )  # fmt: skip
 
 
-def earlier_savings(adaptation: Adaptation) -> Iterator[Earlier]:
-    """Find how earlier versions would have saved this very training."""
+def earlier_savings(adaptation: Adaptation, generator: str) -> Iterator[Earlier]:
+    """Find how earlier versions would have saved this very training; `generator` is the digest of its weights."""
     distilling, *regularizers = adaptation.objective.terms
     titles = {first_title(term): term.weight for term in regularizers}
     if distilling == ScoreDistillation() and len(titles) == len(regularizers):
-        defaults = {name: declared.default for name, declared in declared_settings(TrainSettings).items()}
-        settings = {
+        ours = describe_settings(adaptation.settings)
+        known = {
             name: value
-            for name, value in describe_settings(adaptation.settings).items()
-            if name in _SETTINGS_OF_FIRST or value != defaults[name]
+            for name, value in describe_settings(adaptation.settings, everything=True).items()
+            if name in _SETTINGS_OF_FIRST
         }
-        generator = weights_digest(adaptation.frozen)
+        alone = [name for name, one in declared_settings(TrainSettings).items() if not one.setting.changes_weights]
+        settings = ours | {name: value for name, value in known.items() if name not in alone}
         description = {"settings": settings, "regularizers": titles, "layers": repr(adaptation.layers)}
         yield Earlier(_FIRST, {**description, "generator": generator}, _read_first)
 

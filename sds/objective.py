@@ -53,7 +53,8 @@ class Objective:
     @property
     def needs(self) -> frozenset[str]:
         """Return the parts of a View that some term reads."""
-        return frozenset().union(*(term.needs for term in self.terms))
+        named = frozenset().union(*(term.needs for term in self.terms))
+        return named | {"z0"} if "eps_hat_frozen" in named else named
 
     @property
     def rows_per_sample(self) -> int:
@@ -86,20 +87,22 @@ class Objective:
         """Return what terms see of latents z [B, c, h, w] and the frozen generator's z0 with the noise eps: one
         evaluation of the prior, train and frozen rows together. Raises NonFiniteGradient."""
         alpha, sigma = self.prior.schedule(t)
-        z_t, conditions = equations.add_noise(z, eps, alpha, sigma), None
-        noisy = [z_t]
-        if "eps_hat_frozen" in self.needs:
-            noisy.append(equations.add_noise(z0, eps, alpha, sigma))
-        if "conditions" in self.needs:
-            predictions, conditions = self.prior.guided_and_conditions(torch.cat(noisy), t, guidance)
+        weight = timestep_weight(self.weighting, alpha, sigma)
+        z_t, needs = equations.add_noise(z, eps, alpha, sigma), self.needs
+        view = View(t, alpha, sigma, weight, z=z, eps=eps, z_t=z_t, z0=z0)
+        if not needs & {"eps_hat", "eps_hat_frozen", "conditions"}:
+            return view
+        frozen = [equations.add_noise(z0, eps, alpha, sigma)] if "eps_hat_frozen" in needs else []
+        noisy, conditions = torch.cat([z_t, *frozen]), None
+        if "conditions" in needs:
+            predictions, conditions = self.prior.guided_and_conditions(noisy, t, guidance)
             conditions = {name: eps_hat[: len(z)] for name, eps_hat in conditions.items()}
         else:
-            predictions = self.prior.guided(torch.cat(noisy), t, guidance)
+            predictions = self.prior.guided(noisy, t, guidance)
         _require_finite(predictions, "the prior's noise prediction")
-        eps_hat, *frozen = predictions.chunk(len(noisy))
-        weight = timestep_weight(self.weighting, alpha, sigma)
-        frozen = frozen[0] if frozen else None
-        return View(t, alpha, sigma, weight, z, eps, z_t, eps_hat, conditions, z0, frozen)
+        eps_hat, *of_frozen = predictions.chunk(1 + len(frozen))
+        of_frozen = of_frozen[0] if frozen else None
+        return replace(view, eps_hat=eps_hat, eps_hat_frozen=of_frozen, conditions=conditions)
 
     def latent_gradient(self, view: View) -> tuple[Tensor, dict[str, float]]:
         """Return g = sum over terms of clamp(lambda w_t g_term), [B, c, h, w], for each sample by itself; and each
@@ -131,21 +134,23 @@ class Objective:
         sums, losses = None, {}
         for rows in split_rows(total, micro_batch):
             images = self._seen(generator.synthesis(batch.draw[rows], noise="const", recompute=recompute))
-            seen, here, of_rows = images.detach().requires_grad_(), reference[rows], {}
-            image_gradient = torch.zeros_like(seen)
-            view = View(batch.t, images=seen, frozen_images=here.images)
+            seen, here = images.detach().requires_grad_(), reference[rows]
+            view = View(batch.t)
             if self.on(LatentTerm.on):
                 z = self.prior.encode(seen, recompute)
                 if eps is None:
                     eps = batch.draw_noise(torch.Size([total, *z.shape[1:]]))
                 view = self.view(z.detach(), here.latents, batch.t, eps[rows], batch.guidance)
+            view = replace(view, images=seen, frozen_images=here.images)
+            if self.on(LatentTerm.on):
                 g, of_rows = self.latent_gradient(view)
                 (image_gradient,) = torch.autograd.grad(z, seen, g / total)
                 del z
                 _require_finite(image_gradient, "the gradient that reaches the image")
                 if self.image_clamp_quantile is not None:
                     image_gradient = equations.clamp_to_quantile(image_gradient, self.image_clamp_quantile)
-                view = replace(view, images=seen, frozen_images=here.images)
+            else:
+                image_gradient, of_rows = torch.zeros_like(seen), {}
             for name, term in self.on(ImageTerm.on):
                 distance = term.distance(view)
                 (pull,) = torch.autograd.grad(distance.sum() * (term.weight / total), seen)

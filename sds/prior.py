@@ -57,6 +57,11 @@ class Prior(ABC):
         eps_u + sum_i s_i (eps_i - eps_u) (eq. 4 with one condition); the scales s_i belong to the prior and are
         multiplied by `scaling`. Records no gradients. Raises ValueError when the prior has no scale to multiply."""
 
+    @property
+    def has_conditions(self) -> bool:
+        """Whether the prior gives its conditions apart, "unconditional" among them."""
+        return False
+
     def conditions(self, z_t: Tensor, t: float) -> dict[str, Tensor]:
         """Return eps_hat [B, c, h, w] of each condition by name ("unconditional", "text" and others), before guidance,
         in one evaluation and without gradients, for terms that need the parts."""
@@ -65,7 +70,4 @@ class Prior(ABC):
     def guided_and_conditions(self, z_t: Tensor, t: float, scaling: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what `guided` and `conditions` give, in one evaluation. Raises ValueError
         when the prior has no parts."""
-        raise ValueError(
-            f"{type(self).__name__} gives only its guided prediction, and a term of this training asks for the parts; use a "
-            "prior that names its conditions, or another term."
-        )
+        raise NotImplementedError(f"{type(self).__name__} gives its guided prediction alone.")

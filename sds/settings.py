@@ -54,6 +54,7 @@ class TrainSettings:
         "Size of the steps of Adam, before StyleGAN2's factor of 4/5. Half of it where the images break, twice as much "
         "where too little happens.",
         what="The learning rate",
+        wants="it must be above 0 (0.001 is the default)",
         above=0,
         node=TRAIN,
         shown=(0.00001, 0.1, 0.00001),  # the page rounds to its step
@@ -64,7 +65,7 @@ class TrainSettings:
         "Share of the steps, the last ones, over which the learning rate falls to 0. 0 keeps it constant, as in the paper; "
         "0.6 with a higher learning rate gave cleaner images on the miniature.",
         what="The cooldown",
-        unit="a share of the steps",
+        wants="give a share of the steps from 0 (none) to 1 (all)",
         least=0,
         most=1,
         node=TRAIN,
@@ -115,7 +116,7 @@ class TrainSettings:
     )
     seed: int = setting(
         0,
-        "Latents, noise and timesteps of every step follow from it.",
+        "Latents, noise and timesteps of every step follow from it: the same seed gives the same generator.",
         what="The seed",
         wants="give a whole number from 0 to 2^64 - 1",
         least=0,
@@ -126,12 +127,16 @@ class TrainSettings:
         added_later=False,
     )
     gradient_clamp: float | None = setting(
-        1.0, "Each term's latent gradient is clamped to plus and minus this; None: not at all.", above=0, option=""
+        1.0,
+        "Each term's latent gradient is clamped to plus and minus this; None: not at all.",
+        wants="give a number above 0, or None to turn it off",
+        above=0,
+        option="",
     )
     image_clamp_quantile: float | None = setting(
         0.95,
         "Each sample's image gradient is clamped at this quantile of its absolute values; None: not at all.",
-        unit="a fraction",
+        wants="give a fraction above 0 and at most 1, or None to turn it off",
         above=0,
         most=1,
         option="",
@@ -148,7 +153,7 @@ class TrainSettings:
     )
     class_index: int | None = setting(
         None,
-        "For generators with classes (CIFAR-10 has 0 to 9): the one to draw. Without it all classes are drawn.",
+        "For generators with classes (CIFAR-10 has 0 to 9): the one to draw.",
         least=0,
         node=TRAIN,
         none="all",
@@ -160,13 +165,19 @@ class TrainSettings:
     diversity_every: int = setting(
         50, "Steps between two measurements of diversity.", least=1, option="", changes_weights=False
     )
-    diversity_samples: int = setting(16, "Samples that a measurement of diversity compares.", least=2, option="")
+    diversity_samples: int = setting(
+        16,
+        "Samples that a measurement of diversity compares.",
+        wants="a distance needs at least 2 samples",
+        least=2,
+        option="",
+    )
     collapse_threshold: float = setting(
         0.5,
-        "Warn when the images' diversity falls below this share of what it was; the latest generator before that is kept "
-        "as the best one.",
+        "Warn when the images' diversity falls below this share of what it was; the latest generator before that is the "
+        "best generator. 0 never warns.",
         what="The collapse threshold",
-        unit="a share",
+        wants="give a share from 0 (never warn) to 1",
         least=0,
         most=1,
         node=TRAIN,
@@ -176,8 +187,8 @@ class TrainSettings:
     )
     recompute: bool | None = setting(
         None,
-        "Compute activations twice instead of keeping them: a little slower, and much less memory. Left alone, that is "
-        "done when the diffusion model looks at more than 256 pixels.",
+        "Compute activations twice instead of keeping them: a little slower, and much less memory. Automatic: when the "
+        "diffusion model looks at more than 256 pixels.",
         node=TRAIN,
         node_input="memory",
         labels={"auto": None, "keep activations": False, "compute again": True},
@@ -193,7 +204,11 @@ class TrainSettings:
     )
 
     def __post_init__(self):
+        if isinstance(self.also_train, list):
+            object.__setattr__(self, "also_train", tuple(self.also_train))
         low, high = self.t_min, self.t_max
+        if not all(isinstance(t, int | float) for t in (low, high)):
+            check_settings(self)
         if not (math.isfinite(low) and math.isfinite(high) and 0.0 <= low <= 1.0 and 0.0 <= high <= 1.0):
             raise ValueError(
                 f"The timestep range {low} to {high} leaves the schedule; "

@@ -17,7 +17,7 @@ from ..training.endings import (
 from ..training.loop import Callback, SkipLimit, Training, fit, recording_gradients
 from ..training.out_of_memory import MemoryPolicy, handle_out_of_memory, no_memory_message
 from ..training.saving import SavedTraining, SavedTrainingError, Saving, try_to_save
-from .adapting import Adaptation, require_trainable
+from .adapting import Adaptation, require_parts, require_trainable
 from .collapse import CollapseWatch
 from .describing import describe
 from .earlier import earlier_savings
@@ -69,7 +69,7 @@ def train_generator(
     with recording_gradients():
         run = GeneratorTraining(generator, prior, settings or TrainSettings(), terms, layers or AllLayers())
         if saved is not None:
-            saved.restore(run.training, [*earlier_savings(run.adaptation)])
+            saved.restore(run.training, run.earlier)
         try:
             if run.training.step < run.training.steps:
                 request = run.adaptation.memory_request()
@@ -77,7 +77,10 @@ def train_generator(
         except BaseException as error:
             # The frames that it passed through hold on to tensors; what remains to be done needs memory, too.
             traceback.clear_frames(error.__traceback__)
-            raise run.ending(error, saved) from (None if run.is_known(error) else error)
+            ending = run.ending(error, saved)
+            if ending is error:
+                raise
+            raise ending from (None if run.is_known(error) else error)
         finally:
             for term in run.adaptation.objective.terms:
                 term.release()
@@ -91,6 +94,7 @@ class GeneratorTraining:
     def __init__(self, generator, prior: Prior, settings: TrainSettings, terms: Sequence[Term], layers: LayerChoice):
         terms = of_objective(terms, default=ScoreDistillation())
         require_trainable(generator, settings, terms, layers)
+        require_parts(prior, terms)
         recompute = prior.image_size > RECOMPUTE_ABOVE if settings.recompute is None else settings.recompute
         self.adaptation = Adaptation(
             settings,
@@ -121,6 +125,7 @@ class GeneratorTraining:
             {"best": self.watch, "memory": self.adaptation.memory},
             describe(self.adaptation),
         )
+        self.earlier = [*earlier_savings(self.adaptation, self.training.description["generator"])]
 
     def callbacks(self, progress, saved: SavedTraining | None) -> list[Callback]:
         reporting = [_Reporting(self, progress)] if progress else []
@@ -181,7 +186,7 @@ class GeneratorTraining:
         `saved` when it may be written: the best state is without what Adam remembered then, so no training could go on
         with it."""
         with contextlib.suppress(SavedTrainingError):
-            if saved is not None and saved.restore(self.training):
+            if saved is not None and saved.restore(self.training, self.earlier):
                 return saved
         self.watch.return_to_best(self.training)
         return None

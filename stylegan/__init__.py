@@ -1,4 +1,4 @@
-"""The generator: StyleGAN2 and StyleGAN3 networks, latents, and reading and writing checkpoints. Knows torch only."""
+"""The generator: StyleGAN2 and StyleGAN3 networks, latents, and reading and writing checkpoints."""
 
 from .architectures import ARCHITECTURES, Architecture
 from .blending import blend_generators, blend_metadata, swap_amounts, swap_amounts_at

@@ -255,7 +255,7 @@ class AliasFreeSynthesis(SynthesisNetwork):
     def forward(self, draw: Draw, noise: str = "const", recompute: bool = False) -> Tensor:
         """Render a draw. There are no noise inputs: every `noise` gives the same picture. With `recompute` the backward
         pass computes activations again instead of keeping them."""
-        ws = self.codes_of(draw, noise)
+        ws = self.checked_codes(draw, noise)
         x = self.input(ws[:, 0]).to(ws.dtype)
         for conv, w in zip([*self.convs, self.to_rgb], ws[:, 1:].unbind(1), strict=True):
             x = conv(x, w, recompute)

@@ -1,12 +1,12 @@
 """W+ codes: from latents, the layers that they drive, and the pictures drawn from them."""
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from ..training.digests import tensors_digest
 from .networks import Generator, class_labels
 from .sampling import render_batch, sample_z
 from .synthesis import Draw
@@ -121,8 +121,4 @@ def w_statistics(generator: Generator, class_index: int | None = None) -> tuple[
 def mapping_digest(generator: Generator) -> str:
     """Return a digest that tells mappings apart: codes mean the same to all generators with one
     mapping, adapted ones included."""
-    digest = hashlib.sha256()
-    for name, value in generator.mapping.named_parameters():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
+    return tensors_digest(generator.mapping.named_parameters())[:16]

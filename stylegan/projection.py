@@ -84,6 +84,7 @@ class ProjectionSettings:
         0,
         "Of the noise that keeps the search from getting stuck. The same seed gives the same latents.",
         what="The seed",
+        wants="give a whole number from 0 to 2^64 - 1",
         least=0,
         most=2**64 - 1,
         node=NODE,
@@ -202,6 +203,8 @@ class _Search:
         self.codes = _Codes(generator, settings.class_index)
         self.device = self.codes.mean.device
         self.features = features.to(self.device)
+        # One after the other, not by step: a projection is never gone on with, and seeds keep meaning what they meant.
+        self.random = torch.Generator().manual_seed(settings.seed)
         self.image: Tensor | None = None  # what the code drew in the latest step
         target = target.clone().to(self.device)
         with torch.no_grad():
@@ -226,9 +229,10 @@ class _Search:
     def _compute(self, micro_steps: Sequence[MicroStep]) -> Outcome:
         """Gradients of what the code draws now, with noise on w that fades."""
         (micro_step,), settings = micro_steps, self.settings
-        strength = settings.noise * max(0, 1 - micro_step.step / settings.steps / 0.75) ** 2
-        noise = torch.randn(self.codes.w.shape, generator=micro_step.rng("noise")).to(self.device)
-        image = self._draw(strength * noise)
+        noise = settings.noise * max(0, 1 - micro_step.step / settings.steps / 0.75) ** 2
+        if noise > 0:
+            noise = noise * torch.randn(self.codes.w.shape, generator=self.random).to(self.device)
+        image = self._draw(noise)
         distance, error = (a / b for a, b in zip(self._differences(image), self.from_mean, strict=True))
         loss = distance + settings.pixel_weight * error + self._penalty()
         self.image = image.detach()

@@ -125,7 +125,7 @@ class StyleGAN2Synthesis(SynthesisNetwork):
 
         `resolution` stops at the picture of a smaller block, for progressive training; with `recompute` the backward
         pass computes activations again instead of keeping them."""
-        ws = self.codes_of(draw, noise)
+        ws = self.checked_codes(draw, noise)
         x = self.blocks[0].const.to(ws.dtype).expand(len(ws), -1, -1, -1)
         image, index = None, 0
         for block in self.blocks:

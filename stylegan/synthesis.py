@@ -63,7 +63,7 @@ class SynthesisNetwork(nn.Module, ABC):
     def restore_constants(self) -> None:
         """Fill the buffers that checkpoints do not hold, after a construction on the meta device."""
 
-    def codes_of(self, draw: Draw, noise: str) -> Tensor:
+    def checked_codes(self, draw: Draw, noise: str) -> Tensor:
         """Return the codes of a draw. Raises ValueError when they or the noise mode do not fit."""
         ws = draw.ws
         if noise not in NOISE_MODES:

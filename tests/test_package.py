@@ -217,7 +217,7 @@ def test_the_registry_s_archive_holds_what_runs_and_no_more():
     outside = tracked("--ignored", "--exclude-from=.comfyignore")
     archive = tracked() - outside
     folders = {name.split("/")[0] for name in archive if "/" in name}
-    assert folders == {"training", "metrics", "stylegan", "sds", "miniature", "nodes", "cli", *OF_THE_HOST}
+    assert folders == {"training", "metrics", "stylegan", "sds", "miniature", "nodes", "cli", "docs", *OF_THE_HOST}
     assert {"__init__.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"} <= archive
     assert "miniature/weights/generator.safetensors" in archive and "example_workflows/quickstart.json" in archive
     assert {name for name in tracked() if name.startswith(("web/", "locales/"))} <= archive, "help and translations"

@@ -1,15 +1,21 @@
 """Digests of weights."""
 
 import hashlib
+from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
-def weights_digest(module: nn.Module) -> str:
-    """Return a digest of a module's weights and buffers: whether two are the same."""
+def tensors_digest(named: Iterable[tuple[str, Tensor]]) -> str:
+    """Compute a digest of tensors and their names: whether two sets of them are the same."""
     digest = hashlib.sha256()
-    for name, value in module.state_dict().items():
+    for name, value in named:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Compute a digest of a module's weights and buffers."""
+    return tensors_digest(module.state_dict().items())

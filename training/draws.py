@@ -20,7 +20,9 @@ class MicroStep:
     step: int  # counted from 0
     index: int = 0  # among the batches of the step
     repeat: int = 0  # among the updates of a phase in the step
-    shared: dict[str, Any] = field(default_factory=dict, compare=False)  # what one phase leaves for the next ones
+    shared: dict[str, Any] = field(
+        default_factory=dict, compare=False
+    )  # what one phase leaves for the next ones in the step
 
     def rng(self, purpose: str) -> torch.Generator:
         """Make a generator on the CPU, whatever the device, so that every device draws the same numbers; each purpose

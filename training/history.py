@@ -10,7 +10,7 @@ class StepRecord:
     """A StepRecord says what happened in one step."""
 
     step: int  # counted from 1
-    losses: dict[str, float] = field(default_factory=dict)  # mean squared difference of each term; empty if skipped
+    losses: dict[str, float] = field(default_factory=dict)  # of each term or part, by name; none of what was skipped
     notes: dict[str, Note] = field(default_factory=dict)
     skipped: str | None = None  # what was not finite, when the step was skipped
 

@@ -36,7 +36,7 @@ class Training:
     phases: Sequence[Phase]
     steps: int
     seed: int = 0
-    micro_steps: int = 1  # batches that a step accumulates
+    accumulation: int = 1  # batches of a step
     memory: MemoryPolicy | None = None  # None: memory that runs out ends the training
     kept: Mapping[str, Kept] = field(default_factory=dict)
     description: dict = field(default_factory=dict)  # what tells it from others, in JSON's types
@@ -68,12 +68,13 @@ def fit(training: Training, callbacks: Sequence[Callback] = ()) -> None:
 
 
 def train_step(training: Training) -> StepRecord:
-    """Let every phase compute and update. A phase whose gradient is not finite changes no weight in the step."""
+    """Let every phase compute and update. A phase that says its gradient is not
+    finite changes no weight in the step."""
     step, losses, notes, skipped = training.step, {}, {}, None
-    training.warning, shared = None, [{} for _ in range(training.micro_steps)]
+    training.warning, shared = None, [{} for _ in range(training.accumulation)]
     for phase in training.phases:
         for repeat in range(phase.repeats):
-            micro_steps = [MicroStep(training.seed, step, i, repeat, shared[i]) for i in range(training.micro_steps)]
+            micro_steps = [MicroStep(training.seed, step, i, repeat, shared[i]) for i in range(training.accumulation)]
             outcome = _updated(training, phase, micro_steps)
             losses, notes, skipped = losses | outcome.losses, notes | outcome.notes, skipped or outcome.skipped
     training.consistent = False
@@ -88,9 +89,16 @@ def _updated(training: Training, phase: Phase, micro_steps: Sequence[MicroStep])
     """What a phase computed, without the gradients: its weights have moved along them."""
 
     def compute() -> Outcome:
-        outcome = phase.compute(micro_steps)
-        phase.reserve(outcome)
-        return outcome
+        before = [set(micro_step.shared) for micro_step in micro_steps]
+        try:
+            outcome = phase.compute(micro_steps)
+            phase.reserve(outcome)
+            return outcome
+        except Exception:
+            for micro_step, known in zip(micro_steps, before, strict=True):
+                for name in micro_step.shared.keys() - known:
+                    del micro_step.shared[name]
+            raise
 
     outcome = training.memory.attempt(compute, training.step) if training.memory else compute()
     if not outcome.skipped:

@@ -96,9 +96,8 @@ def gradients_of(
     found = torch.autograd.grad(loss, recording, allow_unused=True)
     gradients = {parameter: g for parameter, g in zip(recording, found, strict=True) if g is not None}
     if max_norm is not None:
-        norm = nn.utils.get_total_norm(gradients.values())
-        for gradient in gradients.values():
-            gradient.mul_((max_norm / (norm + 1e-6)).clamp(max=1.0))
+        factor = (max_norm / (nn.utils.get_total_norm(gradients.values()) + 1e-6)).clamp(max=1.0)
+        gradients = {parameter: gradient * factor for parameter, gradient in gradients.items()}
     return gradients
 
 
@@ -111,9 +110,9 @@ def accumulate(outcomes: Iterable[Outcome], count: int) -> Outcome:
         for name, loss in outcome.losses.items():
             losses[name] = losses.get(name, 0.0) + loss / count
         for parameter, gradient in outcome.gradients.items():
-            gradients[parameter] = gradients[parameter].add_(gradient) if parameter in gradients else gradient
+            # Not in place: autograd may have given two parameters one tensor.
+            gradients[parameter] = gradients[parameter] + gradient if parameter in gradients else gradient
         del outcome  # its gradients, while the next one is computed
     if count > 1:
-        for gradient in gradients.values():
-            gradient.div_(count)
+        gradients = {parameter: gradient / count for parameter, gradient in gradients.items()}
     return Outcome(gradients, losses)

@@ -6,7 +6,6 @@ change; the history; and what else is kept. As safetensors: numbers and text alo
 
 import json
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .files import remove_leftovers, replacing, write_tensors
-from .history import History, StepRecord
+from .history_tensors import describe_history, pack_history, unpack_history
 from .loop import Callback, Training
 from .out_of_memory import handle_out_of_memory
-from .phases import Note, Phase
+from .phases import Phase
 
 logger = logging.getLogger(__name__)
 
@@ -141,9 +140,9 @@ class Saving(Callback):
 def _require_same_run(path: Path, saved: dict, wanted: dict) -> None:
     differing = []
     for name, value in wanted.items():
-        if name == "settings":  # named one by one; others than ours may stand beside them
+        if name == "settings":  # named one by one
             theirs = saved.get(name, {})
-            differing += [key for key, one in value.items() if theirs.get(key) != one]
+            differing += [key for key in value | theirs if theirs.get(key) != value.get(key)]
         elif saved.get(name) != value:
             differing.insert(0, name)
     if differing:
@@ -155,13 +154,13 @@ def _require_same_run(path: Path, saved: dict, wanted: dict) -> None:
 
 def _pack(training: Training) -> tuple[Tensors, Notes]:
     """Tensors, wherever they are, and notes."""
-    tensors, kept = _pack_history(training.history), {}
+    tensors, kept = pack_history(training.history), {}
     for phase in training.phases:
         tensors |= {f"{phase.name}.{name}": value for name, value in _pack_phase(phase).items()}
     for name, one in training.kept.items():
         of_one, kept[name] = one.pack()
         tensors |= {f"{name}.{key}": value for key, value in of_one.items()}
-    notes = {"step": training.step, "history": _describe_history(training.history), "kept": kept}
+    notes = {"step": training.step, "history": describe_history(training.history), "kept": kept}
     return tensors, {name: json.dumps(value) for name, value in notes.items()}
 
 
@@ -171,7 +170,8 @@ def _pack_phase(phase: Phase) -> Tensors:
         tensors[f"weights.{index}"] = parameter.detach()
         # What no step has moved yet has no state.
         for slot, value in phase.optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{index}.{slot}"] = value
+            if value is not None:
+                tensors[f"optimizer.{index}.{slot}"] = value
     if phase.buffers:
         tensors |= {f"buffers.{name}": value for name, value in phase.module.named_buffers()}
     if phase.average is not None:
@@ -182,7 +182,7 @@ def _pack_phase(phase: Phase) -> Tensors:
 
 def _unpack(training: Training, tensors: Tensors, notes: Notes) -> None:
     """Put a training where a saved one was, once all of that makes sense. Raises ValueError, LookupError and others."""
-    step, history = int(notes["step"]), _unpack_history(tensors, json.loads(notes["history"]))
+    step, history = int(notes["step"]), unpack_history(tensors, json.loads(notes["history"]))
     if not 0 <= step <= training.steps or len(history.records) != step:
         raise ValueError(f"{len(history.records)} records of {step} steps")
     kept = json.loads(notes["kept"])
@@ -205,20 +205,13 @@ def _unpack_phase(phase: Phase, tensors: Tensors) -> Callable[[], None]:
     if phase.average is not None:
         weights = enumerate(phase.average.module.parameters())
         pairs += [(value, alike(tensors, f"average.{index}", value)) for index, value in weights]
-    states, slots = {}, set()
+    states = {}
     for index, parameter in enumerate(parameters):
-        of_one = _of(f"optimizer.{index}", tensors)
-        if of_one:
-            slots.add(tuple(sorted(of_one)))
-            # torch's optimizers keep their count of steps on the CPU; all else is one number for each of the weight's.
-            states[parameter] = {
-                slot: alike(of_one, slot, torch.zeros(()))
-                if slot == "step"
-                else alike(of_one, slot, parameter).to(parameter.device)
-                for slot in of_one
-            }
-    if len(slots) > 1:
-        raise ValueError("its optimizer remembers one thing of one weight and another of the next")
+        if of_one := _of(f"optimizer.{index}", tensors):
+            states[parameter] = {slot: _remembered(of_one, slot, parameter) for slot in of_one}
+    found = {frozenset(state) for state in states.values()}
+    if len(found) > 1 or not found <= _SLOTS.get(type(phase.optimizer), found):
+        raise ValueError("its optimizer remembers something else")
 
     @torch.no_grad()
     def take_over() -> None:
@@ -233,6 +226,23 @@ def _unpack_phase(phase: Phase, tensors: Tensors) -> Callable[[], None]:
     return take_over
 
 
+_ADAM = frozenset({"step", "exp_avg", "exp_avg_sq"})
+_SLOTS = {
+    torch.optim.Adam: {_ADAM, _ADAM | {"max_exp_avg_sq"}},
+    torch.optim.AdamW: {_ADAM, _ADAM | {"max_exp_avg_sq"}},
+    torch.optim.SGD: {frozenset({"momentum_buffer"})},
+}
+"""What optimizers remember of a weight that they have moved; others remember the same of each."""
+
+
+def _remembered(tensors: Tensors, slot: str, parameter: Tensor) -> Tensor:
+    """What an optimizer remembers of a parameter: a number of its own, which stays on the CPU, or one for each weight."""
+    value = tensors[slot]
+    if slot == "step" or (value.ndim == 0 and parameter.ndim > 0):
+        return alike(tensors, slot, torch.zeros((), dtype=torch.float32))
+    return alike(tensors, slot, parameter).to(parameter.device)
+
+
 def alike(tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
     """Return the tensor of this name, of a like's shape and kind and with finite values.
     Raises LookupError, ValueError."""
@@ -240,63 +250,3 @@ def alike(tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
     if tensor.shape != like.shape or tensor.dtype != like.dtype or not torch.isfinite(tensor).all():
         raise ValueError(f"{name} does not fit")
     return tensor
-
-
-def _note_kinds(history: History) -> dict[str, str]:
-    """Of each note, whether it is a number or indices."""
-    found = {name: value for record in history.records for name, value in record.notes.items()}
-    return {name: "indices" if isinstance(value, tuple) else "number" for name, value in found.items()}
-
-
-def _describe_history(history: History) -> dict:
-    skipped = {index: record.skipped for index, record in enumerate(history.records) if record.skipped}
-    return {
-        "losses": history.terms,
-        "notes": _note_kinds(history),
-        "skipped": skipped,
-        "measured": history.measured,
-    }
-
-
-def _pack_history(history: History) -> Tensors:
-    records, terms = history.records, history.terms
-    losses = [[record.losses.get(term, math.nan) for term in terms] for record in records]
-    tensors = {"history.losses": torch.tensor(losses, dtype=torch.float64).reshape(len(records), len(terms))}
-    for name, kind in _note_kinds(history).items():
-        if kind == "indices":  # as bits
-            column = [sum(1 << i for i in record.notes.get(name, ())) for record in records]
-            tensors[f"history.notes.{name}"] = torch.tensor(column, dtype=torch.int64)
-        else:
-            column = [record.notes.get(name, math.nan) for record in records]
-            tensors[f"history.notes.{name}"] = torch.tensor(column, dtype=torch.float64)
-    return tensors
-
-
-def _unpack_history(tensors: Tensors, described: dict) -> History:
-    terms, kinds, skipped = described["losses"], described["notes"], described["skipped"]
-    losses = tensors["history.losses"].tolist()
-    columns = {name: tensors[f"history.notes.{name}"].tolist() for name in kinds}
-    if any(len(column) != len(losses) for column in columns.values()):
-        raise ValueError("columns of different lengths")
-    records = []
-    for index, row in enumerate(losses):
-        notes = {name: _note(kinds[name], column[index]) for name, column in columns.items()}
-        known = dict(zip(terms, row, strict=True))
-        reason = skipped.get(str(index))
-        if reason is not None:  # what other phases did in the step is known all the same
-            known = {name: value for name, value in known.items() if not math.isnan(value)}
-        records.append(StepRecord(index + 1, known, {k: v for k, v in notes.items() if v is not None}, reason))
-    measured = {
-        name: {int(step): float(value) for step, value in values.items()}
-        for name, values in described["measured"].items()
-    }
-    return History(records, measured)
-
-
-def _note(kind: str, value: float | int) -> Note | None:
-    """None where a record had no such note."""
-    if kind == "number":
-        return None if math.isnan(value) else float(value)
-    if value < 0:
-        raise ValueError("indices that there are not")
-    return tuple(i for i in range(value.bit_length()) if value >> i & 1) or None

@@ -41,13 +41,13 @@ class Setting:
         """Return a sentence that says what is wrong with a value; None when nothing is."""
         called = self.what or name
         if self.choices:
-            for one in value if isinstance(value, tuple) else (value,):
+            for one in value if isinstance(value, tuple | list) else (value,):
                 if one not in self.choices:
                     return f"There is no {called} {one!r}; choose from {', '.join(self.choices)}."
             return None
         if not isinstance(value, int | float) or isinstance(value, bool):
             return None
-        inside = math.isfinite(value)
+        inside = isinstance(value, int) or math.isfinite(value)
         inside = inside and (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
         if inside and (self.above is None or value > self.above):
             return None
@@ -56,6 +56,8 @@ class Setting:
     def _wanted(self) -> str:
         if self.wants:
             return self.wants
+        if self.above is None and self.least is None:
+            return "give a finite number" + (f" up to {self.most:g}" if self.most is not None else "")
         low = f"above {self.above:g}" if self.above is not None else f"from {self.least:g}"
         if self.most is not None:
             bounds = f"{low} to {self.most:g}" if self.above is None else f"{low} and at most {self.most:g}"
@@ -69,6 +71,15 @@ class Setting:
 def setting(default: Any, help: str, **declared: Any) -> Any:
     """Make a dataclass field with this default, declared by `Setting(help, **declared)`."""
     return dataclasses.field(default=default, metadata={SETTING: Setting(help, **declared)})
+
+
+_KINDS = {
+    int: "give a whole number",
+    float: "give a number",
+    str: "give a word",
+    bool: "give true or false",
+    tuple: "give a list of names",
+}
 
 
 @dataclass(frozen=True)
@@ -99,5 +110,11 @@ def check_settings(owner: Any) -> None:
     """Raise ValueError with a sentence for the first setting of a dataclass that is out of its range."""
     for name, declared in declared_settings(type(owner)).items():
         value = getattr(owner, name)
-        if not (value is None and declared.optional) and (said := declared.setting.refusal(name, value)):
+        if value is None and declared.optional:
+            continue
+        kinds = {float: (int, float), tuple: (tuple, list)}.get(declared.kind, (declared.kind,))
+        if not isinstance(value, kinds) or (isinstance(value, bool) and declared.kind is not bool):
+            called = declared.setting.what or name
+            raise ValueError(f"{called} is {value!r}; {_KINDS[declared.kind]}.")
+        if said := declared.setting.refusal(name, value):
             raise ValueError(said)

@@ -13,6 +13,7 @@ from ...sds import (
     Term,
     TrainSettings,
     of_objective,
+    require_parts,
     require_trainable,
     training_metadata,
     weights_digest,
@@ -56,6 +57,7 @@ class TrainingRequest:
             raise ValueError("This guider has no guidance scale that could change; set guidance_end to 1.")
         counting, layers = of_objective(terms, default=ScoreDistillation()), layers or AllLayers()
         require_trainable(generator.generator, settings, counting, layers)
+        require_parts(prior, counting)
         return cls(generator, guidance, prior, settings, counting, layers, terms)
 
     def metadata(self) -> dict[str, str]:
@@ -83,7 +85,7 @@ class TrainingRequest:
             "generator": weights_digest(self.generator.generator),
             "guidance": self._of_guidance(),
             "settings": describe_settings(dataclasses.replace(self.settings, seed=0)),
-            "terms": [term.describe() for term in self.terms],
+            "terms": sorted((term.describe() for term in self.terms), key=json.dumps),
             "layers": self.layers.describe(),
         }
         return json.dumps(described, sort_keys=True)

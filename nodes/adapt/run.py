@@ -147,8 +147,8 @@ class TrainingRun:
         done = self.unfinished.saved.steps_done()
         if self.panel:
             layers = len(self.generator.synthesis.layers)
-            self.panel.begin(self.unfinished.saved.identity, self.settings.steps, layers, done)
             report = PanelReport(self.settings, self.node, self.panel)
+            self.panel.begin(self.unfinished.saved.identity, self.settings.steps, layers, done)
         else:
             report = Report(self.settings, self.node)
         if done:

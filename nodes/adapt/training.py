@@ -144,7 +144,7 @@ class TrainGenerator(io.ComfyNode):
                 generator.generator,
                 request.prior,
                 request.settings,
-                request.terms,
+                request.chained,
                 request.layers,
                 request.metadata(),
                 unfinished,

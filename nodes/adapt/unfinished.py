@@ -29,6 +29,7 @@ class Unfinished:
     """Unfinished is the place of one training among those that ended early."""
 
     saved: SavedTraining
+    families: tuple[str, ...]  # what the names of trainings begin with that differ by their seed alone
 
     @property
     def name(self) -> str:
@@ -37,14 +38,13 @@ class Unfinished:
 
     def other_seeds(self) -> dict[int, int]:
         """Find the trainings that differ from this one by their seed alone: the steps that each has done, by seed."""
-        family = self.saved.path.name.partition("-")[0]
         found = {}
-        for path in self.saved.path.parent.glob(f"{family}-*.safetensors"):
-            if path != self.saved.path:
+        for path in self.saved.path.parent.glob(NAMES):
+            if path != self.saved.path and path.name.partition("-")[0] in self.families:
                 try:
                     with safe_open(path, framework="pt") as file:
                         metadata = file.metadata() or {}
-                    found[int(json.loads(metadata["run"])["settings"]["seed"])] = int(metadata["step"])
+                    found[int(json.loads(metadata["run"])["settings"].get("seed", 0))] = int(metadata["step"])
                 except (OSError, SafetensorError, KeyError, ValueError, TypeError):
                     continue  # damaged: said when it is its turn
         return found
@@ -112,7 +112,8 @@ def unfinished_training(
     if first_path.exists() and not path.exists():
         with contextlib.suppress(OSError):  # held by another program: the training begins anew, and the file stays
             first_path.replace(path)
-    return Unfinished(SavedTraining(path, every, identity, first_identity))
+    families = tuple(each.name.partition("-")[0] for each in (path, first_path))
+    return Unfinished(SavedTraining(path, every, identity, first_identity), families)
 
 
 def _digest(graph: Mapping, node_id: str, known: dict[str, str], ignored: frozenset[str] = frozenset()) -> str:

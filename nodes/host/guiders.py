@@ -48,12 +48,13 @@ def text_guider(model, positive, negative, guidance_scale: float, extras=()) -> 
     return guider
 
 
-def require_active(guider, sigma: Tensor, t: float) -> None:
+def require_active(guider, sigma: Tensor, t: float, apart: bool = False) -> None:
     """Raise ValueError where a prompt of a running guider is switched off at the host's sigma, by a timestep range: the
-    host takes it for one that predicts a black picture."""
+    host takes it for one that predicts a black picture. `apart` says that each prompt is evaluated by itself."""
     now = float(sigma.flatten()[0])
+    plain = type(guider).predict_noise is CFGGuider.predict_noise if isinstance(guider, CFGGuider) else False
     for name, entries in (getattr(guider, "conds", None) or {}).items():
-        if name == "negative" and getattr(guider, "cfg", None) == 1:
+        if name == "negative" and plain and guider.cfg == 1 and not apart:
             continue  # the host leaves it out
         ranges = [
             (entry.get("timestep_start"), entry.get("timestep_end"))
@@ -245,18 +246,29 @@ def guided_and_parts(guider, x: Tensor, sigma: Tensor, extra_args: dict) -> dict
     given = extra_args["model_options"].get(_EVALUATION)
 
     def evaluate(arguments: dict):
+        asked = arguments["conds"]
         # At scale 1 the host leaves the negative prompt out.
-        conds = [guider.conds.get("negative") if one is None else one for one in arguments["conds"]]
+        conds = [guider.conds.get("negative") if one is None else one for one in asked]
         if given is not None:
             outputs = given({**arguments, "conds": conds})
         else:
             model, options = arguments["model"], arguments["model_options"]
             outputs = comfy.samplers.calc_cond_batch(model, conds, arguments["input"], arguments["sigma"], options)
         found.update({names[id(one)]: D for one, D in zip(conds, outputs, strict=True) if id(one) in names})
-        return outputs
+        # What the host left out is 0 to it, also to functions of the user that look at it.
+        return [torch.zeros_like(D) if one is None else D for one, D in zip(asked, outputs, strict=True)]
 
     options = {**extra_args["model_options"], _EVALUATION: evaluate}
     guided = guider(x, sigma, **{**extra_args, "model_options": options})
     if found.keys() != guider.conds.keys():
         found = parts(guider, x, sigma, extra_args["model_options"])
     return {GUIDED: guided, **found}
+
+
+def condition_names(guider) -> dict[str, str]:
+    """Return what a Prior calls the host's prompts of a guider, by their names there."""
+    names = list(conditions_of(guider))
+    base = (
+        "empty_negative_prompt" if "empty_negative_prompt" in names else "negative"
+    )  # Perp-Neg guides from the former
+    return {name: {base: "unconditional", "positive": "text"}.get(name, name) for name in names}

@@ -20,8 +20,6 @@ from .session import run_in_guider, with_room_for
 
 T = TypeVar("T")
 
-_NAMES = {"negative": "unconditional", "positive": "text"}  # of conditions: the host's, and those of a Prior
-
 
 class ComfyPrior(Prior):
     """ComfyPrior is a guider of a graph (the host's or another pack's) with the VAE of its diffusion model: the critic.
@@ -55,6 +53,10 @@ class ComfyPrior(Prior):
         return _HostSession(self)  # made anew: kept, it would be a circle that holds the model
 
     @property
+    def has_conditions(self) -> bool:
+        return "unconditional" in guiders.condition_names(self._guider).values()
+
+    @property
     def can_scale(self) -> bool:
         """Whether the guider has scales of its own that guided() can multiply."""
         return guiders.can_scale(self._guider)
@@ -78,22 +80,21 @@ class ComfyPrior(Prior):
     @torch.no_grad()
     def conditions(self, z_t: Tensor, t: float) -> dict[str, Tensor]:
         guider, extra_args = self._evaluation
-        self._require_conditions(z_t, t)
-        found = self._predictions(z_t, t, lambda x, sigma: guiders.parts(guider, x, sigma, extra_args["model_options"]))
-        return _named(found)
+        options = extra_args["model_options"]
+        return self._named(self._predictions(z_t, t, lambda x, sigma: guiders.parts(guider, x, sigma, options), True))
 
     @torch.no_grad()
     def guided_and_conditions(self, z_t: Tensor, t: float, scaling: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
         guider, extra_args = self._evaluation
-        self._require_conditions(z_t, t)
         with self._scaled(scaling):
-            found = self._predictions(z_t, t, lambda x, sigma: guiders.guided_and_parts(guider, x, sigma, extra_args))
-        return found.pop(guiders.GUIDED), _named(found)
+            found = self._predictions(
+                z_t, t, lambda x, sigma: guiders.guided_and_parts(guider, x, sigma, extra_args), True
+            )
+        return found.pop(guiders.GUIDED), self._named(found)
 
-    def _require_conditions(self, z_t: Tensor, t: float) -> None:
-        """Raise ValueError for a guider of another pack, with a way of its own."""
-        if not getattr(self._evaluation[0], "conds", None):
-            super().guided_and_conditions(z_t, t)
+    def _named(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        names = guiders.condition_names(self._guider)
+        return {names.get(name, name): eps for name, eps in found.items()}
 
     def _scaled(self, scaling: float):
         if scaling != 1.0 and not self.can_scale:
@@ -103,11 +104,13 @@ class ComfyPrior(Prior):
             )
         return guiders.scaled(self._evaluation[0], scaling)
 
-    def _predictions(self, z_t: Tensor, t: float, denoise: Callable[..., dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Predict eps_hat from each of the host's denoised estimates."""
+    def _predictions(
+        self, z_t: Tensor, t: float, denoise: Callable[..., dict[str, Tensor]], apart: bool = False
+    ) -> dict[str, Tensor]:
+        """Predict eps_hat from each of the host's denoised estimates; `apart` says that they are of single prompts."""
         x, sigma = self._schedule.host_input(z_t, t)
         guiders.as_first_step(*self._evaluation, sigma)
-        guiders.require_active(self._evaluation[0], sigma, t)
+        guiders.require_active(self._evaluation[0], sigma, t, apart)
         try:
             estimates = denoise(self._to_model(x), sigma)
         except MISFITS as error:
@@ -122,10 +125,6 @@ class ComfyPrior(Prior):
 
     def _from_model(self, latents: Tensor) -> Tensor:
         return latents.squeeze(2) if self._films else latents
-
-
-def _named(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {_NAMES.get(name, name): eps for name, eps in found.items()}
 
 
 class _HostSession(Session):

@@ -141,6 +141,8 @@ class DiffusersPrior(Prior):
         texts = [negative_prompt, prompt, *(extra.text for extra in extra_prompts)]
         self._embeddings = torch.stack([self._embed(text) for text in texts]).to(model.unet.dtype)
 
+    has_conditions = True
+
     def schedule(self, t: float) -> tuple[float, float]:
         abar = self._abar[self._index(t)].item()
         return math.sqrt(abar), math.sqrt(1 - abar)

@@ -55,13 +55,23 @@ class Term(ABC):
         shown=(0.0, 100.0, 0.05),
     )
 
+    def __init_subclass__(cls):
+        super().__init_subclass__()
+        unknown = getattr(cls, "needs", frozenset()) - View.__dataclass_fields__.keys()
+        if unknown:
+            raise TypeError(f"{cls.__name__} needs {', '.join(sorted(unknown))}, which a View does not have.")
+
     def __post_init__(self):
         check_settings(self)
 
     def describe(self) -> dict:
         """Return what tells the term from others, in JSON's types: a saved training is recognized by it, and a
         generator's file records it."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values = {"weight": self.weight} | {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default  # one that is declared later changes no description
+        }
         return {"term": self.kind, **{name: getattr(value, "name", value) for name, value in values.items()}}
 
     def release(self) -> None:  # noqa: B027  (most have nothing to give)
@@ -112,5 +122,7 @@ def require_different(terms: Sequence[Term]) -> None:
     for term in terms:
         described = {name: value for name, value in term.describe().items() if name != "weight"}
         if described in seen:
-            raise ValueError(f"The {term.kind} {term.role} is given twice with the same settings; give it once.")
+            raise ValueError(
+                f"The {term.kind} {term.role} is given twice with no difference but its weight; give it once."
+            )
         seen.append(described)

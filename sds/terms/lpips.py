@@ -36,6 +36,11 @@ class PerceptualRegularizer(ImageTerm):
     kind: ClassVar[str] = "lpips"
     needs: ClassVar[frozenset[str]] = frozenset({"images", "frozen_images"})
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.features is None:
+            raise ValueError("LPIPS compares images by a network's features; give load_vgg's or the miniature's.")
+
     def distance(self, view: View) -> Tensor:
         """Return the LPIPS [B] of the images to the frozen generator's. The features go to their device and
         stay there until release()."""

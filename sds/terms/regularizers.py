@@ -26,7 +26,7 @@ class DirectionalRegularizer(LatentTerm):
 
     kind: ClassVar[str] = "directional"
     usual: ClassVar[float] = 1.0
-    needs: ClassVar[frozenset[str]] = frozenset({"eps_hat", "z0", "eps_hat_frozen"})
+    needs: ClassVar[frozenset[str]] = frozenset({"eps_hat", "eps_hat_frozen"})
 
     def gradient(self, view: View) -> Tensor:
         return equations.directional_gradient(view.eps_hat, view.eps_hat_frozen)

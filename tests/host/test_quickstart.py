@@ -98,7 +98,7 @@ def test_quickstart_saves_a_generator_that_knows_its_history(host, quickstart):
     measured = dataclasses.asdict(dataclasses.replace(chosen.training, steps=STEPS))
     assert {name: settings[name] for name in measured} == {**measured, "also_train": []}
     assert settings["terms"][1:] == [{"term": "directional", "weight": chosen.weights["directional"]}]
-    assert settings["guidance_scale"] == chosen.guidance_scale and settings["layers"] == repr(chosen.layers)
+    assert settings["guidance_scale"] == chosen.guidance_scale and settings["layers"] == chosen.layers.describe()
     assert metadata["negative_prompt"] == chosen.negative_prompt
     generator, original = load_generator(path), load_generator("miniature")
     changed = [

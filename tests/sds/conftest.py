@@ -12,6 +12,7 @@ class GaussianPrior(Prior):
 
     image_size = 16
     device = torch.device("cpu")
+    has_conditions = True
     spread = 0.5
 
     def __init__(self, target=(0.8, -0.6, -0.2)):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfyui_stylegan_fusion.sds import SavedTraining, SavedTrainingError, ScoreDistillation
+from comfyui_stylegan_fusion.sds import SavedTraining, SavedTrainingError, ScoreDistillation, TrainingInterrupted
 from comfyui_stylegan_fusion.stylegan import load_generator
 from comfyui_stylegan_fusion.training.history import StepRecord
 from saved_trainings import REGULARIZERS, train
@@ -63,4 +63,24 @@ def test_it_is_written_in_todays_format_from_then_on(generator, prior, saved):
     with torch.no_grad():
         train(generator, prior, SavedTraining(saved.path, every=7, identity="a prompt"))
     assert saved.steps_done() == 7
+    assert train(generator, prior, saved).steps_done == 8
+
+
+def test_a_step_of_it_that_is_cut_short_goes_back_to_what_was_saved(generator, prior, saved, monkeypatch):
+    """Before it has been saved anew, the file of the earlier version is what is whole."""
+    adam, updates = torch.optim.Adam.step, []
+
+    def cut_short(optimizer):
+        updates.append(True)
+        if len(updates) == 2:
+            with torch.no_grad():
+                optimizer.param_groups[0]["params"][0].add_(1.0)
+            raise KeyboardInterrupt
+        return adam(optimizer)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", cut_short)
+    with pytest.raises(TrainingInterrupted, match="ended after 5 of 8 steps") as caught:
+        train(generator, prior, saved)
+    assert caught.value.result.steps_done == 5
+    monkeypatch.undo()
     assert train(generator, prior, saved).steps_done == 8

@@ -293,7 +293,7 @@ def test_a_prior_may_enter_inference_mode_around_the_training(generator, prior):
 def test_what_does_not_fit_the_generator_is_named(generator, prior):
     with pytest.raises(ValueError, match="Cannot select 8 layers: this generator has 7"):
         train_generator(generator, prior, settings(), layers=TopKLayers(8))
-    with pytest.raises(ValueError, match="directional regularizer is given twice with the same settings"):
+    with pytest.raises(ValueError, match="directional regularizer is given twice with no difference but its weight"):
         train_generator(generator, prior, settings(), [DirectionalRegularizer(), DirectionalRegularizer(2.0)])
     small = {"resolution": 32, "z_dim": 16, "w_dim": 16, "channel_max": 16}
     labelled = Generator(GeneratorConfig(**small, c_dim=10))

@@ -57,7 +57,7 @@ def two_networks():
 
 
 def training(steps=9, **changes):
-    return Training(two_networks(), steps, **{"seed": 5, "micro_steps": 2, **changes})
+    return Training(two_networks(), steps, **{"seed": 5, "accumulation": 2, **changes})
 
 
 def everything(training):
@@ -150,3 +150,68 @@ def test_another_training_is_not_gone_on_with(tmp_path):
     ):
         with pytest.raises(SavedTrainingError, match=rf"another run \(different: {named}\)"):
             saved.restore(training(description=description))
+
+
+def test_what_a_failed_attempt_left_for_the_next_phase_is_gone():
+    from comfyui_stylegan_fusion.training.out_of_memory import MemoryPolicy
+
+    run, seen = training(memory=MemoryPolicy(2, True)), []
+    line = run.phases[0]
+    compute = line.compute
+
+    def fail_once(micro_steps):
+        seen.append([dict(micro_step.shared) for micro_step in micro_steps])
+        outcome = compute(micro_steps)
+        if len(seen) == 1:
+            raise torch.OutOfMemoryError("no more")
+        return outcome
+
+    line.compute = fail_once
+    train_step(run)
+    assert seen == [[{}, {}], [{}, {}]]
+
+
+def test_a_loss_that_begins_late_is_not_known_before(tmp_path):
+    run, saved = training(steps=4), SavedTraining(tmp_path / "training.safetensors", every=1)
+    line = run.phases[0]
+    compute = line.compute
+
+    def late(micro_steps):
+        outcome = compute(micro_steps)
+        more = {"late": 1.0} if micro_steps[0].step == 2 else {}
+        return Outcome(outcome.gradients, {**outcome.losses, **more}, outcome.notes)
+
+    line.compute = late
+    fit(run, [Saving(saved)])
+    again = training(steps=4)
+    assert saved.restore(again) and again.history == run.history and again.history.series("late") == ([3], [1.0])
+
+
+def test_gradients_that_share_a_tensor_are_counted_once_each():
+    x, y = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    shared = torch.ones(3)  # as autograd gives for x + y
+    outcomes = [Outcome({x: shared, y: shared}, {"a": 1.0}) for _ in range(3)]
+    total = accumulate(outcomes, 3)
+    assert torch.equal(total.gradients[x], torch.ones(3)) and torch.equal(total.gradients[y], torch.ones(3))
+    clipped = gradients_of((x + y).sum(), [x, y], max_norm=1.0)
+    norm = torch.cat([clipped[x], clipped[y]]).norm()
+    torch.testing.assert_close(norm, torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("change", ["without", "renamed"])
+def test_what_no_optimizer_remembers_is_damaged(tmp_path, change):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    saved = SavedTraining(tmp_path / "training.safetensors", every=1)
+    fit(training(steps=2), [Saving(saved)])
+    with safe_open(saved.path, framework="pt") as file:
+        notes = file.metadata()
+    tensors = load_file(saved.path)
+    for name in [name for name in tensors if name.endswith("exp_avg_sq")]:
+        value = tensors.pop(name)
+        if change == "renamed":
+            tensors[name + "x"] = value
+    save_file(tensors, saved.path, notes)
+    with pytest.raises(SavedTrainingError, match="is damaged"):
+        saved.restore(training(steps=2))

@@ -48,3 +48,15 @@ def test_what_is_declared_is_found_with_its_kind():
         (tuple, False),
     ]
     assert found["limit"].default is None and found["count"].setting.help == "How many."
+
+
+@pytest.mark.parametrize(
+    "change", [{"count": "5"}, {"count": None}, {"speed": True}, {"speed": "0.1"}, {"parts": "ab"}]
+)
+def test_a_value_of_another_kind_gets_a_sentence(change):
+    with pytest.raises(ValueError, match=r" is .*; give a "):
+        Knobs(**change)
+
+
+def test_whole_numbers_of_any_size_are_compared():
+    assert Knobs(count=10**400).count == 10**400
