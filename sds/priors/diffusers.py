@@ -160,7 +160,7 @@ class DiffusersPrior(Prior):
     @torch.no_grad()
     def guided_and_conditions(self, z_t: Tensor, t: float, scaling: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
         unet, names = self.model.unet, ["unconditional", *self.scales]
-        rows = repeat(z_t, "batch ... -> (condition batch) ...", condition=len(names))
+        rows = torch.cat([z_t] * len(names))  # as z_t lies in memory, on which the rounding depends
         texts = repeat(self._embeddings, "condition token width -> (condition batch) token width", batch=len(z_t))
         index = torch.tensor(self._index(t), device=self.device)
         prediction = unet(rows.to(unet.dtype), index, encoder_hidden_states=texts).sample.float()
