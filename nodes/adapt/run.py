@@ -70,38 +70,17 @@ class TrainingRun:
         return result, metadata, *pictures
 
     def _train(self) -> tuple[TrainResult, Tensor, Tensor]:
-        report, raised, step = self._report(), None, self.unfinished.saved.steps_done()
-        no_memory = False
-        try:
-            before = self._draw(self.generator)
-            report.before(before)
-            result = self._trained(report)
-        except SavedTrainingError as error:
-            raised = RuntimeError(f'{error} Or set when_unfinished to "{START_OVER}".')
-        except TrainingStopped as stopped:
-            step = stopped.result.steps_done
-            again = 0 if isinstance(stopped, TrainingDiverged) else self.unfinished.saved.steps_done()
-            kept = keep(self.folder, stopped.result, self.metadata, again)
-            raised = failure(stopped, kept, self.node.is_interruption)
-            no_memory = isinstance(stopped, TrainingOutOfMemory)
-            if self.node.is_interruption(raised):
-                report.ended(CANCELLED, kept, step)
-        except BaseException as error:
-            if not handle_out_of_memory(error):
-                if self.node.is_interruption(error):
-                    report.ended(CANCELLED, NOTHING_YET, step)
-                else:
-                    report.ended(FAILED, sentence(error), step)
-                raise
-            raised, no_memory = out_of_memory_at_first(error), True
+        report = self._report()
+        done = self._attempt(report)
         self.prior.session.release_memory()
         give_back()
-        if no_memory:
-            self.node.unload_models()  # as the host does itself where it sees the error: or the next run ended alike
-        if raised is not None:  # raised out here, where nothing of the training hangs on to it
-            if not self.node.is_interruption(raised):
-                report.ended(FAILED, str(raised), step)
-            raise raised
+        if isinstance(done, _Failure):
+            if done.no_memory:
+                self.node.unload_models()  # as the host does itself where it sees the error: or the next run ended alike
+            if not self.node.is_interruption(done.error):
+                report.ended(FAILED, str(done.error), done.step)
+            raise done.error  # out here, where nothing of the training hangs on to it
+        before, result = done
         try:
             after = self._draw(result.generator)
         except Exception as error:
@@ -114,6 +93,29 @@ class TrainingRun:
         if self.panel and result.best_step == result.steps_done:  # the panel has no other
             self.panel.result = result.steps_done
         return result, before, after
+
+    def _attempt(self, report: Report) -> "tuple[Tensor, TrainResult] | _Failure":
+        """Train, and keep what was trained when that fails: samples before and the result, or what to raise."""
+        step = self.unfinished.saved.steps_done()
+        try:
+            before = self._draw(self.generator)
+            report.before(before)
+            return before, self._trained(report)
+        except SavedTrainingError as error:
+            return _Failure(RuntimeError(f'{error} Or set when_unfinished to "{START_OVER}".'), step)
+        except TrainingStopped as stopped:
+            again = 0 if isinstance(stopped, TrainingDiverged) else self.unfinished.saved.steps_done()
+            kept = keep(self.folder, stopped.result, self.metadata, again)
+            raised, step = failure(stopped, kept, self.node.is_interruption), stopped.result.steps_done
+            if self.node.is_interruption(raised):
+                report.ended(CANCELLED, kept, step)
+            return _Failure(raised, step, isinstance(stopped, TrainingOutOfMemory))
+        except BaseException as error:
+            if handle_out_of_memory(error):
+                return _Failure(out_of_memory_at_first(error), step, no_memory=True)
+            cancelled = self.node.is_interruption(error)
+            report.ended(*((CANCELLED, NOTHING_YET) if cancelled else (FAILED, sentence(error))), step)
+            raise
 
     def _trained(self, report: Report) -> TrainResult:
         """Train to the end, or to where the panel's user ends it."""
@@ -165,3 +167,12 @@ class TrainingRun:
                 return render_samples(generator, z, class_index=self.settings.class_index)
 
         return self.node.retry_without_models(drawn)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """_Failure is what to raise for a training that failed."""
+
+    error: BaseException
+    step: int  # steps done
+    no_memory: bool = False
