@@ -34,8 +34,9 @@ def run(
     """Train from where the folder stands, and write the results there, pictures too unless they
     are not wanted `at_once`.
 
-    What `watching` gives is called with each step's Progress and may raise to end the training. What it raises before anything is trained
-    is passed on; raises UsageError where nothing was trained for another reason, or the results cannot be written."""
+    What `watching` gives is called with each step's Progress and may raise to end the training.
+    What it raises before anything is trained is passed on; raises UsageError where nothing was
+    trained for another reason, or the results cannot be written."""
     from ..sds import TrainingStopped, train_generator
 
     stopped = None

@@ -16,6 +16,7 @@ def _note_kinds(history: History) -> dict[str, str]:
 
 
 def describe_history(history: History) -> dict:
+    """This describes in JSON what the tensors of `pack_history` leave out: names, kinds, skipped steps, measurements."""
     skipped = {index: record.skipped for index, record in enumerate(history.records) if record.skipped}
     return {
         "losses": history.terms,
@@ -26,6 +27,7 @@ def describe_history(history: History) -> dict:
 
 
 def pack_history(history: History) -> dict[str, Tensor]:
+    """This packs the losses and notes of a history as columns of one value per step; NaN stands for no loss."""
     records, terms = history.records, history.terms
     losses = [[record.losses.get(term, math.nan) for term in terms] for record in records]
     tensors = {"history.losses": torch.tensor(losses, dtype=torch.float64).reshape(len(records), len(terms))}
@@ -40,6 +42,7 @@ def pack_history(history: History) -> dict[str, Tensor]:
 
 
 def unpack_history(tensors: dict[str, Tensor], described: dict) -> History:
+    """This rebuilds a history from its columns and its description; ValueError where the two disagree."""
     terms, kinds, skipped = described["losses"], described["notes"], described["skipped"]
     losses = tensors["history.losses"].tolist()
     columns = {name: tensors[f"history.notes.{name}"].tolist() for name in kinds}

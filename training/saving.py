@@ -236,7 +236,7 @@ _SLOTS = {
 
 
 def _remembered(tensors: Tensors, slot: str, parameter: Tensor) -> Tensor:
-    """What an optimizer remembers of a parameter: a number of its own, which stays on the CPU, or one for each weight."""
+    """What an optimizer remembers of a parameter: a number of its own or one for each weight."""
     value = tensors[slot]
     if slot == "step" or (value.ndim == 0 and parameter.ndim > 0):
         return alike(tensors, slot, torch.zeros((), dtype=torch.float32))
