@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,3 +20,12 @@ def tensors_digest(named: Iterable[tuple[str, Tensor]]) -> str:
 def weights_digest(module: nn.Module) -> str:
     """Compute a digest of a module's weights and buffers."""
     return tensors_digest(module.state_dict().items())
+
+
+def file_digest(path: Path) -> str:
+    """Compute a digest of what a file holds. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

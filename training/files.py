@@ -13,7 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_KINDS = {torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_KINDS = {
+    torch.uint8: "U8",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+}
 """The numbers that are written, and their names in safetensors."""
 
 PATIENCE = 2.0
@@ -87,8 +94,9 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a new safetensors file, one tensor after the other: all at once would take their memory twice more, where
-    perhaps memory has run out already. Raises OSError."""
-    header: dict[str, object] = {"__metadata__": metadata}
+    perhaps memory has run out already. Halves of characters, as file names and arguments may hold them, become U+FFFD:
+    with them no other program could read the header. Raises OSError."""
+    header: dict[str, object] = {"__metadata__": {_whole(key): _whole(value) for key, value in metadata.items()}}
     # The widest numbers first, so that each begins at a multiple of its size.
     ordered, end = sorted(tensors.items(), key=lambda item: -item[1].element_size()), 0
     for name, tensor in ordered:
@@ -100,6 +108,11 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         file.write(len(text).to_bytes(8, "little") + text)
         for _, tensor in ordered:
             file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+
+
+def _whole(text: str) -> str:
+    """Text with U+FFFD for what is no character by itself (lone surrogates); pairs of them are one."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _prefix(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""A training on disk: everything that is needed to go on with it, bit for bit, after any end.
+"""A training on disk: everything that is needed to go on with it after any end, bit for bit with the same number of threads.
 
 Of each phase the weights that may change, what its optimizer remembers of them, its average, and buffers where they
 change; the history; and what else is kept. As safetensors: numbers and text alone.
@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -24,6 +24,17 @@ from .phases import Phase
 logger = logging.getLogger(__name__)
 
 FORMAT = "stylegan-fusion-training-2"
+
+_IDENTITY = "guidance"
+"""The name of the identity beside the parts of a description."""
+
+_ADAM = frozenset({"step", "exp_avg", "exp_avg_sq"})
+_SLOTS = {
+    torch.optim.Adam: {_ADAM, _ADAM | {"max_exp_avg_sq"}},
+    torch.optim.AdamW: {_ADAM, _ADAM | {"max_exp_avg_sq"}},
+    torch.optim.SGD: {frozenset({"momentum_buffer"})},
+}
+"""What optimizers remember of a weight that they have moved; others remember the same of each, or say what of which."""
 
 Tensors = dict[str, Tensor]
 Notes = dict[str, str]
@@ -48,13 +59,19 @@ class SavedTraining:
 
     path: Path
     every: int | None = 100  # steps between two savings; None: only when it ends early
-    identity: str = ""  # what tells the run from others beside its description: prompts, models
+    identity: str | Mapping[str, object] = (
+        ""  # what tells the run from others beside its description, in one or by name
+    )
     earlier_identity: str | None = None  # the same as earlier versions had it; None: alike
+    words: Callable[[str, object, object], Sequence[str]] = lambda name, saved, wanted: [name]
+    """Gives what people call what differs: a setting, another part of the description or identity, by its name, as it was
+    saved and as it is wanted."""
+    finished: Path | None = None  # where it is kept once its last step is done, so that it can be trained further
 
     def save(self, training: Training) -> None:
         """Write the training as it is, atomically. Raises OSError when the file cannot be written."""
         tensors, notes = _pack(training)
-        run = json.dumps({**training.description, "guidance": self.identity})
+        run = json.dumps({**training.description, _IDENTITY: self.identity})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path) as temporary:
             write_tensors(temporary, tensors, {"format": FORMAT, "run": run, **notes})
@@ -73,11 +90,12 @@ class SavedTraining:
                 found = (formats | {one.format: one for one in earlier}).get(metadata.get("format"))
                 if found is None:
                     raise SavedTrainingError(f"{self.path} is no saved training; remove it, or choose another folder.")
-                identity = self.identity
-                if found.format != FORMAT and self.earlier_identity is not None:
-                    identity = self.earlier_identity
-                wanted = json.loads(json.dumps({**found.description, "guidance": identity}))
-                _require_same_run(self.path, json.loads(metadata["run"]), wanted)
+                saved = json.loads(metadata["run"])
+                wanted = json.loads(json.dumps({**found.description, _IDENTITY: self.identity}))
+                earlier = found.format != FORMAT or type(saved[_IDENTITY]) is not type(wanted[_IDENTITY])
+                if earlier and self.earlier_identity is not None:
+                    wanted[_IDENTITY] = self.earlier_identity
+                self._require_same_run(saved, wanted)
                 # Copies: while the file is mapped, Windows would not let it be replaced.
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             _unpack(training, *found.read(tensors, metadata))
@@ -92,6 +110,22 @@ class SavedTraining:
             ) from error
         return True
 
+    def _require_same_run(self, saved: dict, wanted: dict) -> None:
+        differing = []
+        for name, value in wanted.items():
+            theirs = saved.get(name)
+            if name == "settings" or (isinstance(value, dict) and isinstance(theirs, dict) and name == _IDENTITY):
+                theirs = theirs or {}  # named one by one
+                keys = [key for key in value | theirs if theirs.get(key) != value.get(key)]
+                differing += [word for key in keys for word in self.words(key, theirs.get(key), value.get(key))]
+            elif theirs != value:
+                differing[:0] = self.words(name, theirs, value)
+        if differing:
+            raise SavedTrainingError(
+                f"{self.path} belongs to another run (different: {', '.join(differing)}). Set these as they were to go on "
+                "with it, or choose another folder to begin anew."
+            )
+
     def steps_done(self) -> int:
         """Return the steps of the saved training, 0 without one or with a damaged one."""
         try:
@@ -105,6 +139,22 @@ class SavedTraining:
         the file cannot be removed."""
         remove_leftovers(self.path)
         self.path.unlink(missing_ok=True)
+
+
+def lengthen(finished: Path, path: Path, settings: Mapping[str, object], identity: str | Mapping[str, object]) -> None:
+    """Make of a training that has done its last step, kept at `finished`, one at `path` that has not: its description
+    says these settings, which differ in the number of steps, and this identity. Raises OSError and SavedTrainingError."""
+    try:
+        with safe_open(finished, framework="pt") as file:
+            metadata = file.metadata() or {}
+            # Copies: while the file is mapped, Windows would not let it be replaced.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        run = json.dumps({**json.loads(metadata["run"]), "settings": settings, _IDENTITY: identity})
+    except (SafetensorError, LookupError, ValueError, TypeError) as error:
+        raise SavedTrainingError(f"{finished} is damaged ({error}); train from the beginning.") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        write_tensors(temporary, tensors, {**metadata, "run": run})
 
 
 def try_to_save(saved: SavedTraining, training: Training) -> str | None:
@@ -135,21 +185,11 @@ class Saving(Callback):
         if due:
             training.warning = try_to_save(self.saved, training) or training.warning
             self._last = time.monotonic()
-
-
-def _require_same_run(path: Path, saved: dict, wanted: dict) -> None:
-    differing = []
-    for name, value in wanted.items():
-        if name == "settings":  # named one by one
-            theirs = saved.get(name, {})
-            differing += [key for key in value | theirs if theirs.get(key) != value.get(key)]
-        elif saved.get(name) != value:
-            differing.insert(0, name)
-    if differing:
-        raise SavedTrainingError(
-            f"{path} belongs to another run (different: {', '.join(differing)}). Set these as they were to go on with it, "
-            "or choose another folder to begin anew."
-        )
+        if training.step == training.steps and self.saved.finished is not None:
+            try:
+                replace(self.saved, path=self.saved.finished).save(training)
+            except (OSError, SafetensorError) as error:  # nothing is lost: its result is kept elsewhere
+                logger.info("StyleGAN Fusion: the training cannot be trained further (%s).", error)
 
 
 def _pack(training: Training) -> tuple[Tensors, Notes]:
@@ -209,8 +249,7 @@ def _unpack_phase(phase: Phase, tensors: Tensors) -> Callable[[], None]:
     for index, parameter in enumerate(parameters):
         if of_one := _of(f"optimizer.{index}", tensors):
             states[parameter] = {slot: _remembered(of_one, slot, parameter) for slot in of_one}
-    found = {frozenset(state) for state in states.values()}
-    if len(found) > 1 or not found <= _SLOTS.get(type(phase.optimizer), found):
+    if not _fits(phase.optimizer, states):
         raise ValueError("its optimizer remembers something else")
 
     @torch.no_grad()
@@ -226,13 +265,12 @@ def _unpack_phase(phase: Phase, tensors: Tensors) -> Callable[[], None]:
     return take_over
 
 
-_ADAM = frozenset({"step", "exp_avg", "exp_avg_sq"})
-_SLOTS = {
-    torch.optim.Adam: {_ADAM, _ADAM | {"max_exp_avg_sq"}},
-    torch.optim.AdamW: {_ADAM, _ADAM | {"max_exp_avg_sq"}},
-    torch.optim.SGD: {frozenset({"momentum_buffer"})},
-}
-"""What optimizers remember of a weight that they have moved; others remember the same of each."""
+def _fits(optimizer: torch.optim.Optimizer, states: Mapping[Tensor, Mapping[str, Tensor]]) -> bool:
+    """Tell whether an optimizer would remember of each parameter what was saved of it."""
+    if hasattr(optimizer, "slots"):
+        return all(frozenset(state) == optimizer.slots(parameter) for parameter, state in states.items())
+    found = {frozenset(state) for state in states.values()}
+    return len(found) < 2 and found <= _SLOTS.get(type(optimizer), found)
 
 
 def _remembered(tensors: Tensors, slot: str, parameter: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ class Setting:
     added_later: bool = True  # graphs saved before it lack the input; False: it was there from the beginning
     option: str | None = None  # on the command line; None: --its-name; "": none
     metavar: str | None = None  # of the option
+    advanced: bool = False  # rarely touched: the node shows it when it is asked for more
     changes_weights: bool = True  # False: a training may go on with another value
 
     def refusal(self, name: str, value: object) -> str | None:
@@ -104,6 +105,11 @@ def declared_settings(owner: type) -> dict[str, Declared]:
             kind = next(kind for kind in plain if kind is not types.NoneType)
             found[field.name] = Declared(field.name, kind, optional, field.default, field.metadata[SETTING])
     return found
+
+
+def option_of(declared: Declared) -> str:
+    """Return the option of a setting on the command line."""
+    return declared.setting.option or f"--{declared.name.replace('_', '-')}"
 
 
 def check_settings(owner: Any) -> None:

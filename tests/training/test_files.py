@@ -3,8 +3,16 @@
 import sys
 
 import pytest
+import torch
 from comfyui_stylegan_fusion.training import files
-from comfyui_stylegan_fusion.training.files import locked, remove_leftovers, replacing, write_atomically
+from comfyui_stylegan_fusion.training.files import (
+    locked,
+    remove_leftovers,
+    replacing,
+    write_atomically,
+    write_tensors,
+)
+from safetensors import safe_open
 
 
 class Stop(Exception):
@@ -49,3 +57,12 @@ def test_a_file_that_is_let_go_of_in_time_is_replaced(tmp_path, windows, monkeyp
     write_atomically(path, b"after")
     file.close()
     assert path.read_bytes() == b"after" and len(windows) == 1
+
+
+def test_halves_of_characters_leave_the_header_valid(tmp_path):
+    """As a file name that is no UTF-8 on Linux, or half an emoji on Windows."""
+    path, metadata = tmp_path / "a.safetensors", {"prompt": "a \udcff fox \ud83d", "name\ud800": "\ud83d\ude00 ä"}
+    write_tensors(path, {"one": torch.ones(2)}, metadata)
+    with safe_open(path, framework="pt") as file:  # which refuses what is not valid
+        assert file.metadata() == {"prompt": "a \ufffd fox \ufffd", "name\ufffd": "\U0001f600 ä"}
+        assert file.get_tensor("one").tolist() == [1, 1]
