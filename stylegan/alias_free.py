@@ -22,7 +22,7 @@ class Signal:
     """Signal describes what a layer's feature maps are samples of."""
 
     channels: int
-    size: int  # side in samples, margins included
+    size: tuple[int, int]  # height and width in samples, margins included
     rate: int  # sampling rate s
     cutoff: float  # f_c
     half_width: float  # f_h, half of the transition band
@@ -38,16 +38,17 @@ def signals(config: StyleGAN3Config) -> list[Signal]:
     stopbands = config.first_stopband * (last_stopband / config.first_stopband) ** progress
     rates = np.exp2(np.ceil(np.log2(np.minimum(stopbands * 2, config.resolution))))
     half_widths = np.maximum(stopbands, rates / 2) - cutoffs
-    sizes = rates + 2 * config.margin_size
-    sizes[-2:] = config.resolution
+    sides = rates + 2 * config.margin_size
+    sides[-2:] = config.resolution
+    sizes = [tuple(int(side) * share // 4 for share in config.const_size) for side in sides]
     channels = np.rint(np.minimum(config.channel_base / 2 / cutoffs, config.channel_max))
     channels[-1] = config.img_channels
-    columns = channels.astype(int), sizes.astype(int), rates.astype(int), cutoffs, half_widths
-    return [Signal(*(value.item() for value in row)) for row in zip(*columns, strict=True)]
+    columns = (column.tolist() for column in (channels.astype(int), rates.astype(int), cutoffs, half_widths))
+    return [Signal(count, size, *rest) for size, (count, *rest) in zip(sizes, zip(*columns, strict=True), strict=True)]
 
 
 class FourierInput(nn.Module):
-    """A FourierInput takes w [B, w_dim] to features [B, channels, size, size]: sines, moved and turned as
+    """A FourierInput takes w [B, w_dim] to features [B, channels, H, W] of its signal's size: sines, moved and turned as
     w says, mixed by a matrix."""
 
     def __init__(self, w_dim: int, signal: Signal):
@@ -91,10 +92,11 @@ class FourierInput(nn.Module):
         return (pose / pose[:, :2].norm(dim=1, keepdim=True)).unbind(1)
 
     def _angles(self, freqs: Tensor, phases: Tensor) -> Tensor:
-        """In turns, [B, channels, size, size], of waves with freqs [B, channels, 2] and phases [B, channels]."""
-        size = self.signal.size
-        axis = (torch.arange(size, device=freqs.device) + 0.5 - size / 2) / self.signal.rate
-        x, y = freqs[:, :, :1] * axis, freqs[:, :, 1:] * axis
+        """In turns, [B, channels, H, W], of waves with freqs [B, channels, 2] and phases [B, channels]."""
+        down, across = (
+            (torch.arange(size, device=freqs.device) + 0.5 - size / 2) / self.signal.rate for size in self.signal.size
+        )
+        x, y = freqs[:, :, :1] * across, freqs[:, :, 1:] * down
         return x[:, :, None, :] + y[:, :, :, None] + phases[:, :, None, None]
 
     def _amplitudes(self, freqs: Tensor) -> Tensor:
@@ -112,7 +114,7 @@ class AliasFreeConv(nn.Module):
     """An AliasFreeConv is a modulated convolution with bias and leaky ReLU at a raised sampling rate; the
     last layer, ToRGB, is linear.
 
-    x [B, I, source.size, source.size] to [B, O, target.size, target.size]."""
+    x [B, I, *source.size] to [B, O, *target.size]."""
 
     def __init__(self, config: StyleGAN3Config, source: Signal, target: Signal, critical: bool, to_rgb: bool):
         super().__init__()
@@ -136,16 +138,18 @@ class AliasFreeConv(nn.Module):
         self.register_buffer("up_filter", up_filter, persistent=False)
         self.register_buffer("down_filter", down_filter, persistent=False)
 
-        # What the output lacks, or has too much, of the upsampled picture; shared between both sides.
-        total = (target.size - 1) * self.down + 1 - (source.size + kernel - 1) * self.up
-        total += up_taps + down_taps - 2
-        low = (total + self.up) // 2
-        self.padding = low, total - low
+        def padding(target: int, source: int) -> tuple[int, int]:
+            """What the output lacks, or has too much, of the upsampled picture; shared between both sides."""
+            total = (target - 1) * self.down + 1 - (source + kernel - 1) * self.up + up_taps + down_taps - 2
+            low = (total + self.up) // 2
+            return low, total - low
+
+        self.padding = tuple(padding(*sizes) for sizes in zip(target.size, source.size, strict=True))
 
     def forward(self, x: Tensor, w: Tensor, recompute: bool = False) -> Tensor:
         x = maybe_recompute(recompute, self._convolve, x, w)
-        side = self.up * x.shape[-1]
-        count = max(1, SLICE // (len(x) * side * side))
+        raised = self.up**2 * x.shape[-2] * x.shape[-1]
+        count = max(1, SLICE // (len(x) * raised))
         if count >= x.shape[1] or (torch.is_grad_enabled() and not recompute):
             return maybe_recompute(recompute, self._activate, x)
         # Channels do not meet here: a few at a time, for the raised sampling rate takes many times their memory.
@@ -169,21 +173,23 @@ class AliasFreeConv(nn.Module):
         return downsample_filtered(x, self.down_filter, self.down)
 
 
-def upsample_filtered(x: Tensor, taps: Tensor | None, factor: int, padding: tuple[int, int]) -> Tensor:
-    """Upsample x [B, C, H, H]: factor - 1 zeros after each sample, `padding` zeros before and after (less than 0:
-    cut off), then filtered with gain factor^2 where the filter fits: [B, C, N, N],
-    N = factor H + sum(padding) - len(taps) + 1."""
-    low, high = padding
+def upsample_filtered(
+    x: Tensor, taps: Tensor | None, factor: int, padding: tuple[tuple[int, int], tuple[int, int]]
+) -> Tensor:
+    """Upsample x [B, C, H, W]: factor - 1 zeros after each sample, `padding` zeros before and after, first of the columns'
+    and then of the rows' samples (less than 0: cut off), then filtered with gain factor^2 where the filter fits:
+    [B, C, M, N], M = factor H + sum(padding[0]) - len(taps) + 1, and N likewise."""
+    (top, low), (left, right) = padding
     if taps is None:
-        return F.pad(x, [low, high, low, high])
+        return F.pad(x, [left, right, top, low])
     channels, count = x.shape[1], len(taps)
-    size = factor * x.shape[-1] + low + high - count + 1
+    height, width = (factor * x.shape[dim] + sum(pads) - count + 1 for dim, pads in zip((2, 3), padding, strict=True))
     weight = (taps * factor).to(x.dtype)
     with full_precision(x):
         x = F.conv_transpose2d(x, weight.expand(channels, 1, 1, count), stride=(1, factor), groups=channels)
-        x = _window(x, 3, count - 1 - low, size)
+        x = _window(x, 3, count - 1 - left, width)
         x = F.conv_transpose2d(x, weight[:, None].expand(channels, 1, count, 1), stride=(factor, 1), groups=channels)
-        return _window(x, 2, count - 1 - low, size)
+        return _window(x, 2, count - 1 - top, height)
 
 
 def _window(x: Tensor, dim: int, start: int, size: int) -> Tensor:
@@ -195,7 +201,7 @@ def _window(x: Tensor, dim: int, start: int, size: int) -> Tensor:
 
 
 def downsample_filtered(x: Tensor, taps: Tensor | None, factor: int) -> Tensor:
-    """Return every factor-th sample in both directions of x [B, C, H, H], filtered where the filter fits.
+    """Return every factor-th sample in both directions of x [B, C, H, W], filtered where the filter fits.
 
     `taps` [n] filters both axes in turn, [n, n] is a kernel in two dimensions."""
     if taps is None:
@@ -236,7 +242,8 @@ class AliasFreeSynthesis(SynthesisNetwork):
     @property
     def layer_names(self) -> list[str]:
         """Return "input", "36x36/conv1", "36x36/conv2", ..."""
-        return ["input", *(f"{conv.size}x{conv.size}/conv{i}" for i, conv in enumerate(self.convs, start=1))]
+        sides = (f"{width}x{height}" for height, width in (conv.size for conv in self.convs))
+        return ["input", *(f"{side}/conv{i}" for i, side in enumerate(sides, start=1))]
 
     @property
     def groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .alias_free import AliasFreeSynthesis
-from .config import Config, GeneratorConfig, StyleGAN3Config
+from .config import Config, EG3DConfig, GeneratorConfig, StyleGAN3Config
+from .eg3d import TriPlaneSynthesis
 from .stylegan2 import StyleGAN2Synthesis
 from .synthesis import SynthesisNetwork
 
@@ -23,6 +24,7 @@ ARCHITECTURES = {
     for kind in (
         Architecture("StyleGAN2", GeneratorConfig, StyleGAN2Synthesis),
         Architecture("StyleGAN3", StyleGAN3Config, AliasFreeSynthesis),
+        Architecture("EG3D", EG3DConfig, TriPlaneSynthesis),
     )
 }
 """Architectures by name."""

@@ -41,6 +41,27 @@ def blend_generators(
     return blended
 
 
+def blended(
+    first: Generator,
+    second: Generator,
+    weight: float,
+    swap_from: int | None = None,
+    softness: float = 0.0,
+    swap_layer: int | None = None,
+) -> tuple[Generator, str]:
+    """Blend with one weight for the second: in all weights, or where layers are swapped (from a number of pixels over the
+    picture on, or from a layer on) in these. Return the generator, and the share of the second in words. Raises
+    ValueError as `blend_generators` and `swap_amounts` do."""
+    count = len(first.synthesis.layers)
+    if swap_layer is not None:
+        amounts, said = swap_amounts_at(count, swap_layer, weight, softness), f"from layer {swap_layer} on"
+    elif swap_from is not None:
+        amounts, said = swap_amounts(first, swap_from, weight, softness), f"from {swap_from} pixels on"
+    else:
+        return blend_generators(first, second, [weight] * count, weight), f"{weight:g} in all weights"
+    return blend_generators(first, second, amounts), f"{weight:g} {said}, softness {softness:g}"
+
+
 def _amount_of_each(generator: Generator, amounts: Sequence[float], mapping_amount: float) -> dict[str, float]:
     """The amount of each entry of state_dict()."""
     synthesis, found = generator.synthesis, {id(generator.mapping): mapping_amount}

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ..training.files import replacing, write_tensors
+from .config import Config
 from .formats import FileError, Source, read_source
-from .formats.safetensors_files import OWN, describe, is_safetensors, read_header
+from .formats.safetensors_files import OWN, describe, described_config, is_own, is_safetensors, read_header
 from .networks import Generator
 
 SPARE = 190_000_000
@@ -136,6 +137,20 @@ def load_generator(path: str | Path) -> Generator:
     return load_checkpoint(path).generator
 
 
+def read_config(path: str | Path) -> Config:
+    """Read what kind of generator a file holds; of one of ours without its weights. Raises CheckpointError as
+    load_checkpoint."""
+    path = Path(path)
+    with reading(path):
+        with path.open("rb") as file:
+            if is_safetensors(file.read(9)):
+                metadata = read_header(file, os.fstat(file.fileno()).st_size).get("__metadata__") or {}
+                if is_own(metadata):
+                    return described_config(metadata)
+        with _no_collection():
+            return read_source(path).config
+
+
 def read_metadata(path: str | Path) -> dict[str, str]:
     """Read the text entries of a safetensors file, without its weights. Raises CheckpointError as load_checkpoint."""
     path = Path(path)
@@ -225,18 +240,21 @@ def _is_finite(value: Tensor) -> bool:
     return bool(value.sum(dtype=torch.float32).isfinite()) or bool(torch.isfinite(value).all())
 
 
+_AGAIN = "choose the file that its program wrote first"
+
+
 def _check_shapes(path: Path, generator: Generator, source: Source) -> None:
     expected, tensors = generator.state_dict(), source.weights
     for name in sorted(expected.keys() ^ tensors.keys()):
         if _may_lack(source, name):
             continue
         state = "lacks" if name in expected else "has an unknown"
-        raise CheckpointError(f"{path} {state} weight {name!r}, against its own configuration. Save it again.")
+        raise CheckpointError(f"{path} {state} weight {name!r}, against its own configuration; {_AGAIN}.")
     for name, value in tensors.items():
         if value.shape != expected[name].shape:
             raise CheckpointError(
                 f"{path}: the weight {name!r} has shape {list(value.shape)}, but its configuration "
-                f"needs {list(expected[name].shape)}. Save it again."
+                f"needs {list(expected[name].shape)}; {_AGAIN}."
             )
         if not value.is_floating_point():
             raise CheckpointError(f"{path}: the weight {name!r} holds no fractions; choose another file.")

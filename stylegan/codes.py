@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ..training.digests import tensors_digest
+from .cameras import for_each
 from .networks import Generator, class_labels
-from .sampling import render_batch, sample_z
+from .sampling import noise_seeds, render_batch, sample_z
 from .synthesis import Draw
 
 LAYER_RANGES = {
@@ -31,23 +32,35 @@ def sample_codes(
     truncation_psi: float = 1.0,
     truncation_cutoff: int | None = None,
     class_index: int | None = None,
+    first: int = 0,
 ) -> Tensor:
     """Return the W+ codes [N, num_ws, w_dim] on the CPU of latents z [N, z_dim], as `render_samples` takes them.
 
-    Generators with classes take class `class_index`, or, when it is None, one class after the other.
-    Raises ValueError when there is no such class."""
+    Generators with classes take class `class_index`, or, when it is None, one class after the other, from the picture
+    with the number `first` on. Raises ValueError when there is no such class."""
     device = next(generator.parameters()).device
-    labels = class_labels(generator.c_dim, len(z), device, class_index)
+    labels = class_labels(generator.c_dim, len(z), device, class_index, first)
     return generator.mapping(z.to(device), truncation_psi, truncation_cutoff, labels).cpu()
 
 
 @torch.no_grad()
-def draw_codes(generator: Generator, ws: Tensor, noise: str = "const") -> Iterator[Tensor]:
-    """Draw images [n, 3, R, R] on the CPU, about [-1, 1], of codes ws [N, num_ws, w_dim]: a few at a time, in order,
-    where the generator is. Raises ValueError when the codes do not fit."""
+def draw_codes(
+    generator: Generator,
+    ws: Tensor,
+    noise: str = "const",
+    seeds: Sequence[int] | None = None,
+    cameras: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """Draw images [n, img_channels, H, W] on the CPU, about [-1, 1], of codes ws [N, num_ws, w_dim]: a few at a time, in order,
+    where the generator is. Random noise inputs are those of each picture's seed, of `noise_seeds` (None: of the seed 0);
+    `cameras` [N, 25], or one for all, are of a generator that takes them (None: its usual one). Raises ValueError when the
+    codes or cameras do not fit."""
     device = next(generator.parameters()).device
-    for piece in ws.split(render_batch(generator.resolution)):
-        yield generator.synthesis(Draw(piece.to(device)), noise=noise).cpu()
+    draw = Draw(ws, noise_seeds(0, 0, len(ws)) if seeds is None else tuple(seeds), for_each(cameras, len(ws)))
+    size = render_batch(generator.config)
+    for start in range(0, len(ws), size):
+        piece = draw[start : start + size]
+        yield generator.synthesis(piece.to(device), noise=noise).cpu()
 
 
 def require_fitting(generator: Generator, ws: Tensor) -> None:
@@ -57,7 +70,7 @@ def require_fitting(generator: Generator, ws: Tensor) -> None:
         has = " x ".join(map(str, ws.shape[1:]))
         raise ValueError(
             f"These latents have {has} numbers each, and this generator takes {wanted[0]} x {wanted[1]}. Use latents of a "
-            "generator with the same resolution and latent size, for example the one that this one was adapted from."
+            "generator with the same number of layers and latent size, for example the one that this one was adapted from."
         )
 
 

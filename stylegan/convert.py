@@ -1,4 +1,4 @@
-"""From any format to our safetensors, and from ours to rosinality's layout, so that other programs can use it."""
+"""From any format to our safetensors, and from ours to other programs' layouts."""
 
 import io
 from collections.abc import Mapping
@@ -8,12 +8,15 @@ import torch
 
 from .checkpoint import Checkpoint, CheckpointError, finite_weights, save_generator, write_file
 from .crop import Crop, find_crop
-from .formats import FileError, rosinality
+from .formats import FileError, nvlabs, rosinality
 from .formats.safetensors_files import OWN
 from .networks import Generator
 
 SUFFIXES = (".safetensors", ".pt")
-"""Endings of the files that `write_generator` writes: our format, and rosinality's layout."""
+"""Endings of the files that `write_generator` writes: our format, and other programs' layouts."""
+
+WRITTEN = {"rosinality": rosinality.write, "nvlabs": nvlabs.write}
+"""What is written into a .pt, by the name of its layout; the usual one first."""
 
 
 def provenance(checkpoint: Checkpoint, name: str) -> dict[str, str]:
@@ -46,24 +49,38 @@ def with_crop(metadata: Mapping[str, str], wanted: str) -> dict[str, str]:
     return dict(metadata) if wanted in ("", "auto") else {**others, "crop": str(Crop.parse(wanted))}
 
 
-def write_generator(generator: Generator, path: str | Path, metadata: Mapping[str, str]) -> None:
-    """Write the format that the ending of `path` names, one of SUFFIXES.
+def require_layout(path: str | Path, layout: str | None) -> None:
+    """Raise ValueError unless `write_generator` writes files of this ending, in this layout; None: the usual one."""
+    suffix = Path(path).suffix
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{path} ends in neither {' nor '.join(SUFFIXES)}; the ending says what to write.")
+    if layout not in (None, *WRITTEN):
+        raise ValueError(f"There is no layout {layout!r} to write; choose from {', '.join(WRITTEN)}.")
+    if layout is not None and suffix != ".pt":
+        raise ValueError(
+            f"The layout {layout} is written as a .pt, not as {suffix}; change the ending, or leave it out."
+        )
 
-    Raises ValueError for another ending, CheckpointError when the file cannot be written or the layout of a .pt has no
+
+def write_generator(
+    generator: Generator, path: str | Path, metadata: Mapping[str, str], layout: str | None = None
+) -> None:
+    """Write the format that the ending of `path` names, one of SUFFIXES; a .pt in one of the layouts WRITTEN.
+
+    Raises ValueError for another ending or layout, CheckpointError when the file cannot be written or the layout has no
     place for the generator."""
+    require_layout(path, layout)
     path = Path(path)
     if path.suffix == ".safetensors":
         save_generator(generator, path, dict(metadata))
-    elif path.suffix == ".pt":
-        _save_rosinality(generator, path, metadata)
     else:
-        raise ValueError(f"{path.name} ends in neither {' nor '.join(SUFFIXES)}; give it the ending of what to write.")
+        _save_layout(generator, path, metadata, layout or next(iter(WRITTEN)))
 
 
-def _save_rosinality(generator: Generator, path: Path, metadata: Mapping[str, str]) -> None:
+def _save_layout(generator: Generator, path: Path, metadata: Mapping[str, str], layout: str) -> None:
     weights = finite_weights(generator, path)
     try:
-        content = rosinality.write(generator.config, weights, metadata)
+        content = WRITTEN[layout](generator.config, weights, metadata)
     except FileError as error:
         raise CheckpointError(f"{path} {error}") from error
     data = io.BytesIO()

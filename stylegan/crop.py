@@ -1,16 +1,17 @@
-"""Generators of pictures that are not square: they draw a square with black bars, of which the middle counts."""
+"""What counts of a generator's pictures: of many that were trained on other proportions, what is between black bars."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..metrics.colours import rgb
 from .networks import Generator
 from .sampling import render_samples, sample_z
 
 _SAMPLES = 4
 _BLACK = -0.9  # brighter pixels, on a scale from -1 to 1, belong to the picture
-_GRID = 64  # bars are whole 64ths of the side, as those of every known data set
+_GRID = 64  # bars are whole 64ths of a side, as those of every known data set
 
 
 @dataclass(frozen=True)
@@ -37,30 +38,37 @@ class Crop:
         return f"{self.width}x{self.height}"
 
     def apply(self, images: Tensor) -> Tensor:
-        """Return the middle [.., height, width] of images [.., R, R]; what is larger than the images stays whole."""
+        """Return the middle [.., height, width] of images [.., H, W]; what is larger than the images stays whole."""
         top = max(0, (images.shape[-2] - self.height) // 2)
         left = max(0, (images.shape[-1] - self.width) // 2)
         return images[..., top : top + self.height, left : left + self.width]
 
 
+def picture_size(generator: Generator, crop: Crop | None = None) -> tuple[int, int]:
+    """Return width and height in pixels of what counts of a generator's pictures."""
+    if crop is None:
+        return generator.width, generator.height
+    return min(crop.width, generator.width), min(crop.height, generator.height)
+
+
 def find_crop(generator: Generator) -> Crop | None:
     """Find what is between the black bars, equal and on two opposite sides, that the generator draws in every picture;
     None when it draws none. StyleGAN2's LSUN cars, 512 x 384 in a square of 512, are the best-known ones."""
-    side = generator.resolution
-    bright = torch.zeros(side, side, dtype=torch.bool)
+    height, width = generator.height, generator.width
+    bright = torch.zeros(height, width, dtype=torch.bool)
     for z in sample_z(generator.z_dim, _SAMPLES, seed=0).split(1):  # one at a time: mostly the first one tells
         images = render_samples(generator, z, truncation_psi=0.7, noise="none")
-        bright |= images.clamp(-1, 1).amax(dim=(0, 1)) > _BLACK
-        unit = side // min(_GRID, side)
-        high, wide = _between_bars(bright.any(dim=1), unit), _between_bars(bright.any(dim=0), unit)
-        if (high < side) == (wide < side):  # none, or a picture on a black ground
+        bright |= rgb(images).clamp(-1, 1).amax(dim=(0, 1)) > _BLACK
+        high, wide = _between_bars(bright.any(dim=1)), _between_bars(bright.any(dim=0))
+        if (high < height) == (wide < width):  # none, or a picture on a black ground
             return None
     return Crop(wide, high)
 
 
-def _between_bars(bright: Tensor, unit: int) -> int:
-    """Length of the middle of a row of flags [N] that leaves out equal dark ends, in whole units; N without any."""
+def _between_bars(bright: Tensor) -> int:
+    """Length of the middle of a row of flags [N] that leaves out equal dark ends, in whole 64ths; N without any."""
     length = len(bright)
+    unit = max(1, length // _GRID)
     places = torch.nonzero(bright).flatten()
     if len(places) == 0:
         return length

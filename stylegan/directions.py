@@ -6,6 +6,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from .codes import w_statistics
 from .networks import Generator
 
 
@@ -20,6 +21,19 @@ def sefa_directions(generator: Generator, codes: Sequence[int]) -> Tensor:
     directions = vectors.flip(1).t()
     largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
     return (directions * largest.sign()).float()
+
+
+def edit_codes(
+    generator: Generator, ws: Tensor, direction: int, codes: Sequence[int], strength: float, strip: int = 1
+) -> Tensor:
+    """Move ws [N, num_ws, w_dim] along one of the `sefa_directions` of the codes by `strength` standard deviations of w;
+    with a strip of more than 1, each by that many strengths from the opposite one on, [N strip, num_ws, w_dim]. Raises
+    ValueError when there is no such direction."""
+    if not 0 <= direction < generator.w_dim:
+        raise ValueError(f"There is no direction {direction}: this generator has 0 to {generator.w_dim - 1}.")
+    reach = strength * w_statistics(generator)[1].item()
+    strengths = [reach] if strip == 1 else torch.linspace(-reach, reach, strip).tolist()
+    return move_codes(ws, sefa_directions(generator, codes)[direction], codes, strengths)
 
 
 def _affine(generator: Generator, index: int) -> Tensor:

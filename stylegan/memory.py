@@ -36,4 +36,4 @@ def drawing_memory(config: Config) -> int:
     """Return the bytes of the weights of such a generator and of what `render_samples` takes beside them."""
     generator = on_meta(config)
     weights = tensor_bytes([*generator.parameters(), *generator.buffers()])
-    return weights + rendering_bytes(generator, render_batch(config.resolution))
+    return weights + rendering_bytes(generator, render_batch(config))

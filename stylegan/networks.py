@@ -6,16 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from .architectures import ARCHITECTURES
+from .cameras import frontal
 from .config import Config
 from .layers import FullyConnected, normalize_second_moment
 from .synthesis import Draw
 
 
 def class_labels(
-    c_dim: int, count: int, device: torch.device | str = "cpu", class_index: int | None = None
+    c_dim: int, count: int, device: torch.device | str = "cpu", class_index: int | None = None, first: int = 0
 ) -> Tensor | None:
-    """Return one-hot labels [count, c_dim]: of one class, or of all classes in turn; None for
-    generators without classes.
+    """Return one-hot labels [count, c_dim]: of one class, or of all classes in turn, for the pictures from the number
+    `first` on; None for generators without classes.
 
     Raises ValueError when there is no such class."""
     if class_index is not None and not 0 <= class_index < c_dim:
@@ -23,13 +24,13 @@ def class_labels(
         raise ValueError(f"There is no class {class_index}: this generator has {has}.")
     if c_dim == 0:
         return None
-    rows = torch.arange(count) % c_dim if class_index is None else torch.full([count], class_index)
+    rows = torch.arange(first, first + count) % c_dim if class_index is None else torch.full([count], class_index)
     return torch.eye(c_dim)[rows].to(device)
 
 
 class Mapping(nn.Module):
     """A Mapping takes z [B, z_dim] (and label [B, c_dim]) to ws [B, num_ws, w_dim]; `w_avg` [w_dim] is
-    the centre of truncation."""
+    the centre of truncation. The label of a generator that takes cameras is one, the frontal one unless it is given."""
 
     def __init__(self, config: Config, num_ws: int):
         super().__init__()
@@ -56,7 +57,7 @@ class Mapping(nn.Module):
     def _mean_w(self, count: int = 4096) -> Tensor:
         """The mean over `count` latents, always the same ones, of the classes in turn."""
         z = torch.randn(count, self.config.z_dim, generator=torch.Generator().manual_seed(0)).to(self.w_avg.device)
-        return self(z, label=class_labels(self.config.c_dim, count, z.device))[:, 0].mean(dim=0)
+        return self(z, label=class_labels(self.config.classes, count, z.device))[:, 0].mean(dim=0)
 
     def forward(
         self,
@@ -72,13 +73,15 @@ class Mapping(nn.Module):
         c_dim = self.config.c_dim
         if z.ndim != 2 or z.shape[1] != self.config.z_dim:
             raise ValueError(f"z must have shape [B, {self.config.z_dim}] for this generator, not {list(z.shape)}.")
+        if label is None and self.config.takes_cameras:
+            label = frontal(self.config, len(z)).to(z.device)
         if (label is None) != (c_dim == 0) or (label is not None and list(label.shape) != [len(z), c_dim]):
             given = "none" if label is None else list(label.shape)
             wanted = f"labels of shape [{len(z)}, {c_dim}]" if c_dim else "no labels"
             raise ValueError(f"This generator takes {wanted}, but was given {given}.")
         x = normalize_second_moment(z.float())
         if label is not None:
-            x = torch.cat([x, normalize_second_moment(self.embed(label.float()))], dim=1)
+            x = torch.cat([x, normalize_second_moment(self.embed(label.float() * self.config.label_scale))], dim=1)
         for layer in self.layers:
             x = layer(x)
         ws = x[:, None].repeat(1, self.num_ws, 1)
@@ -99,8 +102,8 @@ class Generator(nn.Module):
         self.config = config
         self.z_dim = config.z_dim
         self.w_dim = config.w_dim
-        self.c_dim = config.c_dim
-        self.resolution = config.resolution
+        self.c_dim = config.classes
+        self.height, self.width = config.height, config.width
         self.synthesis = ARCHITECTURES[config.architecture].synthesis(config)
         self.num_ws = self.synthesis.num_ws
         self.mapping = Mapping(config, self.num_ws)
@@ -112,6 +115,9 @@ class Generator(nn.Module):
         truncation_cutoff: int | None = None,
         label: Tensor | None = None,
         noise: str = "const",
+        cameras: Tensor | None = None,
     ) -> Tensor:
-        """Render images [B, img_channels, R, R], about [-1, 1], from z [B, z_dim]."""
-        return self.synthesis(Draw(self.mapping(z, truncation_psi, truncation_cutoff, label)), noise=noise)
+        """Render images [B, img_channels, H, W], about [-1, 1], from z [B, z_dim]; of a generator that takes cameras as
+        these see it, [B, 25]."""
+        ws = self.mapping(z, truncation_psi, truncation_cutoff, label)
+        return self.synthesis(Draw(ws, cameras=cameras), noise=noise)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..metrics.colours import rgb
 from ..metrics.lpips import Features, lpips, reduced, unit_layers
 from ..training.draws import MicroStep
 from ..training.loop import Callback, Training, fit
@@ -21,7 +22,7 @@ from ..training.out_of_memory import handle_out_of_memory
 from ..training.phases import Outcome, Phase
 from ..training.settings import check_settings, setting
 from .codes import w_statistics
-from .crop import Crop
+from .crop import Crop, picture_size
 from .networks import Generator
 from .synthesis import Draw
 
@@ -67,6 +68,7 @@ class ProjectionSettings:
         what="The pixel weight",
         least=0,
         node=NODE,
+        advanced=True,
         shown=(0.0, 1000.0, 0.5),
         added_later=False,
     )
@@ -76,6 +78,7 @@ class ProjectionSettings:
         what="The learning rate",
         least=0,
         node=NODE,
+        advanced=True,
         shown=(0.001, 2.0, 0.001),  # the page rounds to its step
         added_later=False,
     )
@@ -88,6 +91,7 @@ class ProjectionSettings:
         least=0,
         most=2**64 - 1,
         node=NODE,
+        advanced=True,
         control="fixed",
         added_later=False,
     )
@@ -96,6 +100,7 @@ class ProjectionSettings:
         "For generators with classes (CIFAR-10 has 0 to 9): whose mean the search begins from.",
         least=0,
         node=NODE,
+        advanced=True,
         none="that of all",
         none_as=-1,
         shown=(-1, 65535, 1),
@@ -113,7 +118,7 @@ class ProjectionProgress:
     step: int  # steps done
     steps: int  # steps in all
     loss: float
-    image: Tensor  # [1, 3, R, R], about [-1, 1]: what the code drew in this step, where the generator is
+    image: Tensor  # [1, img_channels, H, W], about [-1, 1]: what the code drew in this step, where the generator is
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ class Projection:
     """A Projection is the code that was found, and what is drawn from it."""
 
     ws: Tensor  # [1, num_ws, w_dim], on the CPU
-    image: Tensor  # [1, 3, R, R], about [-1, 1], on the CPU: what the generator draws from it
+    image: Tensor  # [1, img_channels, H, W], about [-1, 1], on the CPU: what the generator draws from it
     distance: float  # LPIPS to the picture
     pixel_error: float  # mean squared difference to the picture
 
@@ -151,24 +156,25 @@ def project(
     settings: ProjectionSettings | None = None,
     crop: Crop | None = None,
     progress: Callable[[ProjectionProgress], None] | None = None,
+    camera: Tensor | None = None,
 ) -> Projection:
     """Find the W+ code whose picture is nearest to `target` [1, 3, H, W] in [-1, 1], with the sides of the generator's
     pictures (of their `crop`, where they have one).
 
     The code is w + offset_i in layer i; the penalties on the offsets (arXiv 2102.02766, eq. 6) and on the distance of w
     from the mean, both in standard deviations of w, grow with the editability. Runs where the generator is, and leaves
-    it as it is. The same seed gives the same code, bit for bit on the CPU.
+    it as it is. `camera` [1, 25] is the one that took the picture, for a generator that takes cameras (None: its usual
+    one). The same seed gives the same code, on the CPU bit for bit with the same number of threads.
 
     Raises ValueError when the target does not fit, ProjectionOutOfMemory with a sentence when a step does not."""
     settings = settings or ProjectionSettings()
-    sides = (generator.resolution, generator.resolution)
-    sides = sides if crop is None else (min(crop.height, sides[0]), min(crop.width, sides[1]))
-    if tuple(target.shape) != (1, 3, *sides):
+    width, height = picture_size(generator, crop)
+    if tuple(target.shape) != (1, 3, height, width):
         raise ValueError(
-            f"The picture has shape {list(target.shape)}; this generator draws [1, 3, {sides[0]}, {sides[1]}]."
+            f"The picture has shape {list(target.shape)}; give it [1, 3, {height}, {width}], as this generator draws."
         )
     try:
-        return _Search(generator, target, features, settings, crop).run(progress)
+        return _Search(generator, target, features, settings, crop, camera).run(progress)
     except Exception as error:
         if not handle_out_of_memory(error):
             raise
@@ -184,23 +190,32 @@ def project(
 class _Codes(nn.Module):
     """A code w and its offsets in each layer, in standard deviations of w from the mean."""
 
-    def __init__(self, generator: Generator, class_index: int | None):
+    def __init__(self, generator: Generator, class_index: int | None, camera: Tensor | None = None):
         super().__init__()
+        self.camera = camera
         self.mean, self.deviation = w_statistics(generator, class_index)
         shape, device = (1, generator.num_ws, generator.w_dim), self.mean.device
         self.w = nn.Parameter(torch.zeros(1, 1, generator.w_dim, device=device))
         self.offsets = nn.Parameter(torch.zeros(shape, device=device))
 
     def forward(self, noise: Tensor | float = 0.0) -> Draw:
-        return Draw(self.mean + self.deviation * (self.w + noise + self.offsets))
+        return Draw(self.mean + self.deviation * (self.w + noise + self.offsets), cameras=self.camera)
 
 
 class _Search:
     """What a projection computes in a step."""
 
-    def __init__(self, generator: Generator, target: Tensor, features: Features, settings, crop: Crop | None):
+    def __init__(
+        self,
+        generator: Generator,
+        target: Tensor,
+        features: Features,
+        settings: ProjectionSettings,
+        crop: Crop | None,
+        camera: Tensor | None = None,
+    ):
         self.generator, self.settings, self.crop = generator, settings, crop
-        self.codes = _Codes(generator, settings.class_index)
+        self.codes = _Codes(generator, settings.class_index, camera)
         self.device = self.codes.mean.device
         self.features = features.to(self.device)
         # One after the other, not by step: a projection is never gone on with, and seeds keep meaning what they meant.
@@ -243,7 +258,7 @@ class _Search:
 
     def _differences(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """LPIPS and mean squared difference to the target."""
-        image = image if self.crop is None else self.crop.apply(image)
+        image = rgb(image if self.crop is None else self.crop.apply(image))
         distance = lpips(unit_layers(self.features, image), self.layers, self.features.calibration).squeeze()
         return distance, F.mse_loss(reduced(image, PIXELS), self.pixels)
 

@@ -10,27 +10,25 @@ from .synthesis import Draw, SynthesisNetwork, maybe_recompute
 
 class SynthesisConv(nn.Module):
     """A SynthesisConv is a modulated 3x3 convolution with noise, bias and leaky ReLU; `up`
-    doubles the resolution first."""
+    doubles the resolution first. `size` is height and width of what it puts out."""
 
     def __init__(self, config: GeneratorConfig, in_channels: int, resolution: int, up: bool):
         super().__init__()
         out_channels = config.channels(resolution)
         self.resolution = resolution
+        self.size = config.size(resolution)
         self.up = up
         self.clamp = config.conv_clamp
         self.affine = FullyConnected(config.w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(normal(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros([]))
-        self.register_buffer("noise_const", normal(resolution, resolution))
+        self.register_buffer("noise_const", normal(*self.size))
 
-    def forward(self, x: Tensor, w: Tensor, kernel: Tensor, noise: str) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, kernel: Tensor, noise: Tensor | None) -> Tensor:
         x = modulated_conv2d(x, self.weight, self.affine(w), upsampling_kernel=kernel if self.up else None)
-        if noise == "const":
-            x = x + (self.noise_const * self.noise_strength).to(x.dtype)
-        elif noise == "random":
-            fresh = torch.randn(len(x), 1, self.resolution, self.resolution, device=x.device)
-            x = x + (fresh * self.noise_strength).to(x.dtype)
+        if noise is not None:
+            x = x + (noise * self.noise_strength).to(x.dtype)
         return leaky_relu(x + self.bias.to(x.dtype)[:, None, None], self.clamp)
 
 
@@ -52,13 +50,14 @@ class ToRGB(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """A SynthesisBlock is one resolution: two convolutions (one at 4x4, on the learned constant) and a ToRGB."""
+    """A SynthesisBlock is one resolution: two convolutions (in the first one, on the learned constant) and a ToRGB."""
 
     def __init__(self, config: GeneratorConfig, resolution: int):
         super().__init__()
         channels = config.channels(resolution)
+        self.resolution = resolution
         if resolution == 4:
-            self.const = nn.Parameter(normal(channels, 4, 4))
+            self.const = nn.Parameter(normal(channels, *config.const_size))
             self.convs = nn.ModuleList([SynthesisConv(config, channels, 4, up=False)])
         else:
             previous = config.channels(resolution // 2)
@@ -92,10 +91,9 @@ class StyleGAN2Synthesis(SynthesisNetwork):
     @property
     def layer_names(self) -> list[str]:
         """Return "4x4/conv", "8x8/conv0", "8x8/conv1", ..."""
-        names = ["4x4/conv"]
-        for layer in self.layers[1:]:
-            names.append(f"{layer.resolution}x{layer.resolution}/conv{0 if layer.up else 1}")
-        return names
+        sides = [f"{width}x{height}" for height, width in (layer.size for layer in self.layers)]
+        numbers = ["", *("0" if layer.up else "1" for layer in self.layers[1:])]
+        return [f"{side}/conv{number}" for side, number in zip(sides, numbers, strict=True)]
 
     @property
     def groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:
@@ -115,7 +113,7 @@ class StyleGAN2Synthesis(SynthesisNetwork):
 
     @property
     def detail(self) -> list[float]:
-        """Return the sides of the feature maps."""
+        """Return the sides of the feature maps, of a generator of square pictures."""
         return [*(layer.resolution for layer in self.layers), self.blocks[-1].convs[-1].resolution]
 
     def forward(
@@ -130,10 +128,17 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         image, index = None, 0
         for block in self.blocks:
             for conv in block.convs:
-                x = maybe_recompute(recompute, conv, x, ws[:, index], self.fir, noise, draws=noise == "random")
+                x = maybe_recompute(recompute, conv, x, ws[:, index], self.fir, self._noise(draw, noise, index, conv))
                 index += 1
             colours = maybe_recompute(recompute, block.to_rgb, x, ws[:, index]).float()
             image = colours if image is None else upsample(image, self.fir).float() + colours
-            if image.shape[-1] == resolution:
+            if block.resolution == resolution:
                 break
         return image
+
+    @staticmethod
+    def _noise(draw: Draw, noise: str, index: int, conv: SynthesisConv) -> Tensor | None:
+        """The noise input of a layer, by its mode."""
+        if noise == "const":
+            return conv.noise_const
+        return draw.random_noise(index, *conv.size) if noise == "random" else None

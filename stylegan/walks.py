@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+from .codes import sample_codes
+from .networks import Generator
+
 PATHS = ("straight", "curve", "sphere")
 """Straight lines, one smooth curve, or arcs on the sphere around the origin (for z, which is spread over one)."""
 
@@ -33,6 +36,31 @@ def walk(keys: Tensor, frames_per_key: int, path: str = "straight", closed: bool
     if path == "curve":
         return _catmull_rom(key(-1), key(0), key(1), key(2), t)
     return torch.lerp(key(0), key(1), t) if path == "straight" else slerp(key(0), key(1), t)
+
+
+def walk_codes(
+    generator: Generator,
+    frames_per_key: int,
+    path: str = "straight",
+    closed: bool = False,
+    ease: bool = False,
+    *,
+    z: Tensor | None = None,
+    ws: Tensor | None = None,
+    truncation_psi: float = 1.0,
+    class_index: int | None = None,
+) -> Tensor:
+    """Return the codes [F, num_ws, w_dim] of the frames of a `walk` between latents z [K, z_dim], or between codes ws
+    [K, num_ws, w_dim]. The path "sphere" goes through Z, the others through W+. Raises ValueError where the path is not
+    to be had, or the walk makes no sense."""
+    if path != "sphere":
+        keys = sample_codes(generator, z, truncation_psi, None, class_index) if ws is None else ws
+        return walk(keys, frames_per_key, path, closed, ease)
+    if ws is not None:
+        raise ValueError("The path sphere goes through Z, which given latents do not have; choose curve or straight.")
+    if generator.c_dim and class_index is None:
+        raise ValueError("The path sphere stays in one class: give its class_index, or choose curve or straight.")
+    return sample_codes(generator, walk(z, frames_per_key, path, closed, ease), truncation_psi, None, class_index)
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

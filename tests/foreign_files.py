@@ -64,7 +64,7 @@ def rosinality_state(generator):
     for i, block in enumerate(synthesis.blocks):
         name = f"to_rgbs.{i - 1}" if i else "to_rgb1"
         modulated(name, block.to_rgb)
-        state[f"{name}.bias"] = block.to_rgb.bias.reshape(1, 3, 1, 1)
+        state[f"{name}.bias"] = block.to_rgb.bias.reshape(1, -1, 1, 1)
         if i:
             state[f"{name}.upsample.kernel"] = 4 * synthesis.fir
     return collections.OrderedDict((name, value.detach().clone()) for name, value in state.items())
@@ -225,8 +225,10 @@ def _stylegan3_synthesis(generator):
     parts = [("input", _module("SynthesisInput", [("weight", synthesis.input.weight)], waves, affine))]
     for i, layer in enumerate([*synthesis.convs, synthesis.to_rgb]):
         buffers = [(name, getattr(layer, name)) for name in ("magnitude_ema", "up_filter", "down_filter")]
-        parts.append((f"L{i}_{layer.size}_{len(layer.weight)}", _modulated("SynthesisLayer", layer, (), buffers)))
+        parts.append((f"L{i}_{layer.size[1]}_{len(layer.weight)}", _modulated("SynthesisLayer", layer, (), buffers)))
     given = EasyDict(channel_base=config.channel_base, channel_max=config.channel_max, magnitude_ema_beta=0.9988)
+    if config.const_size == (4, 2):  # StyleGAN-Human's, which says False for other pictures than squares
+        given.update(square=False)
     if config.conv_kernel == 1:
         given.update(conv_kernel=1, use_radial_filters=True)
     sizes = {"img_resolution": config.resolution, "img_channels": config.img_channels, "w_dim": config.w_dim}

@@ -5,13 +5,13 @@ its imports restricted, fill gigabytes for a wrong memo index, and crash over tu
 """
 
 import struct
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import torch
-from torch import Tensor
-
 from .errors import Damaged, Unsupported
+from .weights import Storage
 
 MAX_OPCODES = 1_000_000  # each takes some hundred bytes at most; the largest known file has about a tenth
 MAX_TEXT = 16_000_000  # bytes of text in all; pickles of NVlabs hold their programs' source, some hundred thousand
@@ -37,40 +37,28 @@ class Record:
 
     maker: Any
     args: Any
+    called: bool = True  # whether `maker` is called as a function, not only asked for a bare object of its class
     state: Any = None
     entries: dict | None = None  # as of a dictionary
     items: list | None = None  # as of a list
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stored:
     """A Stored is an object that the pickle leaves to its reader, by an id: torch's storages."""
 
     id: Any
+    storage: Storage | None = None  # where its numbers lie, once the file's layout is known
 
 
 @dataclass(slots=True)
 class Chunk:
-    """A Chunk is bytes that were left in the file, to be read once: used for many weights,
-    they could fill the memory."""
+    """A Chunk is bytes that were left in the file."""
 
     file: BinaryIO
     start: int
     length: int
-    was_read: bool = False
-
-    def read_once(self) -> None:
-        if self.was_read:
-            raise Damaged("two of its weights have the same numbers")
-        self.was_read = True
-
-    def numbers(self, dtype: torch.dtype) -> Tensor:
-        """Return the bytes as numbers [N], in memory of their own."""
-        self.read_once()
-        data = torch.empty(self.length, dtype=torch.uint8)
-        self.file.seek(self.start)
-        self.file.readinto(data.numpy())
-        return data.view(dtype)
+    storage: Storage | None = None  # the numbers in it, once it is known what they are
 
 
 @dataclass(frozen=True)
@@ -79,6 +67,7 @@ class Pickle:
 
     root: Any
     globals: frozenset[Global]
+    uses: Mapping[Global, int]  # how often each name is used
     calls: tuple[Record, ...]
     stored: tuple[Stored, ...]
     end: int
@@ -101,6 +90,7 @@ class PickleReader:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.globals: dict[tuple[str, str], Global] = {}
+        self.uses: Counter[Global] = Counter()
         self.calls: list[Record] = []
         self.stored: list[Stored] = []
         self.text = 0
@@ -115,7 +105,7 @@ class PickleReader:
                     raise Damaged("it ends within its pickle")
                 if code == b".":
                     names = frozenset(self.globals.values())
-                    return Pickle(self.pop(), names, tuple(self.calls), tuple(self.stored), self.position)
+                    return Pickle(self.pop(), names, self.uses, tuple(self.calls), tuple(self.stored), self.position)
                 if code not in opcodes:
                     raise Damaged(f"byte {self.position - 1} is not an instruction of its pickle")
                 opcodes[code](self)
@@ -189,7 +179,9 @@ class PickleReader:
     def push_global(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str:
             raise TypeError("a name that is not text")
-        self.push(self.globals.setdefault((module, name), Global(module, name)))
+        found = self.globals.setdefault((module, name), Global(module, name))
+        self.uses[found] += 1
+        self.push(found)
         if len(self.globals) > MAX_NAMES:
             raise Unsupported(f"is no checkpoint (its pickle has more than {MAX_NAMES} names)")
 
@@ -198,13 +190,17 @@ class PickleReader:
         self.push(tuple(reversed(values)))
 
     def push_stored(self) -> None:
-        stored = Stored(self.pop())
+        identity = self.pop()
+        if type(identity) is tuple and identity[:1] == ("module",) and type(identity[1]) is Global:
+            self.push(identity[1])  # a class of modules, as torch wrote it with its source before 1.6
+            return
+        stored = Stored(identity)
         self.stored.append(stored)
         self.push(stored)
 
-    def push_record(self) -> None:
+    def push_record(self, called: bool = True) -> None:
         args = self.pop()
-        record = Record(self.pop(), args)
+        record = Record(self.pop(), args, called)
         self.calls.append(record)
         self.push(record)
 
@@ -240,7 +236,16 @@ class PickleReader:
             entries[key] = value
 
     def get(self, index: int) -> None:
-        self.push(self.memo[index])
+        value = self.memo[index]
+        if type(value) is Global:
+            self.uses[value] += 1
+        self.push(value)
+
+    def duplicate(self) -> None:
+        value = self.top()
+        if type(value) is Global:
+            self.uses[value] += 1
+        self.push(value)
 
     def put(self, index: int) -> None:
         self.memo[index] = self.top()
@@ -256,7 +261,7 @@ _OPCODES = {
     b"(": lambda r: r.push(_MARK),
     b"0": lambda r: r.stack.pop(),
     b"1": lambda r: r.pop_to_mark(),
-    b"2": lambda r: r.push(r.top()),
+    b"2": PickleReader.duplicate,
     b"N": lambda r: r.push(None),
     b"\x88": lambda r: r.push(True),
     b"\x89": lambda r: r.push(False),
@@ -293,7 +298,7 @@ _OPCODES = {
     b"c": lambda r: r.push_global(r.line(), r.line()),
     b"\x93": lambda r: r.push_global(*reversed((r.pop(), r.pop()))),
     b"R": PickleReader.push_record,
-    b"\x81": PickleReader.push_record,
+    b"\x81": lambda r: r.push_record(called=False),
     b"\x92": PickleReader.push_record_with_keywords,
     b"b": PickleReader.build,
     b"Q": PickleReader.push_stored,

@@ -1,9 +1,9 @@
 """The names that pickles of generators hold. None of them is ever looked up; a file with any other is refused."""
 
-from collections.abc import Iterable
+import sys
 
 from .errors import Unsupported
-from .inert_pickle import Global
+from .inert_pickle import Global, Pickle
 
 ITEM_SIZES = {
     "DoubleStorage": 8,
@@ -24,12 +24,29 @@ TENSORS = frozenset(
         "collections.OrderedDict",
         "torch.Size",
         "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_parameter_with_state",
         "torch._utils._rebuild_tensor",
         "torch._utils._rebuild_tensor_v2",
         *(f"torch.{name}" for name in ITEM_SIZES),
     }
 )
 """What torch writes for tensors and their dictionaries."""
+
+_OMEGACONF = (
+    "dictconfig.DictConfig",
+    "listconfig.ListConfig",
+    "base.ContainerMetadata",
+    "base.Metadata",
+    "nodes.AnyNode",
+)
+
+_LIGHTNING = (
+    "pytorch_lightning.utilities.parsing",
+    "lightning_fabric.utilities.data",
+    "lightning.fabric.utilities.data",
+)
+
+_PLAIN = ("dict", "list", "tuple", "int", "float", "bool", "str", "complex")
 
 _TRAINING = frozenset(
     {
@@ -44,18 +61,33 @@ _TRAINING = frozenset(
         "builtins.object",
         "builtins.set",
         "builtins.slice",
+        "__builtin__.frozenset",
+        "builtins.frozenset",
+        "collections.Counter",
         "collections.defaultdict",
-        "builtins.dict",
-        "builtins.list",
-        "builtins.int",
+        "collections.deque",
+        *(f"{python}.{name}" for python in ("builtins", "__builtin__") for name in _PLAIN),
         "copy_reg._reconstructor",
         "copyreg._reconstructor",
         "argparse.Namespace",
         "easydict.EasyDict",
         "munch.Munch",
+        "addict.Dict",
+        "addict.addict.Dict",
+        "yacs.config.CfgNode",
+        *(
+            f"{program}.config.{name}"
+            for program in ("mmcv.utils", "mmengine.config")
+            for name in ("Config", "ConfigDict")
+        ),
+        *(f"omegaconf.{name}" for name in _OMEGACONF),
+        *(f"{program}.AttributeDict" for program in _LIGHTNING),
+        "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+        "typing.Any",
         *(f"pathlib.{name}" for name in ("Path", "PosixPath", "PurePath", "PurePosixPath", "WindowsPath")),
-        "datetime.datetime",
+        *(f"datetime.{name}" for name in ("date", "datetime", "timedelta", "timezone")),
         "torch.device",
+        "torch.nn.backends.thnn._get_thnn_function_backend",
         *(f"torch.{name}" for name in ("float16", "float32", "float64", "int32", "int64", "uint8", "bool")),
     }
 )
@@ -80,17 +112,38 @@ IGNORED = frozenset(
 """What torch may be told to ignore: nothing of Python itself or of torch, which its reader may know and make."""
 
 
-def _is_harmless(name: Global) -> bool:
-    # Discriminators and losses of some trainings are made of torch's own layers.
-    return str(name) in HARMLESS or (name.module.startswith("torch.nn.modules.") and name.name.isidentifier())
+_FOLDERS = ("torch.nn.modules.", "torch.nn.parallel.", "torch.optim.")
+"""Where torch keeps layers, what wraps them, and optimizers. Trainings save them whole."""
+
+_STDLIB = frozenset({*sys.stdlib_module_names, "__builtin__", "copy_reg", "torch", "numpy"})
 
 
-def require_harmless(names: Iterable[Global]) -> None:
-    """Raise FileError when a pickle names anything else than what generators' pickles hold."""
-    foreign = sorted(str(name) for name in names if not _is_harmless(name))
+def require_harmless(content: Pickle) -> None:
+    """Raise FileError when a pickle names anything else than what generators' pickles hold, and the classes of modules
+    that were saved whole."""
+    classes = _module_classes(content)
+    foreign = sorted(str(name) for name in content.globals if not (_is_harmless(name) or name in classes))
     if foreign:
         raise Unsupported(
-            f"is refused: it names {foreign[0]}, which no generator needs, and which other programs may run when they "
-            "open the file",
+            f"is refused: it names {foreign[0][:80]}, which no generator needs, and which other programs may run when "
+            "they open the file",
             "get the generator from another place",
         )
+
+
+def _is_harmless(name: Global) -> bool:
+    return str(name) in HARMLESS or (f"{name.module}.".startswith(_FOLDERS) and name.name.isidentifier())
+
+
+def _module_classes(content: Pickle) -> set[Global]:
+    """Classes of which the pickle makes nothing but bare objects that are given the attributes of a torch module."""
+    made: dict[Global, int] = {}
+    for record in content.calls:
+        match record.maker, record.args, record.state:
+            case Global() as name, (), {"_parameters": _, "_modules": _} if not record.called:
+                made[name] = made.get(name, 0) + 1
+    return {
+        name
+        for name, count in made.items()
+        if count == content.uses[name] and name.module.split(".")[0] not in _STDLIB and name.name.isidentifier()
+    }

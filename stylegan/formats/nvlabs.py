@@ -1,224 +1,283 @@
-"""Pickles of NVlabs' PyTorch programs: StyleGAN2-ADA, and both generators of the StyleGAN3 repository.
+"""The layouts of NVlabs' PyTorch programs: StyleGAN2-ADA, and both generators of the StyleGAN3 repository.
 
-A dictionary holds "G_ema", "G" and "D": modules of which the pickle keeps the program's source, the class's name, and
-as state the attributes of torch.nn.Module with "_init_kwargs", the constructor's arguments. The source is never used.
+Their pickles, and files of torch.save, hold modules ("G_ema", "G" and "D"), of which the pickle keeps the program's
+source, the class's name, and as state the attributes of torch.nn.Module with "_init_kwargs", the constructor's arguments.
+Others have kept the state dictionary alone: then the sizes follow from the weights, and what does not is taken to be as
+the programs have it by default.
 """
 
+import math
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..alias_free import AliasFreeSynthesis
-from ..config import GeneratorConfig, StyleGAN3Config
-from ..layers import fir_kernel
-from .arrays import shape, tensor
-from .errors import Damaged, Unsupported
-from .inert_pickle import Global, Record
-from .source import (
-    Source,
-    channel_limits,
-    entries,
-    layer_names,
-    make_config,
-    require_setting,
-    scalar,
+from ..alias_free import AliasFreeSynthesis, signals
+from ..config import SQUARE, Config, StyleGAN3Config
+from .errors import Unsupported
+from .layout import ARGUMENTS, METADATA, Layout, Taking, listed, no_place
+from .skip_layout import LEARNING_RATE, SkipNames, read_skip, skip_state
+from .source import entries, make_config, require_colours, require_setting, scalar
+
+_FIRST = 36
+"""Width of the first feature maps of a square StyleGAN3 with the arguments that its programs have by default."""
+
+CLAMP = 256.0
+"""What their trainings clamp activations at."""
+
+_FILTERS = ("resample_filter",)
+
+
+def _block(index: int) -> str:
+    return f"synthesis.b{4 << index}"
+
+
+def _conv(index: int) -> str:
+    return f"{_block((index + 1) // 2)}.conv{1 if index % 2 == 0 else 0}"
+
+
+STYLEGAN2_NAMES = SkipNames(
+    mapping=lambda i: f"mapping.fc{i}",
+    embed="mapping.embed",
+    const="synthesis.b4.const",
+    conv=_conv,
+    to_rgb=lambda i: f"{_block(i)}.torgb",
+    noise=lambda i: f"{_conv(i)}.noise_const",
+    filters=_FILTERS,
+    block=_block,
+    filter_gain=1.0,
+    clamp=CLAMP,
+    learning_rate="bias_gain",
+    required={"architecture": "skip", "activation": "lrelu", "use_noise": True},
 )
 
-STYLEGAN2 = "NVlabs StyleGAN2 (PyTorch pickle)"
-STYLEGAN3 = "NVlabs StyleGAN3 (PyTorch pickle)"
+STYLEGAN2 = Layout("NVlabs StyleGAN2", "synthesis.b4.const", lambda taking: read_skip(STYLEGAN2_NAMES, taking))
 
-_RECONSTRUCT = Global("torch_utils.persistence", "_reconstruct_persistent_obj")
-
-
-class Module:
-    """A Module is one of their modules, as data."""
-
-    def __init__(self, record: Any):
-        match record:
-            case Record(maker=maker, args=(dict(meta),)) if maker == _RECONSTRUCT:
-                self.state = entries(meta.get("state"))
-            case _:
-                raise Damaged("something else is where a network should be")
-        self.children: Mapping[str, Any] = entries(self.state.get("_modules", {}))
-
-    def child(self, name: str) -> "Module":
-        return Module(self._find(self.children, name))
-
-    def weight(self, name: str) -> Tensor:
-        """Return the parameter or buffer of this name."""
-        kind = "_parameters" if name in entries(self.state.get("_parameters", {})) else "_buffers"
-        return tensor(self._find(entries(self.state.get(kind, {})), name))
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of the parameter, without reading its numbers."""
-        return shape(self._find(entries(self.state.get("_parameters", {})), name))
-
-    def whole(self, name: str) -> int:
-        value = self._find(self.state, name)
-        if type(value) is not int:
-            raise Damaged(f"its {name!r} is no whole number")
-        return value
-
-    def require(self, name: str, wanted: Any) -> None:
-        """Raise FileError when the attribute is there and is another one."""
-        require_setting(self.state, name, wanted)
-
-    def arguments(self) -> Mapping[str, Any]:
-        """Return what the constructor was called with."""
-        return entries(self.state.get("_init_kwargs", {}))
-
-    @staticmethod
-    def _find(mapping: Mapping[str, Any], name: str) -> Any:
-        if name not in mapping:
-            raise Damaged(f"it lacks {name!r}")
-        return mapping[name]
-
-
-def is_nvlabs(root: Any) -> bool:
-    networks = entries(root) if isinstance(root, dict | Record) else {}
-    return any(_is_module(networks.get(name)) for name in ("G_ema", "G")) or _is_module(root)
-
-
-def _is_module(value: Any) -> bool:
-    return isinstance(value, Record) and value.maker == _RECONSTRUCT
-
-
-def read(root: Any) -> Source:
-    """Read the generator of a pickle's object. Raises FileError."""
-    if _is_module(root):
-        generator = Module(root)
-    else:
-        networks = entries(root)
-        generator = Module(networks["G_ema"] if _is_module(networks.get("G_ema")) else networks["G"])
-    if "synthesis" not in generator.children or "mapping" not in generator.children:
-        raise Unsupported("holds another network, not a StyleGAN generator")
-    mapping, synthesis = generator.child("mapping"), generator.child("synthesis")
-    if "b4" in synthesis.children:
-        source, config = STYLEGAN2, _stylegan2_config(mapping, synthesis)
-        weights = _stylegan2_weights(synthesis, config)
-    elif "input" in synthesis.children:
-        source, config = STYLEGAN3, _stylegan3_config(mapping, synthesis)
-        weights = _stylegan3_weights(synthesis, config)
-    else:
-        raise Unsupported("holds a generator of another kind than StyleGAN2 and StyleGAN3")
-    return Source(source, config, {**_mapping_weights(mapping, config.mapping_layers), **weights})
-
-
-def _mapping_sizes(mapping: Module) -> dict[str, int]:
-    return {
-        "z_dim": mapping.whole("z_dim"),
-        "w_dim": mapping.whole("w_dim"),
-        "c_dim": mapping.whole("c_dim"),
-        "mapping_layers": mapping.whole("num_layers"),
-    }
-
-
-def _mapping_weights(mapping: Module, layers: int) -> dict[str, Tensor]:
-    weights = {}
-    for index in range(layers):
-        layer = mapping.child(f"fc{index}")
-        layer.require("activation", "lrelu")
-        layer.require("bias_gain", 0.01)
-        weights |= {f"mapping.layers.{index}.{kind}": layer.weight(kind) for kind in ("weight", "bias")}
-    if mapping.whole("c_dim"):
-        embed = mapping.child("embed")
-        weights |= {f"mapping.embed.{kind}": embed.weight(kind) for kind in ("weight", "bias")}
-    if "w_avg" in entries(mapping.state.get("_buffers", {})):
-        weights["mapping.w_avg"] = mapping.weight("w_avg")
-    return weights
-
-
-def _stylegan2_config(mapping: Module, synthesis: Module) -> GeneratorConfig:
-    resolution = synthesis.whole("img_resolution")
-    channels, clamps = {}, []
-    side = 4
-    while side <= min(resolution, 2048):
-        block = synthesis.child(f"b{side}")
-        block.require("architecture", "skip")
-        conv = block.child("conv1")
-        channels[side] = (conv.shape("weight") or (0,))[0]
-        clamps.append(scalar("conv_clamp", conv.state.get("conv_clamp")))
-        side *= 2
-    if any(clamp != clamps[0] for clamp in clamps):
-        raise Unsupported("clamps its layers at different values, which StyleGAN Fusion does not support")
-    if not channels:
-        raise Damaged(f"its resolution is {resolution}")
-    base, largest = channel_limits(channels)
-    return make_config(
-        GeneratorConfig,
-        resolution=resolution,
-        **_mapping_sizes(mapping),
-        channel_base=base,
-        channel_max=largest,
-        img_channels=synthesis.whole("img_channels"),
-        conv_clamp=clamps[0],
-    )
-
-
-def _stylegan2_weights(synthesis: Module, config: GeneratorConfig) -> dict[str, Tensor]:
-    weights = {"synthesis.blocks.0.const": synthesis.child("b4").weight("const")}
-    for resolution in config.resolutions:
-        _require_filter(synthesis.child(f"b{resolution}").weight("resample_filter"), fir_kernel())
-    for resolution, conv, ours in layer_names(config):
-        layer = synthesis.child(f"b{resolution}").child(f"conv{1 if resolution == 4 else conv}")
-        layer.require("activation", "lrelu")
-        layer.require("use_noise", True)
-        weights |= _modulated(layer, ours)
-        weights |= {f"{ours}.{name}": layer.weight(name) for name in ("noise_strength", "noise_const")}
-    for block, resolution in enumerate(config.resolutions):
-        weights |= _modulated(synthesis.child(f"b{resolution}").child("torgb"), f"synthesis.blocks.{block}.to_rgb")
-    return weights
-
-
-def _modulated(layer: Module, ours: str) -> dict[str, Tensor]:
-    affine = layer.child("affine")
-    return {
-        f"{ours}.weight": layer.weight("weight"),
-        f"{ours}.bias": layer.weight("bias"),
-        f"{ours}.affine.weight": affine.weight("weight"),
-        f"{ours}.affine.bias": affine.weight("bias"),
-    }
-
-
-def _require_filter(theirs: Tensor, ours: Tensor) -> None:
-    if theirs.shape != ours.shape or not torch.allclose(theirs.float(), ours, atol=1e-4):
-        raise Unsupported("has other low-pass filters than its settings say, which StyleGAN Fusion does not support")
-
-
-_FREE = ("magnitude_ema_beta", "num_fp16_res", "w_dim", "img_resolution", "img_channels", "channels_last")
+_FREE = ("magnitude_ema_beta", "num_fp16_res", "w_dim", "img_resolution", "img_channels", "channels_last", "square")
 """Arguments of the synthesis network that do not change what it draws in single precision, or are known otherwise."""
 
+_HUMAN = (4, 2)
+"""The proportions that StyleGAN-Human's StyleGAN3 has without its argument "square". Layers are named by their width."""
 
-def _stylegan3_config(mapping: Module, synthesis: Module) -> StyleGAN3Config:
+
+def _read_stylegan3(taking: Taking) -> tuple[StyleGAN3Config, dict[str, Tensor]]:
+    names = _layers(taking)
+    mapping, weights = _mapping(taking)
+    config = _config(taking, names, mapping)
+    with torch.device("meta"):
+        ours = AliasFreeSynthesis(config)
+    layers = [*ours.convs, ours.to_rgb]
+    if len(names) != len(layers):
+        raise _other_layers(f"{len(names)} layers instead of {len(layers)}")
+    entry = "synthesis.input"
+    weights |= {
+        f"{entry}.{name}": taking.take(f"{entry}.{name}") for name in ("weight", "freqs", "phases", "transform")
+    }
+    weights |= _dense(taking, f"{entry}.affine", 1.0)
+    for index, (name, layer) in enumerate(zip(names, layers, strict=True)):
+        described = name.removeprefix("synthesis.").split("_")[1:]
+        wanted = [str(layer.size[1]), str(len(layer.weight))]
+        if described and described != wanted:
+            raise _other_layers(f"{name!r} where L{index}_{'_'.join(wanted)} belongs")
+        for kind in ("up_filter", "down_filter"):
+            wanted, there = getattr(layer, kind), f"{name}.{kind}" in taking
+            if there != (wanted is not None):
+                raise _other_layers(f"{'a' if there else 'no'} filter {name}.{kind}")
+            if there:
+                taking.filter_as(f"{name}.{kind}", wanted)
+        prefix = "synthesis.to_rgb" if layer is ours.to_rgb else f"synthesis.convs.{index}"
+        weights |= {f"{prefix}.{kind}": taking.take(f"{name}.{kind}") for kind in ("weight", "bias", "magnitude_ema")}
+        affine = _dense(taking, f"{name}.affine", 1.0)
+        weights |= {f"{prefix}.affine.{key.rsplit('.', 1)[1]}": value for key, value in affine.items()}
+    return config, weights
+
+
+def _other_layers(what: str) -> Unsupported:
+    return Unsupported(f"has other layers than a StyleGAN3 generator of its sizes ({what})")
+
+
+def _layers(taking: Taking) -> list[str]:
+    """The modules of the convolutions and of ToRGB: L0_36_512 and so on, or L0."""
+    by_number = {}
+    for name in taking.network.weights:
+        match name.split("."):
+            case ["synthesis", layer, "weight"] if layer[:1] == "L":
+                by_number[layer.split("_")[0]] = f"synthesis.{layer}"
+    names = []
+    for index in count():
+        if f"L{index}" not in by_number:
+            return names
+        names.append(by_number[f"L{index}"])
+
+
+def _dense(taking: Taking, name: str, rate: float) -> dict[str, Tensor]:
+    """Weight and bias of a fully connected layer, with its learning rate turned into ours: both count only as their
+    product."""
+    theirs = scalar("bias_gain", taking.setting(name, "bias_gain"))
+    values = {f"{name}.{kind}": taking.take(f"{name}.{kind}") for kind in ("weight", "bias")}
+    return values if theirs in (None, rate) else {key: value * (theirs / rate) for key, value in values.items()}
+
+
+def _mapping(taking: Taking) -> tuple[dict[str, int], dict[str, Tensor]]:
+    """Sizes and weights of the mapping."""
+    weights, layers = {}, 0
+    while f"mapping.fc{layers}.weight" in taking and layers < 64:
+        require_setting(taking.network.attributes.get(f"mapping.fc{layers}", {}), "activation", "lrelu")
+        dense = _dense(taking, f"mapping.fc{layers}", LEARNING_RATE)
+        weights |= {f"mapping.layers.{layers}.{key.rsplit('.', 1)[1]}": value for key, value in dense.items()}
+        layers += 1
+    first = taking.shape("mapping.fc0.weight", 2)
+    last = taking.shape(f"mapping.fc{layers - 1}.weight", 2)
+    width, c_dim = 0, 0
+    if "mapping.embed.bias" in taking:
+        width, c_dim = taking.shape("mapping.embed.weight", 2)
+        weights |= _dense(taking, "mapping.embed", 1.0)
+    else:
+        taking.leave("mapping.embed.weight")  # unconditional StyleGAN-XL keeps an embedding that it does not use
+    sizes = {"z_dim": first[1] - width, "w_dim": last[0], "c_dim": c_dim, "mapping_layers": layers}
+    return sizes, weights
+
+
+def _config(taking: Taking, names: list[str], mapping: dict[str, int]) -> StyleGAN3Config:
+    """The configuration, from the constructor's arguments or from the weights."""
+    if len(names) < 2:
+        raise _other_layers(f"{len(names)} layers")
+    colours = require_colours(taking.shape(f"{names[-1]}.weight", 4)[0])
     known = {f for f in StyleGAN3Config.__dataclass_fields__ if f not in ("z_dim", "w_dim", "c_dim", "mapping_layers")}
+    resolution = taking.setting("synthesis", "img_resolution")
+    arguments = taking.setting("synthesis", "_init_kwargs")
+    if arguments is None and taking.arguments:
+        resolution = taking.arguments.get("img_resolution")
+        arguments = {name: value for name, value in taking.arguments.items() if name in {*known, "square"}}
+    if arguments is None:
+        return make_config(StyleGAN3Config, **mapping, img_channels=colours, **_inferred(taking, names))
     sizes = {}
-    for name, value in synthesis.arguments().items():
+    for name, value in entries(arguments).items():
         if name in known:
             sizes[name] = scalar(name, value)
         elif name not in _FREE:
-            raise Unsupported(f"was made with an argument {name!r}, which StyleGAN Fusion does not know")
-    sizes |= {"resolution": synthesis.whole("img_resolution"), "img_channels": synthesis.whole("img_channels")}
-    return make_config(StyleGAN3Config, **_mapping_sizes(mapping), **sizes)
+            raise Unsupported(f"was made with an argument {str(name)[:80]!r}, which StyleGAN Fusion does not know")
+    sizes |= {
+        "resolution": scalar("img_resolution", resolution),
+        "img_channels": colours,
+        "const_size": SQUARE if entries(arguments).get("square", True) is True else _HUMAN,
+    }
+    return make_config(StyleGAN3Config, **mapping, **sizes)
 
 
-def _stylegan3_weights(synthesis: Module, config: StyleGAN3Config) -> dict[str, Tensor]:
+def _inferred(taking: Taking, names: list[str]) -> Mapping[str, object]:
+    """Sizes of the synthesis network that its names and shapes tell; its filters are compared later."""
+    described = names[-1].split("_")
+    if len(described) != 3 or not described[1].isdecimal() or len(described[1]) > 6:
+        raise Unsupported(
+            f"does not tell the size of its pictures (its layers are named {listed([names[-1].split('.')[1]])})",
+            "choose the .pkl that it was made from",
+        )
+    kernel = taking.shape(f"{names[0]}.weight", 4)[2]
+    width, first = int(described[1]), names[0].split("_")[1:2]
+    is_square = first != [str(_FIRST // 2)]
+    sizes = {
+        "resolution": width if is_square else 2 * width,
+        "const_size": SQUARE if is_square else _HUMAN,
+        "num_layers": len(names) - 1,
+        "conv_kernel": kernel,
+        "use_radial_filters": any(
+            len(value.shape) == 2 for name, value in taking.network.weights.items() if name.endswith(".down_filter")
+        ),
+    }
+    channels = [taking.shape(f"{name}.weight", 4)[0] for name in names[:-1]]
+    base = make_config(StyleGAN3Config, **sizes, channel_base=2**20, channel_max=2**14)
+    cutoffs = [signal.cutoff for signal in signals(base)][: len(channels)]
+    return {
+        **sizes,
+        "channel_max": max(channels),
+        "channel_base": _channel_base(channels, cutoffs, sizes["resolution"]),
+    }
+
+
+def _channel_base(channels: list[int], cutoffs: list[float], resolution: int) -> int:
+    """The roundest channel_base that gives layers with these cutoffs that many channels, min(base / 2 / cutoff, max)."""
+    largest = max(channels)
+    pairs = list(zip(channels, cutoffs, strict=True))
+    low = max(2 * cutoff * (each - 0.5) for each, cutoff in pairs)
+    high = min((2 * cutoff * (each + 0.5) for each, cutoff in pairs if each < largest), default=math.inf)
+    power = 2 ** math.ceil(math.log2(max(low, resolution, 1)))
+    if power <= high:
+        return power
+    for step in (2**k for k in range(power.bit_length(), -1, -1)):
+        found = math.ceil(low / step) * step
+        if found <= high:
+            return found
+    raise _other_layers(f"{channels[-1]} channels in the end")
+
+
+STYLEGAN3 = Layout("NVlabs StyleGAN3", "synthesis.input.freqs", _read_stylegan3)
+
+
+def write(config: Config, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return what torch.save shall write for a generator: its state dictionary, which the classes of the StyleGAN3
+    repository load strictly, and their arguments. Raises FileError when the layout has no place for it.
+
+    Forks of the programs that draw other pictures than squares have the same names: StyleGAN-Human with the argument
+    square, eps696's stylegan2ada with init_res."""
+    if config.takes_cameras:
+        raise no_place("NVlabs", f"a {config.architecture.upper()} generator")
+    if isinstance(config, StyleGAN3Config):
+        if config.const_size not in (SQUARE, _HUMAN):
+            raise no_place(
+                "NVlabs", f"pictures of StyleGAN3 that are not square ({config.width} x {config.height} pixels)"
+            )
+        state, own = _stylegan3_state(config, weights), _STYLEGAN3_ARGUMENTS
+    else:
+        state, own = skip_state(STYLEGAN2_NAMES, config, weights), ("channel_base", "channel_max", "conv_clamp")
+    arguments = {
+        "class_name": f"training.networks_{config.architecture}.Generator",
+        **{name: getattr(config, name) for name in ("z_dim", "c_dim", "w_dim")},
+        "img_resolution": config.resolution,
+        "img_channels": config.img_channels,
+        "mapping_kwargs": {"num_layers": config.mapping_layers},
+        **{name: getattr(config, name) for name in own},
+    }
+    if config.const_size == _HUMAN:
+        arguments["square"] = False
+    elif config.const_size != SQUARE:
+        arguments["init_res"] = list(config.const_size)
+    state["mapping.w_avg"] = weights["mapping.w_avg"]
+    return {"G_ema": state, ARGUMENTS: arguments, METADATA: dict(metadata)}
+
+
+_STYLEGAN3_ARGUMENTS = (
+    "channel_base",
+    "channel_max",
+    "conv_clamp",
+    "num_layers",
+    "num_critical",
+    "first_cutoff",
+    "first_stopband",
+    "last_stopband_rel",
+    "margin_size",
+    "output_scale",
+    "conv_kernel",
+    "filter_size",
+    "lrelu_upsampling",
+    "use_radial_filters",
+)
+
+
+def _stylegan3_state(config: StyleGAN3Config, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     with torch.device("meta"):
-        layers = AliasFreeSynthesis(config)
-    entry = synthesis.child("input")
-    weights = {f"synthesis.input.{name}": entry.weight(name) for name in ("weight", "freqs", "phases", "transform")}
-    weights |= {f"synthesis.input.affine.{kind}": entry.child("affine").weight(kind) for kind in ("weight", "bias")}
-    for index, ours in enumerate([*layers.convs, layers.to_rgb]):
-        name = next((name for name in synthesis.children if str(name).startswith(f"L{index}_")), f"L{index}")
-        layer = synthesis.child(name)
-        for kind in ("up_filter", "down_filter"):
-            theirs = entries(layer.state.get("_buffers", {})).get(kind)
-            if (theirs is None) != (getattr(ours, kind) is None):
-                raise Unsupported("has other filters than its settings say, which StyleGAN Fusion does not support")
-            if theirs is not None:
-                _require_filter(tensor(theirs), getattr(ours, kind))
-        prefix = "synthesis.to_rgb" if index == config.num_layers else f"synthesis.convs.{index}"
-        weights |= _modulated(layer, prefix)
-        weights[f"{prefix}.magnitude_ema"] = layer.weight("magnitude_ema")
-    return weights
+        ours = AliasFreeSynthesis(config)
+    modules = {"mapping.embed": "mapping.embed", "synthesis.input": "synthesis.input"}
+    modules |= {f"mapping.layers.{i}": f"mapping.fc{i}" for i in range(config.mapping_layers)}
+    state = {}
+    for index, layer in enumerate([*ours.convs, ours.to_rgb]):
+        name = f"synthesis.L{index}_{layer.size[1]}_{len(layer.weight)}"
+        modules["synthesis.to_rgb" if layer is ours.to_rgb else f"synthesis.convs.{index}"] = name
+        filters = {kind: getattr(layer, kind) for kind in ("up_filter", "down_filter")}
+        state |= {f"{name}.{kind}": value for kind, value in filters.items() if value is not None}
+    for ours, theirs in modules.items():
+        inside = (name for name in weights if name.startswith(f"{ours}."))
+        state |= {theirs + name.removeprefix(ours): weights[name] for name in inside}
+    return state

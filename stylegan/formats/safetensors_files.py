@@ -8,16 +8,17 @@ import json
 import math
 import mmap
 import struct
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from ..architectures import ARCHITECTURES
-from ..config import Config, GeneratorConfig
+from ..config import SQUARE, Config, GeneratorConfig
 from .errors import Damaged, Unsupported
-from .inert_pickle import Chunk
 from .source import MAPPED, Source
+from .weights import Storage, Weight, row_major
 
 FORMAT = "stylegan-fusion/1"
 """Value of the metadata entry "format" of the files that this version writes."""
@@ -32,6 +33,8 @@ _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF
 def describe(config: Config) -> dict[str, str]:
     """Return the metadata that makes a path enough."""
     settings = {"architecture": config.architecture, **dataclasses.asdict(config)}
+    if config.const_size == SQUARE:  # of nearly all: earlier versions, which do not know it, read these
+        settings.pop("const_size", None)
     return {"format": FORMAT, "config": json.dumps(settings)}
 
 
@@ -58,21 +61,51 @@ def read_header(file: BinaryIO, size: int) -> dict[str, Any]:
     return header
 
 
+def is_own(metadata: Mapping[str, str]) -> bool:
+    """Tell whether the text entries are those of a file of ours."""
+    return metadata.get("format", "").startswith("stylegan-fusion/")
+
+
+def foreign_weights(file: BinaryIO, size: int) -> dict[str, Weight]:
+    """Return the tensors of another program's file. Raises FileError."""
+    header = read_header(file, size)
+    header.pop("__metadata__", None)
+    begin = file.tell()
+    return {name: read_entry(file, size, begin, name, described) for name, described in header.items()}
+
+
+def read_entry(file: BinaryIO, size: int, begin: int, name: str, described: Any) -> Weight:
+    """Return the tensor that an entry of a header describes, in a file of `size` bytes whose header ends at `begin`.
+    Raises FileError."""
+    match described:
+        case {"dtype": str(kind), "shape": list(shape), "data_offsets": [int(start), int(end)]}:
+            if (
+                0 <= start <= end <= size - begin
+                and len(shape) <= 16
+                and all(type(n) is int and 0 <= n < 2**40 for n in shape)
+            ):
+                dtype = _DTYPES.get(kind)
+                count = math.prod(shape)
+                if dtype is None or end - start == count * dtype.itemsize:
+                    storage = Storage(file, begin + start, count, dtype)
+                    return Weight(lambda: storage, tuple(shape), row_major(tuple(shape)))
+    raise Damaged(f"the header is wrong about {name[:80]!r}")
+
+
 def read(file: BinaryIO, size: int) -> Source:
-    """Read the generator in an open file of `size` bytes. Raises FileError."""
+    """Read the generator in an open file of ours, of `size` bytes. Raises FileError."""
     header = read_header(file, size)
     metadata = header.pop("__metadata__", {})
-    config = _config(metadata)
+    config = described_config(metadata)
     described = {key: value for key, value in metadata.items() if key not in ("format", "config")}
     is_single = all(isinstance(entry, dict) and entry.get("dtype") == "F32" for entry in header.values())
     view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if size < MAPPED and is_single else None
     return Source(OWN, config, _tensors(file, size, header, view), described, views=view is not None)
 
 
-def _config(metadata: dict[str, str]) -> Config:
+def described_config(metadata: Mapping[str, str]) -> Config:
+    """Return the configuration that the text entries of a file of ours describe. Raises FileError."""
     written = metadata.get("format", "")
-    if not written.startswith("stylegan-fusion/"):
-        raise Unsupported("holds weights of something else, not of a generator")
     if written != FORMAT:
         raise Unsupported(
             f"was written by another version of StyleGAN Fusion ({written[:40]}; this one reads {FORMAT})", "update it"
@@ -82,9 +115,14 @@ def _config(metadata: dict[str, str]) -> Config:
         kind = ARCHITECTURES[
             sizes.pop("architecture", GeneratorConfig.architecture)
         ].config  # the first files named none
-        return kind(**sizes)
+        return kind(**{name: _tuples(value) for name, value in sizes.items()})
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise Unsupported(f"has no usable configuration ({str(error)[:200]})", "save the generator again") from None
+
+
+def _tuples(value: Any) -> Any:
+    """What a configuration has as tuples, of JSON's lists."""
+    return tuple(map(_tuples, value)) if type(value) is list else value
 
 
 def _tensors(file: BinaryIO, size: int, header: dict[str, Any], view: mmap.mmap | None) -> dict[str, Tensor]:
@@ -99,7 +137,7 @@ def _tensors(file: BinaryIO, size: int, header: dict[str, Any], view: mmap.mmap 
         if view is not None and start < end:
             numbers = torch.frombuffer(view, dtype=dtype, count=math.prod(shape), offset=begin + start)
         else:
-            numbers = Chunk(file, begin + start, end - start).numbers(dtype)
+            numbers = Storage(file, begin + start, math.prod(shape), dtype).read(0, math.prod(shape) - 1)
         tensors[name] = numbers.reshape(shape)
         position = end
     if begin + position != size:

@@ -1,14 +1,14 @@
 """What every format is converted to, and what several need for that."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from ..config import Config, GeneratorConfig
+from ..config import CHANNELS, Config, GeneratorConfig
 from .errors import Damaged, Unsupported
-from .inert_pickle import Record
+from .modules import dictionary
 
 MAPPED = 300_000_000
 """Bytes of a file that is read through a view of it, which is faster, but takes the memory twice. The largest generators
@@ -28,11 +28,10 @@ class Source:
 
 def entries(value: Any) -> Mapping[str, Any]:
     """Return the entries of a dictionary, or of an object of a class derived from one."""
-    if isinstance(value, Record):
-        value = value.entries or {}
-    if type(value) is not dict:
+    found = dictionary(value)
+    if found is None:
         raise Damaged("something else is where a dictionary should be")
-    return value
+    return found
 
 
 def scalar(name: str, value: Any) -> int | float | bool | None:
@@ -64,12 +63,29 @@ def channel_limits(channels: Mapping[int, int]) -> tuple[int, int]:
     return base, largest
 
 
+def const_size(shape: Sequence[int]) -> tuple[int, int]:
+    """Return height and width of a learned constant [C, h, w] of this shape. Raises FileError when it has others."""
+    if len(shape) != 3:
+        raise Unsupported(
+            f"begins with a constant of shape {list(shape)}, where a generator has channels and two sides"
+        )
+    return shape[1], shape[2]
+
+
+def require_colours(count: int) -> int:
+    """Return the channels of a generator's pictures. Raises FileError when they are none that pictures have."""
+    if count not in CHANNELS:
+        raise Unsupported(f"puts out {count} channels, which are no colours but what another network goes on with")
+    return count
+
+
 def make_config(kind: type, **sizes: Any):
     """Make the configuration. Raises FileError naming the size that is out of range."""
     try:
         return kind(**sizes)
     except (TypeError, ValueError) as error:
-        raise Unsupported(f"has sizes that StyleGAN Fusion does not support: {error}") from None
+        said = str(error).removesuffix(".")
+        raise Unsupported(f"has sizes that StyleGAN Fusion does not support: {said}") from None
 
 
 def layer_names(config: GeneratorConfig) -> list[tuple[int, int, str]]:

@@ -10,15 +10,19 @@ from typing import Any
 from torch import Tensor
 
 from ..config import GeneratorConfig
-from .arrays import tensor
+from .arrays import weight
 from .errors import Damaged, Unsupported
 from .inert_pickle import Global, Record
+from .layout import listed
+from .skip_layout import LEARNING_RATE
 from .source import (
     Source,
     channel_limits,
+    const_size,
     entries,
     layer_names,
     make_config,
+    require_colours,
     require_setting,
     scalar,
 )
@@ -34,23 +38,27 @@ _ASSUMED = {
     "resample_kernel": [1, 3, 3, 1],
     "use_noise": True,
     "normalize_latents": True,
-    "mapping_lrmul": 0.01,
     "fmap_decay": 1.0,
 }
 """Settings that have to be these, or left out."""
 
 
-def is_tensorflow(root: Any) -> bool:
-    return type(root) in (tuple, list) and len(root) == 3 and all(_is_network(network) for network in root)
+def find_network(root: Any) -> Any:
+    """Return the averaged generator of a pickle's object, or its only network; None when it has none."""
+    if isinstance(root, dict):
+        root = next((root[name] for name in ("Gs", "G_ema", "G") if _is_network(root.get(name))), None)
+    if type(root) in (tuple, list) and root and all(_is_network(network) for network in root):
+        root = root[-1]
+    return root if _is_network(root) else None
 
 
 def _is_network(value: Any) -> bool:
     return isinstance(value, Record) and value.maker == _NETWORK
 
 
-def read(root: Any) -> Source:
-    """Read the generator of a pickle's object. Raises FileError."""
-    state = entries(root[2].state)
+def read(network: Any) -> Source:
+    """Read the generator that a network is. Raises FileError."""
+    state = entries(network.state)
     settings = entries(state.get("static_kwargs", {}))
     for name, wanted in _ASSUMED.items():
         require_setting(settings, name, wanted)
@@ -66,9 +74,10 @@ def read(root: Any) -> Source:
             "choose one of the configurations E and F",
         )
     config = _config(mapping, synthesis, settings.get("conv_clamp"))
+    rate = scalar("mapping_lrmul", settings.get("mapping_lrmul", LEARNING_RATE)) or LEARNING_RATE
     weights = {"mapping.w_avg": _Variables(state).tensor("dlatent_avg")}
     for index in range(config.mapping_layers):
-        weights |= _dense(mapping, f"Dense{index}", f"mapping.layers.{index}")
+        weights |= _dense(mapping, f"Dense{index}", f"mapping.layers.{index}", rate / LEARNING_RATE)
     if config.c_dim:
         weights |= _dense(mapping, "LabelEmbed", "mapping.embed")
     weights["synthesis.blocks.0.const"] = synthesis.tensor("4x4/Const/const", 4)[0]
@@ -79,6 +88,9 @@ def read(root: Any) -> Source:
         weights[f"{ours}.noise_const"] = synthesis.tensor(f"noise{index}", 4)[0, 0]
     for block, resolution in enumerate(config.resolutions):
         weights |= _modulated(synthesis, f"{resolution}x{resolution}/ToRGB", f"synthesis.blocks.{block}.to_rgb")
+    left = [*mapping.left(), *synthesis.left()]
+    if left:
+        raise Unsupported(f"looks like {FORMAT}, but has {listed(left)}, which that has not: it is another network")
     return Source(FORMAT, config, weights)
 
 
@@ -86,7 +98,7 @@ class _Variables:
     """The variables of a network by their names."""
 
     def __init__(self, state: Any):
-        self.values = {}
+        self.values, self.taken = {}, {"lod"}
         listed = state.get("variables", [])
         for pair in listed if type(listed) is list else []:
             match pair:
@@ -101,12 +113,20 @@ class _Variables:
     def tensor(self, name: str, dimensions: int | None = None) -> Tensor:
         if name not in self.values:
             raise Damaged(f"it lacks the variable {name!r}")
+        if name not in self.taken:
+            found = weight(self.values[name])
+            if found is None:
+                raise Damaged("something else is where a weight should be")
+            self.values[name] = found.read()
+            self.taken.add(name)
         value = self.values[name]
-        if not isinstance(value, Tensor):
-            value = self.values[name] = tensor(value)
         if dimensions is not None and (value.ndim != dimensions or value.numel() == 0):
             raise Damaged(f"its variable {name!r} has shape {list(value.shape)}")
         return value
+
+    def left(self) -> list[str]:
+        """Return the names of the variables that nothing asked for."""
+        return [name for name in self.values if name not in self.taken]
 
 
 def _config(mapping: _Variables, synthesis: _Variables, clamp: Any) -> GeneratorConfig:
@@ -133,16 +153,18 @@ def _config(mapping: _Variables, synthesis: _Variables, clamp: Any) -> Generator
         mapping_layers=layers,
         channel_base=base,
         channel_max=largest,
-        img_channels=synthesis.tensor("4x4/ToRGB/weight", 4).shape[3],
+        img_channels=require_colours(synthesis.tensor("4x4/ToRGB/weight", 4).shape[3]),
         conv_clamp=scalar("conv_clamp", clamp),
+        const_size=const_size(synthesis.tensor("4x4/Const/const", 4).shape[1:]),
     )
 
 
-def _dense(variables: _Variables, theirs: str, ours: str) -> dict[str, Tensor]:
-    return {
-        f"{ours}.weight": variables.tensor(f"{theirs}/weight", 2).t(),
-        f"{ours}.bias": variables.tensor(f"{theirs}/bias", 1),
-    }
+def _dense(variables: _Variables, theirs: str, ours: str, rate: float = 1.0) -> dict[str, Tensor]:
+    """Weight and bias, times a learning rate relative to ours: both count only as their product."""
+    weight, bias = variables.tensor(f"{theirs}/weight", 2).t(), variables.tensor(f"{theirs}/bias", 1)
+    if rate != 1:
+        weight, bias = weight * rate, bias * rate
+    return {f"{ours}.weight": weight, f"{ours}.bias": bias}
 
 
 def _modulated(variables: _Variables, theirs: str, ours: str, turned: bool = False) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from .errors import Damaged, Unsupported
 from .inert_pickle import Global, Pickle, Stored
 from .names import ITEM_SIZES
-from .zip_directory import read_directory
+from .zip_directory import read_directory, torch_script
 
 ZIP_START = b"PK\x03\x04"
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -26,7 +26,7 @@ FLOATS = {
     "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16,
 }
-"""The storages that weights may have."""
+"""Types of the numbers in the storages that weights may have."""
 
 Places = Mapping[str, tuple[int, int]]
 """Start and length in bytes of each storage in a file, by its key."""
@@ -39,7 +39,13 @@ def zip_content(file: BinaryIO, size: int, read_pickle: ReadPickle) -> tuple[Pic
     """Read an archive as torch writes it, and no other: the object's pickle, and where each
     storage lies. Raises FileError."""
     members = read_directory(file, size)
+    if any(name.endswith("/constants.pkl") for name in members):
+        raise torch_script()
     roots = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
+    if not roots and any(name.endswith(".npy") for name in members):
+        raise Unsupported(
+            "holds arrays of numpy, such as latents, and no generator", "choose the generator they are of"
+        )
     if len(roots) != 1:
         raise Unsupported("is a zip archive, but not a torch file", "unpack it and choose what is inside")
     start, length = members[roots[0]]

@@ -36,6 +36,13 @@ def read_directory(file: BinaryIO, size: int) -> dict[str, tuple[int, int]]:
     return members
 
 
+def torch_script() -> Unsupported:
+    return Unsupported(
+        "is a program of TorchScript, whose weights cannot be read apart from it",
+        "choose the checkpoint that it was made from",
+    )
+
+
 def _place(file: BinaryIO, size: int) -> tuple[int, int, int]:
     """Entries, start and length of the directory, which has to end where the records at the end of the file begin."""
     records = _END.size + _LOCATOR_64.size + _END_64.size
@@ -75,6 +82,8 @@ def _entry(directory: bytes, at: int) -> tuple[str, int, int, int]:
     end = at + _ENTRY.size + name_length + extra + comment
     if signature != b"PK\x01\x02" or disk or end > len(directory):
         raise Damaged("its directory makes no sense")
+    if method and b"/code/" in directory:
+        raise torch_script()
     if method or packed != plain or flags & ~_FLAGS:
         raise Unsupported("is a compressed archive, not a torch file", "unpack it and choose what is inside")
     if 2**32 - 1 in (plain, offset):  # the true numbers stand elsewhere, and no generator needs them

@@ -54,14 +54,22 @@ def test_filters_of_one_tap_are_none_and_odd_radial_ones_have_a_middle():
 
 
 @pytest.mark.parametrize(
-    "factor, taps, padding", [(2, 12, (9, 8)), (4, 24, (-6, -9)), (2, 12, (-3, 30)), (3, 5, (0, 0))]
+    "factor, taps, padding",
+    [
+        (2, 12, ((9, 8), (9, 8))),
+        (4, 24, ((-6, -9), (-6, -9))),
+        (2, 12, ((-3, 30), (-3, 30))),
+        (3, 5, ((0, 0), (0, 0))),
+        (2, 12, ((9, 8), (-3, 4))),
+    ],
 )
 def test_upsampling_is_zeros_between_samples_then_a_filter(factor, taps, padding):
     torch.manual_seed(0)
-    x, kernel = torch.randn(2, 3, 10, 10, dtype=torch.float64), torch.randn(taps, dtype=torch.float64)
-    spread = torch.zeros(2, 3, 10 * factor, 10 * factor, dtype=torch.float64)
+    x, kernel = torch.randn(2, 3, 10, 14, dtype=torch.float64), torch.randn(taps, dtype=torch.float64)
+    spread = torch.zeros(2, 3, 10 * factor, 14 * factor, dtype=torch.float64)
     spread[:, :, ::factor, ::factor] = x
-    padded = F.pad(spread, [*padding, *padding])
+    rows, columns = padding
+    padded = F.pad(spread, [*columns, *rows])
     plane = torch.outer(kernel, kernel).flip(0, 1).expand(3, 1, taps, taps)
     expected = factor**2 * F.conv2d(padded, plane, groups=3)
     torch.testing.assert_close(upsample_filtered(x, kernel, factor, padding), expected)
@@ -80,7 +88,8 @@ def test_downsampling_is_a_filter_then_every_nth_sample():
 def test_sizes_and_channels_are_those_of_the_published_1024_pixel_generator():
     """Configuration R: those that its layers are named after."""
     layers = signals(StyleGAN3Config(1024, channel_base=65536, channel_max=1024))
-    assert [s.size for s in layers] == [36, 36, 52, 52, 84, 148, 148, 276, 276, 532, 1044, 1044, 1044, 1024, 1024]
+    sides = [36, 36, 52, 52, 84, 148, 148, 276, 276, 532, 1044, 1044, 1044, 1024, 1024]
+    assert [s.size for s in layers] == [(side, side) for side in sides]
     channels = [1024] * 7 + [645, 406, 256, 161, 102, 64, 64, 3]
     assert [s.channels for s in layers] == channels
     assert layers[0].cutoff == 2 and layers[-1].cutoff == 512

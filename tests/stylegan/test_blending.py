@@ -60,7 +60,7 @@ def test_swapped_layers_draw_as_by_hand():
     for of_low, of_high in zip(low.synthesis.blocks, high.synthesis.blocks, strict=True):
         block = of_low if of_low.convs[0].resolution < 16 else of_high
         for conv in block.convs:
-            x = conv(x, ws[:, index], low.synthesis.fir, "const")
+            x = conv(x, ws[:, index], low.synthesis.fir, conv.noise_const)
             index += 1
         colours = block.to_rgb(x, ws[:, index])
         image = colours if image is None else upsample(image, low.synthesis.fir) + colours

@@ -213,13 +213,15 @@ def test_a_file_that_is_no_safetensors_is_named(tmp_path, data, read):
 
 def test_a_foreign_safetensors_file_is_named_and_its_metadata_can_be_read(tmp_path):
     path = tmp_path / "lora.safetensors"
-    save_file({"lora.up": torch.zeros(2)}, path, {"format": "pt"})
+    save_file({"unet.lora_up.weight": torch.zeros(2)}, path, {"format": "pt"})
     assert read_metadata(path) == {"format": "pt"}
-    with pytest.raises(CheckpointError, match=r"lora\.safetensors holds weights of something else"):
+    with pytest.raises(CheckpointError, match=r"lora\.safetensors holds a LoRA of a diffusion model"):
         load_generator(path)
     save_file({"lora.up": torch.zeros(2)}, path)
     assert read_metadata(path) == {}
-    with pytest.raises(CheckpointError, match="holds weights of something else"):
+    with pytest.raises(
+        CheckpointError, match=r"a network that StyleGAN Fusion does not know, with .lora\.up.; choose a file"
+    ):
         load_generator(path)
 
 
