@@ -14,6 +14,12 @@ from .results import Progress, TrainResult
 from .schedules import TIMESTEP_SCHEDULES, WEIGHTINGS
 from .session import Session
 from .settings import PARAMETER_GROUPS, TrainSettings, parse_groups
+from .targets.editing import edited, invert
+from .targets.files import TARGETS_FILE, TargetsError, TargetsFolder
+from .targets.making import Editor, Made, make_targets
+from .targets.pictures import PicturesPrior
+from .targets.pool import Targets
+from .targets.settings import TargetSettings
 from .terms import (
     DISTILLATIONS,
     TERMS,
@@ -23,6 +29,8 @@ from .terms import (
     PerceptualRegularizer,
     ReconstructionRegularizer,
     ScoreDistillation,
+    TargetLatents,
+    TargetPictures,
     Term,
     View,
     of_objective,
@@ -32,18 +40,22 @@ from .training import train_generator
 __all__ = [
     "DISTILLATIONS",
     "PARAMETER_GROUPS",
+    "TARGETS_FILE",
     "TERMS",
     "TIMESTEP_SCHEDULES",
     "TRAINED_BY_DEFAULT",
     "WEIGHTINGS",
     "AllLayers",
     "DirectionalRegularizer",
+    "Editor",
     "History",
     "ImageTerm",
     "LatentTerm",
     "LayerChoice",
+    "Made",
     "ManualLayers",
     "PerceptualRegularizer",
+    "PicturesPrior",
     "Prior",
     "Progress",
     "ReconstructionRegularizer",
@@ -52,6 +64,12 @@ __all__ = [
     "ScoreDistillation",
     "Session",
     "StepRecord",
+    "TargetLatents",
+    "TargetPictures",
+    "TargetSettings",
+    "Targets",
+    "TargetsError",
+    "TargetsFolder",
     "Term",
     "TopKLayers",
     "TrainResult",
@@ -62,6 +80,9 @@ __all__ = [
     "TrainingStopped",
     "View",
     "diversity",
+    "edited",
+    "invert",
+    "make_targets",
     "of_objective",
     "parse_groups",
     "require_parts",

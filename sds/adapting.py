@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from ..stylegan import Draw, Generator, class_labels
 from ..training.draws import MicroStep
 from ..training.memory import MemoryRequest, tensor_bytes
+from ..training.muon import Muon
 from ..training.out_of_memory import MemoryPolicy
-from ..training.phases import Outcome, Phase, accumulate
-from .draws import draw_labels, draw_timestep, draw_z, noise_source
+from ..training.phases import Average, Outcome, Phase, accumulate
+from .draws import draw_cameras, draw_labels, draw_ray_seeds, draw_timestep, draw_z, noise_source
 from .layers import LayerChoice
 from .memory import training_memory
 from .objective import Batch, NonFiniteGradient, Objective, Reference
@@ -24,6 +25,22 @@ from .terms import Term, require_different
 ADAM_FACTOR = 4 / 5
 """StyleGAN2's correction of Adam for its lazy regularization, kept by the method: a factor of the learning rate, and an
 exponent of the betas (0, 0.99)."""
+
+MUON_FACTOR = 20
+"""What makes one learning rate suit both optimizers."""
+
+STEADYING = 0.99
+"""Decay of the average where none is asked for: over about 100 steps."""
+
+OPTIMIZERS = {
+    # One tensor after the other: all at once would take as much memory again.
+    "adam": (
+        lambda parameters: torch.optim.Adam(parameters, betas=(0.0, 0.99**ADAM_FACTOR), foreach=False),
+        ADAM_FACTOR,
+    ),
+    "muon": (Muon, MUON_FACTOR),
+}
+"""How an optimizer is made of parameters, and the factor of the learning rate."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +58,28 @@ class Adaptation:
     def phase(self) -> Phase:
         """Make the phase that trains the generator. Its parameters record gradients from now on."""
         parameters = [parameter.requires_grad_(True) for parameter in self.parameters(self.selectable)]
-        # One tensor after the other: all at once would take as much memory again.
-        adam = torch.optim.Adam(parameters, betas=(0.0, 0.99**ADAM_FACTOR), foreach=False)
-        rate = self.settings.rate
-        return Phase("generator", self.generator, adam, self.compute, lambda step: rate(step) * ADAM_FACTOR)
+        optimizer, factor = OPTIMIZERS[self.optimizer]
+        rate, decay = self.settings.rate, self.average
+        average = Average.of(self.generator, lambda step: min(decay, (1 + step) / (10 + step))) if decay else None
+        return Phase(
+            "generator", self.generator, optimizer(parameters), self.compute, lambda step: rate(step) * factor,
+            average=average,
+        )  # fmt: skip
+
+    @property
+    def optimizer(self) -> str:
+        """Return the name of the optimizer: that of the settings, or the one that suits the objective."""
+        if self.settings.optimizer != "auto":
+            return self.settings.optimizer
+        return "adam" if self.objective.pool is None else "muon"
+
+    @property
+    def average(self) -> float:
+        """Return the decay of the average of weights, 0 without one: that of the settings, or one that steadies steps of
+        Muon which stay as large as they are."""
+        if self.settings.average is not None:
+            return self.settings.average
+        return STEADYING if self.optimizer == "muon" and self.settings.cooldown == 0 else 0.0
 
     def parameters(self, layers: Sequence[int]) -> list[nn.Parameter]:
         """Return the parameters that a step with these layers updates."""
@@ -54,7 +89,7 @@ class Adaptation:
         """Compute the mean gradient of the step's batches for the layers that are chosen, which are a
         note, as is the timestep."""
         timesteps = [draw_timestep(micro_step, self.settings) for micro_step in micro_steps]
-        notes = {"t": sum(timesteps) / len(timesteps)}
+        notes = {"t": sum(timesteps) / len(timesteps)} if self.objective.on("latent") else {}
         try:
             pairs = [self._draw(micro_step, t) for micro_step, t in zip(micro_steps, timesteps, strict=True)]
             codes: list[Tensor] = []
@@ -68,13 +103,23 @@ class Adaptation:
         return Outcome(chosen, outcome.losses, {**notes, "layers": layers})
 
     def _draw(self, micro_step: MicroStep, t: float) -> tuple[Batch, Reference]:
-        settings, frozen = self.settings, self.frozen
+        settings, frozen, pool = self.settings, self.frozen, self.objective.pool
         device = self.objective.prior.device
+        noise, guidance = noise_source(micro_step, device), settings.guidance(micro_step.step)
+        ray_seeds = draw_ray_seeds(micro_step, settings.batch_size, frozen.config)
+        if pool is not None:
+            rows = pool.rows(micro_step, settings.batch_size, settings.accumulation)
+            draw = dataclasses.replace(pool.draw(rows), ray_seeds=ray_seeds).to(device)
+            batch = Batch(draw, t, noise, guidance, pool.pictures(rows, device))
+            return batch, self.objective.reference(frozen, draw, self.memory.micro_batch)
         z = draw_z(micro_step, settings.batch_size, frozen.z_dim)
-        label = draw_labels(micro_step, settings.batch_size, frozen.c_dim, settings.class_index)
+        # The camera that looks is the one that the mapping is told of, as in EG3D's own training.
+        label = cameras = draw_cameras(micro_step, settings.batch_size, frozen.config, settings)
+        if cameras is None:
+            label = draw_labels(micro_step, settings.batch_size, frozen.c_dim, settings.class_index)
         with torch.no_grad():
             ws = frozen.mapping(z.to(device), label=None if label is None else label.to(device))
-        batch = Batch(Draw(ws), t, noise_source(micro_step, device), settings.guidance(micro_step.step))
+        batch = Batch(Draw(ws, cameras=cameras, ray_seeds=ray_seeds).to(device), t, noise, guidance)
         return batch, self.objective.reference(frozen, batch.draw, self.memory.micro_batch)
 
     def _outcome(self, batch: Batch, reference: Reference, codes: list[Tensor]) -> Outcome:
@@ -102,7 +147,7 @@ class Adaptation:
 
     def memory_request(self) -> MemoryRequest:
         """Say what the training asks of its prior and of the device."""
-        height, width = self.objective.image_size(self.generator.resolution)
+        height, width = self.objective.image_size(self.generator)
         count, recompute = self.memory.micro_batch, self.memory.recompute
         rows = count * self.objective.rows_per_sample
         request = MemoryRequest(rows, height, width, images=count, recompute=recompute)
@@ -111,6 +156,8 @@ class Adaptation:
         resident, peak = training_memory(
             self.generator, count, recompute=recompute, accumulate=self.settings.accumulation > 1
         )
+        if self.average:
+            resident += tensor_bytes(self.generator.state_dict().values())
         here = sum(tensor_bytes(copy.state_dict().values()) for copy in (self.frozen, self.generator))
         return dataclasses.replace(request, resident_bytes=resident - here, peak_bytes=peak)
 
@@ -129,9 +176,6 @@ def require_trainable(
     generator: Generator, settings: TrainSettings, terms: Sequence[Term], layers: LayerChoice
 ) -> None:
     """Raise ValueError when these do not fit together; nothing is copied or computed."""
-    channels = generator.config.img_channels
-    if channels != 3:
-        raise ValueError(f"The generator makes images of {channels} channels; give one that makes RGB images.")
     class_labels(generator.c_dim, 1, class_index=settings.class_index)
     trained_parameters(generator, layers.selectable(len(generator.synthesis.layers)), settings.also_train)
     counting = [term for term in terms if term.weight > 0]

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..metrics.diversity import diversity
@@ -17,6 +16,10 @@ from .snapshots import Snapshots
 logger = logging.getLogger(__name__)
 
 
+class ImagesAlike(Exception):
+    """ImagesAlike ends a training whose images have become alike, where its settings say so."""
+
+
 @dataclass
 class CollapseWatch(Callback):
     """A CollapseWatch measures the diversity of samples from time to time, and keeps the latest weights that were not
@@ -26,6 +29,7 @@ class CollapseWatch(Callback):
     settings: TrainSettings
     best_step: int = 0
     best: list[Tensor] | None = None  # on the CPU, in the optimizer's order; None: those of the frozen generator
+    collapsed_at: int | None = None  # the step at which the images were found alike in this run
 
     def begin(self, training: Training) -> None:
         if self._is_due(training) and training.step not in training.history.diversity:  # or where it was cut short
@@ -45,9 +49,7 @@ class CollapseWatch(Callback):
     def return_to_best(self, training: Training) -> None:
         """Forget what came after the best state: when a step was cut short while it was changing weights."""
         weights = self.snapshots.frozen_weights() if self.best is None else self.best
-        with torch.no_grad():
-            for parameter, weight in zip(self.snapshots.phase.parameters, weights, strict=True):
-                parameter.copy_(weight)
+        self.snapshots.put_back(weights)
         training.step, training.history = self.best_step, training.history.until(self.best_step)
 
     def _is_due(self, training: Training) -> bool:
@@ -71,6 +73,7 @@ class CollapseWatch(Callback):
             "rate, select fewer layers, or stop earlier; the latest generator before this is kept, too."
         )
         logger.warning("StyleGAN Fusion: %s", warning)
+        self.collapsed_at = training.step
         return warning
 
     def pack(self) -> tuple[dict[str, Tensor], dict]:
@@ -88,3 +91,14 @@ class CollapseWatch(Callback):
             self.best_step, self.best = step, best
 
         return take_over
+
+
+@dataclass
+class StopWhenCollapsed(Callback):
+    """A StopWhenCollapsed ends a training with ImagesAlike at the step at which its watch finds the images alike."""
+
+    watch: CollapseWatch
+
+    def after_step(self, training: Training) -> None:
+        if self.watch.collapsed_at == training.step < training.steps and self.watch.settings.when_collapsed == "stop":
+            raise ImagesAlike(f"the images have become alike, and were not yet at step {self.watch.best_step}")

@@ -1,14 +1,18 @@
 """What a batch of a training draws, from the random numbers of its micro step."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from ..stylegan import class_labels
+from ..stylegan import Config, class_labels, on_sphere
 from ..training.draws import MicroStep
 from .schedules import scheduled_timestep
 from .settings import TrainSettings
+
+HEIGHT = 1.52
+"""The middle of the cameras' vertical angles in radians, as EG3D counts them: a little above the front."""
 
 
 def draw_timestep(micro_step: MicroStep, settings: TrainSettings) -> float:
@@ -29,6 +33,26 @@ def draw_labels(micro_step: MicroStep, count: int, c_dim: int, class_index: int 
     if c_dim == 0 or class_index is not None:
         return class_labels(c_dim, count, class_index=class_index)
     return torch.eye(c_dim)[torch.randint(c_dim, (count,), generator=micro_step.rng("classes"))]
+
+
+def draw_cameras(micro_step: MicroStep, count: int, config: Config, settings: TrainSettings) -> Tensor | None:
+    """Draw cameras [count, 25] of a batch, on the CPU: on the ellipse of the method's official code, whose middle is a
+    little above the front, or all around; None for a generator that takes none."""
+    if not config.takes_cameras:
+        return None
+    turns, heights = torch.rand(2, count, generator=micro_step.rng("cameras"), dtype=torch.float64)
+    yaw, pitch = math.radians(settings.camera_yaw), math.radians(settings.camera_pitch)
+    if settings.camera_yaw == 180:
+        return on_sphere(config, 2 * math.pi * turns, HEIGHT + pitch * (2 * heights - 1))
+    wave = 2 * math.pi * turns
+    return on_sphere(config, math.pi / 2 + yaw * wave.sin(), HEIGHT + pitch * wave.cos())
+
+
+def draw_ray_seeds(micro_step: MicroStep, count: int, config: Config) -> tuple[int, ...] | None:
+    """Draw the seeds of where on its rays each picture of a batch is looked at; None for a generator without rays."""
+    if not config.takes_cameras:
+        return None
+    return tuple(torch.randint(2**62, (count,), generator=micro_step.rng("rays")).tolist())
 
 
 def noise_source(micro_step: MicroStep, device: torch.device) -> Callable[[torch.Size], Tensor]:

@@ -13,9 +13,9 @@ from torch import Tensor
 from ..stylegan import parse_codes
 
 TRAINED_BY_DEFAULT = (
-    "Trained by default are, of StyleGAN2, the convolutions from 8x8 up (weight, style weight, noise strength), and of "
-    "StyleGAN3 the convolutions 1 to 14 (weight, style weight); frozen are the mapping, the first layer (constant and "
-    "4x4 convolution, or Fourier input), ToRGB and every bias."
+    "Trained by default are, of StyleGAN2, the convolutions from 8x8 up (weight, style weight, noise strength), of StyleGAN3 "
+    "the convolutions 1 to 14 (weight, style weight), and of EG3D those of the StyleGAN2 that draws its planes; frozen are "
+    "the mapping, the first layer (constant and 4x4 convolution, or Fourier input), ToRGB and every bias."
 )
 """What `AllLayers` means for each kind of generator, for help texts."""
 

@@ -21,7 +21,7 @@ def training_memory(
     resident bytes, not of both."""
     trained = [name for name, parameter in generator.named_parameters() if parameter.requires_grad]
     copy = on_meta(generator.config)
-    without_gradient = rendering_bytes(copy, max(rows, samples or render_batch(generator.resolution)))
+    without_gradient = rendering_bytes(copy, max(rows, samples or render_batch(generator.config)))
     draw = draw_on_meta(copy, rows)
     parameters = [copy.get_parameter(name).requires_grad_() for name in trained]
     with torch.enable_grad(), LiveBytes() as live:

@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..stylegan import Crop, Draw, Generator
+from ..metrics.colours import rgb
+from ..stylegan import Crop, Draw, Generator, picture_size
 from . import equations
 from .prior import Prior
 from .schedules import timestep_weight
+from .targets.pool import Targets
 from .terms import ImageTerm, LatentTerm, Term, View, instance_names
 
 
@@ -26,6 +28,7 @@ class Batch:
     t: float  # the timestep of all of them
     draw_noise: Callable[[torch.Size], Tensor]  # eps of a shape [B, c, h, w], afresh with every call
     guidance: float = 1.0  # what the prior's guidance scale is multiplied by
+    targets: Tensor | None = None  # [B, 3, H, W], where a term has them
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,19 @@ class Objective:
     image_clamp_quantile: float | None
     crop: Crop | None = None
     weighting: str = "sds"
+    scale: float = 1.0  # of every term's gradient, before any clamp
+    half: bool = False  # whether the generators compute in bfloat16 where that loses little
 
     @property
     def needs(self) -> frozenset[str]:
         """Return the parts of a View that some term reads."""
         named = frozenset().union(*(term.needs for term in self.terms))
         return named | {"z0"} if "eps_hat_frozen" in named else named
+
+    @property
+    def pool(self) -> Targets | None:
+        """Return the targets that batches are drawn from; None: they are drawn at random."""
+        return next((term.pool for term in self.terms if term.pool is not None), None)
 
     @property
     def rows_per_sample(self) -> int:
@@ -65,10 +75,9 @@ class Objective:
         """Return the terms on "latent" or "image", each with its name in this objective."""
         return [pair for pair in zip(instance_names(self.terms), self.terms, strict=True) if pair[1].on == where]
 
-    def image_size(self, resolution: int) -> tuple[int, int]:
+    def image_size(self, generator: Generator) -> tuple[int, int]:
         """Return height and width in pixels of what the prior sees of a generator's images."""
-        height, width = (resolution, resolution) if self.crop is None else (self.crop.height, self.crop.width)
-        return prior_input_size(height, width, self.prior.image_size)
+        return sample_size(generator, self.prior.image_size, self.crop)
 
     @torch.no_grad()
     def reference(self, frozen: Generator, draw: Draw, micro_batch: int | None = None) -> Reference:
@@ -76,7 +85,7 @@ class Objective:
         images, latents = [], []
         if self.needs & {"frozen_images", "z0"}:
             for rows in split_rows(len(draw), micro_batch):
-                seen = self._seen(frozen.synthesis(draw[rows], noise="const"))
+                seen = self._seen(self._rendered(frozen, draw[rows]))
                 if "frozen_images" in self.needs:
                     images.append(seen)
                 if "z0" in self.needs:
@@ -105,12 +114,12 @@ class Objective:
         return replace(view, eps_hat=eps_hat, eps_hat_frozen=of_frozen, conditions=conditions)
 
     def latent_gradient(self, view: View) -> tuple[Tensor, dict[str, float]]:
-        """Return g = sum over terms of clamp(lambda w_t g_term), [B, c, h, w], for each sample by itself; and each
+        """Return g = sum over terms of clamp(scale lambda w_t g_term), [B, c, h, w], for each sample by itself; and each
         term's loss, the mean squared difference before weights and clamps. Raises NonFiniteGradient."""
         g, losses = None, {}
         for name, term in self.on(LatentTerm.on):
             difference = term.gradient(view)
-            pull = self._clamp(term.weight * view.weight * difference)
+            pull = self._clamp(self.scale * term.weight * view.weight * difference)
             g = pull if g is None else g + pull
             losses[name] = difference.square().mean().item()
         _require_finite(g, "the latent gradient")
@@ -133,15 +142,20 @@ class Objective:
         total, eps = len(batch.draw), None
         sums, losses = None, {}
         for rows in split_rows(total, micro_batch):
-            images = self._seen(generator.synthesis(batch.draw[rows], noise="const", recompute=recompute))
+            images = self._seen(self._rendered(generator, batch.draw[rows], recompute))
             seen, here = images.detach().requires_grad_(), reference[rows]
-            view = View(batch.t)
+            view, targets = View(batch.t), None
+            if batch.targets is not None:
+                targets = resized(batch.targets[rows], images)
             if self.on(LatentTerm.on):
                 z = self.prior.encode(seen, recompute)
                 if eps is None:
                     eps = batch.draw_noise(torch.Size([total, *z.shape[1:]]))
                 view = self.view(z.detach(), here.latents, batch.t, eps[rows], batch.guidance)
-            view = replace(view, images=seen, frozen_images=here.images)
+                if "target_latents" in self.needs:
+                    with torch.no_grad():
+                        view = replace(view, target_latents=self.prior.encode(targets))
+            view = replace(view, images=seen, frozen_images=here.images, targets=targets)
             if self.on(LatentTerm.on):
                 g, of_rows = self.latent_gradient(view)
                 (image_gradient,) = torch.autograd.grad(z, seen, g / total)
@@ -153,7 +167,7 @@ class Objective:
                 image_gradient, of_rows = torch.zeros_like(seen), {}
             for name, term in self.on(ImageTerm.on):
                 distance = term.distance(view)
-                (pull,) = torch.autograd.grad(distance.sum() * (term.weight / total), seen)
+                (pull,) = torch.autograd.grad(distance.sum() * (self.scale * term.pull(view) / total), seen)
                 _require_finite(pull, f"the gradient of the {name} {term.role}")
                 image_gradient = image_gradient + pull
                 of_rows[name] = distance.detach().mean().item()
@@ -165,8 +179,12 @@ class Objective:
             _require_finite(gradient, "the gradient of the generator's weights")
         return sums, losses
 
+    def _rendered(self, generator: Generator, draw: Draw, recompute: bool = False) -> Tensor:
+        with torch.autocast(draw.ws.device.type, torch.bfloat16, enabled=self.half):
+            return generator.synthesis(draw, noise="const", recompute=recompute)
+
     def _seen(self, images: Tensor) -> Tensor:
-        return prior_input(images if self.crop is None else self.crop.apply(images), self.prior.image_size)
+        return prior_input(images, self.prior.image_size, self.crop)
 
     def _clamp(self, gradient: Tensor) -> Tensor:
         return gradient if self.gradient_clamp is None else gradient.clamp(-self.gradient_clamp, self.gradient_clamp)
@@ -187,12 +205,27 @@ def prior_input_size(height: int, width: int, size: int) -> tuple[int, int]:
     return (shorter, size) if height < width else (size, shorter)
 
 
-def prior_input(images: Tensor, size: int) -> Tensor:
-    """Resize images [B, 3, H, W] bilinearly to `prior_input_size` and clamp them to [-1, 1]."""
+def sample_size(generator: Generator, size: int, crop: Crop | None = None) -> tuple[int, int]:
+    """Return height and width of what `prior_input` makes of a generator's pictures."""
+    width, height = picture_size(generator, crop)
+    return prior_input_size(height, width, size)
+
+
+def prior_input(images: Tensor, size: int, crop: Crop | None = None) -> Tensor:
+    """Return the colours of what counts of a generator's images [B, img_channels, H, W], resized bilinearly to
+    `prior_input_size` and clamped to [-1, 1]: [B, 3, h, w]."""
+    images = rgb(images if crop is None else crop.apply(images))
     wanted = prior_input_size(*images.shape[-2:], size)
     if images.shape[-2:] != wanted:
         images = F.interpolate(images, wanted, mode="bilinear", align_corners=False)
     return images.clamp(-1, 1)
+
+
+def resized(targets: Tensor, images: Tensor) -> Tensor:
+    """Return targets [B, 3, H, W] in the size of images."""
+    if targets.shape[-2:] == images.shape[-2:]:
+        return targets
+    return F.interpolate(targets, images.shape[-2:], mode="bilinear", antialias=True).clamp(-1, 1)
 
 
 def _require_finite(tensor: Tensor, what: str) -> None:

@@ -57,6 +57,11 @@ class Prior(ABC):
         eps_u + sum_i s_i (eps_i - eps_u) (eq. 4 with one condition); the scales s_i belong to the prior and are
         multiplied by `scaling`. Records no gradients. Raises ValueError when the prior has no scale to multiply."""
 
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode latents [B, c, h, w] to images [B, 3, H, W] in about [-1, 1], outside of `session.run`. Raises ValueError
+        when the prior has no decoder."""
+        raise ValueError("This diffusion model cannot draw pictures: it has no decoder; give a complete VAE.")
+
     @property
     def has_conditions(self) -> bool:
         """Whether the prior gives its conditions apart, "unconditional" among them."""

@@ -8,10 +8,10 @@ from ..training.ramps import Ramp, cooldown, linear
 from ..training.settings import check_settings, setting
 from .schedules import TIMESTEP_SCHEDULES, WEIGHTINGS
 
-PARAMETER_GROUPS = ("constant", "4x4", "to_rgb")
+PARAMETER_GROUPS = ("constant", "4x4", "to_rgb", "decoder", "superresolution")
 """Groups that are frozen by default and can be trained too, by name."""
 
-TRAIN, GUIDANCE = "Train Generator", "SDS Guidance"
+TRAIN, GUIDANCE, OPTIMIZER = "Train Generator", "SDS Guidance", "Optimizer"
 """The nodes that show settings."""
 
 
@@ -46,13 +46,14 @@ class TrainSettings:
         "Batches in each step, one after the other: like a batch that many times as large, in the memory of one.",
         least=1,
         node=TRAIN,
+        advanced=True,
         shown=(1, 256, 1),
         metavar="N",
     )
     learning_rate: float = setting(  # Adam gets 4/5 of it, StyleGAN2's factor for its lazy regularization
         0.001,
-        "Size of the steps of Adam, before StyleGAN2's factor of 4/5. Half of it where the images break, twice as much "
-        "where too little happens.",
+        "Size of the steps. Half of it where the images break, twice as much where too little happens. Adam takes 4/5 of "
+        "it, as StyleGAN2 does, and Muon 20 times it.",
         what="The learning rate",
         wants="it must be above 0 (0.001 is the default)",
         above=0,
@@ -69,6 +70,7 @@ class TrainSettings:
         least=0,
         most=1,
         node=TRAIN,
+        advanced=True,
         shown=(0.0, 1.0, 0.05),
     )
     t_min: float = setting(
@@ -97,6 +99,7 @@ class TrainSettings:
         "linear and sqrt: from t_max down to t_min, first shapes, then details.",
         choices=tuple(TIMESTEP_SCHEDULES),
         node=GUIDANCE,
+        advanced=True,
     )
     weighting: str = setting(
         "sds",
@@ -104,6 +107,7 @@ class TrainSettings:
         "x0 sigma/alpha.",
         choices=tuple(WEIGHTINGS),
         node=GUIDANCE,
+        advanced=True,
     )
     guidance_end: float = setting(
         1.0,
@@ -111,6 +115,7 @@ class TrainSettings:
         wants="give the share of the guidance scale that is left at the last step, 1 to keep it",
         least=0,
         node=GUIDANCE,
+        advanced=True,
         shown=(0.0, 10.0, 0.05),
         metavar="SHARE",
     )
@@ -126,12 +131,50 @@ class TrainSettings:
         control="fixed",  # the next run of the graph goes on with this training
         added_later=False,
     )
+    optimizer: str = setting(
+        "auto",
+        "What turns gradients into steps. adam is the paper's; muon draws new outlines in fewer steps. auto: muon towards "
+        "targets, adam else.",
+        choices=("auto", "adam", "muon"),
+        node=OPTIMIZER,
+        added_later=False,
+    )
+    average: float | None = setting(
+        None,
+        "Decay of an average of the weights, which is then the generator that comes out: 0.99 averages about the last 100 "
+        "steps, 0 is off. Automatic: 0.99 where muon is not slowed down by a cooldown, else off.",
+        what="The decay of the average",
+        wants="give a share from 0 (off) to below 1, 0.99 for example",
+        least=0,
+        most=0.99999,
+        node=OPTIMIZER,
+        none_as=-1,
+        shown=(-1.0, 0.9999, 0.0001),
+        metavar="DECAY",
+        added_later=False,
+    )
+    precision: str = setting(
+        "float32",
+        "Numbers that the generator computes with while it trains. bfloat16 is faster and a little coarser; auto takes it "
+        "where the processor is made for it.",
+        choices=("float32", "bfloat16", "auto"),
+        node=OPTIMIZER,
+        added_later=False,
+    )
     gradient_clamp: float | None = setting(
         1.0,
         "Each term's latent gradient is clamped to plus and minus this; None: not at all.",
         wants="give a number above 0, or None to turn it off",
         above=0,
         option="",
+    )
+    gradient_scale: float | None = setting(
+        None,
+        "What every term's gradient is multiplied by, before it is clamped. Automatic: 0.01 for generators that draw in 3D, "
+        "as the method has it there, else 1.",
+        wants="give a number above 0, or None for the one that suits the generator",
+        above=0,
+        metavar="FACTOR",
     )
     image_clamp_quantile: float | None = setting(
         0.95,
@@ -144,10 +187,11 @@ class TrainSettings:
     also_train: tuple[str, ...] = setting(
         (),
         f"Groups that are otherwise frozen, with commas: {', '.join(PARAMETER_GROUPS)}. StyleGAN3 has no 4x4; its constant "
-        "is the Fourier input.",
+        "is the Fourier input. Decoder and superresolution are EG3D's.",
         what="parameter group",
         choices=PARAMETER_GROUPS,
         node=TRAIN,
+        advanced=True,
         added_later=False,
         metavar="GROUPS",
     )
@@ -156,12 +200,29 @@ class TrainSettings:
         "For generators with classes (CIFAR-10 has 0 to 9): the one to draw.",
         least=0,
         node=TRAIN,
+        advanced=True,
         none="all",
         none_as=-1,
         shown=(-1, 65535, 1),
         metavar="N",
     )
     crop: Crop | None = None  # what the prior looks at of each image; None: all
+    camera_yaw: float = setting(
+        20.0,
+        "For generators that draw in 3D: how far cameras turn to each side, in degrees. 180: all around.",
+        unit="degrees",
+        above=0,
+        most=180,
+        metavar="DEGREES",
+    )
+    camera_pitch: float = setting(
+        14.0,
+        "For generators that draw in 3D: how far cameras turn up and down, in degrees as EG3D counts them.",
+        unit="degrees",
+        least=0,
+        most=80,
+        metavar="DEGREES",
+    )
     diversity_every: int = setting(
         50, "Steps between two measurements of diversity.", least=1, option="", changes_weights=False
     )
@@ -181,8 +242,17 @@ class TrainSettings:
         least=0,
         most=1,
         node=TRAIN,
+        advanced=True,
         shown=(0.0, 1.0, 0.05),
         metavar="SHARE",
+        changes_weights=False,
+    )
+    when_collapsed: str = setting(
+        "warn",
+        "What happens then. warn: the training goes on. stop: it ends there, and the latest generator before that is kept.",
+        choices=("warn", "stop"),
+        node=TRAIN,
+        advanced=True,
         changes_weights=False,
     )
     recompute: bool | None = setting(
@@ -190,6 +260,7 @@ class TrainSettings:
         "Compute activations twice instead of keeping them: a little slower, and much less memory. Automatic: when the "
         "diffusion model looks at more than 256 pixels.",
         node=TRAIN,
+        advanced=True,
         node_input="memory",
         labels={"auto": None, "keep activations": False, "compute again": True},
         option="--checkpoint",

@@ -16,23 +16,29 @@ from ..training.endings import (
 )
 from ..training.loop import Callback, SkipLimit, Training, fit, recording_gradients
 from ..training.out_of_memory import MemoryPolicy, handle_out_of_memory, no_memory_message
+from ..training.precision import computes_in_half
 from ..training.saving import SavedTraining, SavedTrainingError, Saving, try_to_save
 from .adapting import Adaptation, require_parts, require_trainable
-from .collapse import CollapseWatch
+from .collapse import CollapseWatch, StopWhenCollapsed
 from .describing import describe
 from .earlier import earlier_savings
 from .layers import AllLayers, LayerChoice
 from .objective import Objective
 from .parameters import copy_generator
 from .prior import Prior
+from .refreshing import RefreshedTargets
 from .results import Progress, TrainResult
 from .settings import TrainSettings
 from .snapshots import Snapshots
+from .targets.pictures import PicturesPrior
 from .terms import ScoreDistillation, Term, of_objective
 
 RECOMPUTE_ABOVE = 256
 """Pixels of the prior's images above which activations are computed again, unless the settings say otherwise: up to
 there they are small beside the models."""
+
+SCALE_IN_3D = 0.01
+"""Of the gradients of generators that draw in 3D, as the method's official code has it: many rays add up in each weight."""
 
 ADVICE = (
     "Choose a smaller image size for the diffusion model, leave out the directional regularizer, or close other programs "
@@ -56,11 +62,11 @@ def train_generator(
     generator's device, in eval mode, its parameters not recording gradients. Trained are the synthesis convolutions
     from 8x8 up (weight, style affine weight, noise strength), or the ones that `layers` chooses, and the groups in
     `settings.also_train`. `terms` are regularizers beside SDS, or a distillation that takes its place. The same seed
-    gives the same weights, bit for bit on the CPU.
+    gives the same weights, on the CPU bit for bit with the same number of threads.
 
     `progress` is called after every step and may raise to end the training. With `saved`, the training is written there
     from time to time and when it ends early, and goes on from there when the file exists: on the CPU to the same
-    weights as without the break, bit for bit. Works within torch.inference_mode, too.
+    weights as without the break, bit for bit with the same number of threads. Works within torch.inference_mode, too.
 
     Raises ValueError when generator, settings and terms do not fit together; SavedTrainingError when what is saved
     is damaged or of another run; TrainingInterrupted when any exception (its `__cause__`) ends the training after at
@@ -87,19 +93,33 @@ def train_generator(
         return run.result()
 
 
+def gradient_scale(generator: Generator, settings: TrainSettings) -> float:
+    """Return what gradients are multiplied by: what the settings say, or what suits the generator."""
+    if settings.gradient_scale is not None:
+        return settings.gradient_scale
+    return SCALE_IN_3D if generator.config.takes_cameras else 1.0
+
+
 class GeneratorTraining:
     """A GeneratorTraining is the training of one generator with all that belongs to it. Raises ValueError when
     generator, settings, terms and layers do not fit together."""
 
     def __init__(self, generator, prior: Prior, settings: TrainSettings, terms: Sequence[Term], layers: LayerChoice):
-        terms = of_objective(terms, default=ScoreDistillation())
+        terms = [term.own() for term in of_objective(terms, default=ScoreDistillation())]
         require_trainable(generator, settings, terms, layers)
         require_parts(prior, terms)
         recompute = prior.image_size > RECOMPUTE_ABOVE if settings.recompute is None else settings.recompute
         self.adaptation = Adaptation(
             settings,
             Objective(
-                prior, terms, settings.gradient_clamp, settings.image_clamp_quantile, settings.crop, settings.weighting
+                prior,
+                terms,
+                settings.gradient_clamp,
+                settings.image_clamp_quantile,
+                settings.crop,
+                settings.weighting,
+                scale=gradient_scale(generator, settings),
+                half=computes_in_half(settings.precision, prior.device),
             ),
             layers,
             layers.selectable(len(generator.synthesis.layers)),
@@ -116,21 +136,42 @@ class GeneratorTraining:
         phase = self.adaptation.phase()
         self.snapshots = Snapshots(self.adaptation, phase, next(generator.parameters()).device)
         self.watch = CollapseWatch(self.snapshots, settings)
+        self.refreshed = self._refreshed(prior)
         self.training = Training(
             [phase],
             settings.steps,
             settings.seed,
             settings.accumulation,
             self.adaptation.memory,
-            {"best": self.watch, "memory": self.adaptation.memory},
+            {"best": self.watch, "memory": self.adaptation.memory, **self.refreshed},
             describe(self.adaptation),
         )
         self.earlier = [*earlier_savings(self.adaptation, self.training.description["generator"])]
 
+    def _refreshed(self, prior: Prior) -> dict[str, RefreshedTargets]:
+        """What makes the targets anew, where they are to be. Raises ValueError beside a diffusion model, which would have
+        to be loaded twice."""
+        pool = self.adaptation.objective.pool
+        if pool is None or pool.refresher is None:
+            return {}
+        if not isinstance(prior, PicturesPrior):
+            raise ValueError(
+                "Targets can be refreshed in trainings towards targets alone; set refresh to 0, or leave out the other terms "
+                "that ask the diffusion model."
+            )
+        return {"targets": RefreshedTargets(pool, self.snapshots)}
+
     def callbacks(self, progress, saved: SavedTraining | None) -> list[Callback]:
         reporting = [_Reporting(self, progress)] if progress else []
         saving = [Saving(saved)] if saved is not None else []
-        return [self.watch, *saving, *reporting, SkipLimit(self.adaptation.settings.max_skipped_in_a_row)]
+        return [
+            self.watch,
+            *self.refreshed.values(),
+            *saving,
+            *reporting,
+            StopWhenCollapsed(self.watch),
+            SkipLimit(self.adaptation.settings.max_skipped_in_a_row),
+        ]
 
     def result(self) -> TrainResult:
         training, watch = self.training, self.watch

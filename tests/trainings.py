@@ -26,9 +26,9 @@ def trained_names(generator, modules):
     return {name for name, p in generator.named_parameters() if id(p) in wanted}
 
 
-def small_generator():
+def small_generator(seed=1):
     """A generator of 32 pixels with random weights: 7 synthesis convolutions."""
     with torch.random.fork_rng():
-        torch.manual_seed(1)
+        torch.manual_seed(seed)
         config = GeneratorConfig(resolution=32, z_dim=16, w_dim=16, mapping_layers=2, channel_base=256, channel_max=16)
         return Generator(config).eval()

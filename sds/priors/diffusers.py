@@ -1,90 +1,18 @@
-"""A prior on the diffusers library: Stable Diffusion 1.x and 2.x from a folder on disk (extra `headless`)."""
+"""A prior on the diffusers library: Stable Diffusion 1.x, 2.x and SDXL from files (extra `headless`)."""
 
-import json
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
+from torch.nn.functional import pad
 
 from .. import equations
 from ..prior import Prior, timestep_index
 from ..session import Session
-
-logger = logging.getLogger(__name__)
-
-_COMPONENTS = {
-    "vae": "AutoencoderKL",
-    "unet": "UNet2DConditionModel",
-    "text_encoder": "CLIPTextModel",
-    "tokenizer": "CLIPTokenizer",
-}
-
-
-@dataclass(frozen=True)
-class StableDiffusion:
-    """StableDiffusion holds the parts of a latent diffusion model of the Stable Diffusion 1.x
-    family, frozen, in eval mode."""
-
-    vae: Any  # diffusers AutoencoderKL
-    unet: Any  # diffusers UNet2DConditionModel
-    text_encoder: Any  # transformers CLIPTextModel
-    tokenizer: Any  # transformers CLIPTokenizer
-    scheduler: Any  # any diffusers scheduler with alphas_cumprod
-    device: torch.device
-
-    @classmethod
-    def load(
-        cls,
-        folder: str | Path,
-        device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
-        decoder: bool = False,
-    ) -> "StableDiffusion":
-        """Read a folder in the layout of diffusers (model_index.json, vae/, unet/, ...): safetensors only.
-
-        dtype is the UNet's; the encoder, which gradients pass through, and the text encoder stay float32. The VAE's
-        decoder is left out unless asked for: training needs none. Raises ImportError without the extra,
-        FileNotFoundError and ValueError with a sentence for folders that do not fit."""
-        try:
-            from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-            from transformers import CLIPTextModel, CLIPTokenizer
-        except ImportError as error:
-            raise ImportError(
-                "Reading a diffusion model from a folder needs diffusers and transformers; "
-                'install this package with its extra "headless".'
-            ) from error
-        folder = Path(folder)
-        _check_family(folder)
-        device = torch.device(device)
-
-        def read(part: str, kind: type, **options) -> Any:
-            try:
-                return kind.from_pretrained(folder / part, local_files_only=True, **options)
-            except Exception as error:
-                raise ValueError(
-                    f"Cannot read {folder / part}: {error} Give a complete model folder with weights as safetensors."
-                ) from error
-
-        def model(part: str, kind: type, **options) -> Any:
-            found = read(part, kind, use_safetensors=True, **options).eval().requires_grad_(False)
-            if part == "vae" and not decoder:
-                del found.decoder, found.post_quant_conv
-            return found.to(device)
-
-        return cls(
-            vae=model("vae", AutoencoderKL, torch_dtype=torch.float32),
-            unet=model("unet", UNet2DConditionModel, torch_dtype=dtype),
-            text_encoder=model("text_encoder", CLIPTextModel).float(),
-            tokenizer=read("tokenizer", CLIPTokenizer),
-            scheduler=read("scheduler", DDPMScheduler),
-            device=device,
-        )
+from .stable_diffusion import StableDiffusion
 
 
 @dataclass(frozen=True)
@@ -94,6 +22,25 @@ class ExtraPrompt:
     name: str
     text: str
     scale: float
+
+
+class DiscreteSchedule:
+    """A DiscreteSchedule is the noise schedule of a model that was trained at discrete timesteps, from the cumulative
+    products abar of 1 - beta. A table with zero terminal signal ends where alpha is 0; that timestep is kept out."""
+
+    def __init__(self, alphas_cumprod: Tensor):
+        self.abar = alphas_cumprod.double().cpu()
+        usable = ((self.abar > 0) & (self.abar < 1)).nonzero().flatten().tolist()
+        self._first, self._last = usable[0], usable[-1]
+
+    def __call__(self, t: float) -> tuple[float, float]:
+        """Return (alpha_t, sigma_t)."""
+        abar = self.abar[self.index(t)].item()
+        return math.sqrt(abar), math.sqrt(1 - abar)
+
+    def index(self, t: float) -> int:
+        """Return the timestep that is nearest to a fraction of the schedule."""
+        return min(max(timestep_index(t, len(self.abar)), self._first), self._last)
 
 
 class _OnDevice(Session):
@@ -111,7 +58,8 @@ class DiffusersPrior(Prior):
     """A DiffusersPrior is Stable Diffusion with a prompt, a negative prompt and a guidance scale s:
     eps_u + s (eps_text - eps_u) (eq. 4), and any number of further prompts with scales of their own.
 
-    All conditions of all rows go through the UNet in one call. Prompts beyond the text encoder's 77 tokens are cut."""
+    All conditions of all rows go through the UNet in one call, whatever the lengths of their prompts. Prompts mean what
+    they mean in ComfyUI: any length, and weights as in "(word:1.2)"."""
 
     def __init__(
         self,
@@ -134,18 +82,14 @@ class DiffusersPrior(Prior):
         self.session = _OnDevice(model.device)
         self.image_size = _image_size(model, image_size)
         self._prediction_type = _prediction_type(model)
-        self._abar = model.scheduler.alphas_cumprod.double().cpu()
-        # A table with zero terminal signal ends where alpha is 0; that timestep is kept out.
-        usable = ((self._abar > 0) & (self._abar < 1)).nonzero().flatten().tolist()
-        self._first, self._last = usable[0], usable[-1]
+        self._schedule = DiscreteSchedule(model.scheduler.alphas_cumprod)
         texts = [negative_prompt, prompt, *(extra.text for extra in extra_prompts)]
-        self._embeddings = torch.stack([self._embed(text) for text in texts]).to(model.unet.dtype)
+        self._states, self._pooled = zip(*map(self._encoded, texts), strict=True)  # of each condition
 
     has_conditions = True
 
     def schedule(self, t: float) -> tuple[float, float]:
-        abar = self._abar[self._index(t)].item()
-        return math.sqrt(abar), math.sqrt(1 - abar)
+        return self._schedule(t)
 
     def encode(self, images: Tensor, recompute: bool = False) -> Tensor:
         vae = self.model.vae
@@ -154,58 +98,83 @@ class DiffusersPrior(Prior):
         latents = vae.encode(images).latent_dist.mode()
         return (latents - (getattr(vae.config, "shift_factor", None) or 0.0)) * vae.config.scaling_factor
 
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        vae = self.model.vae
+        if not hasattr(vae, "decoder"):
+            return super().decode(latents)
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        return vae.decode(latents / vae.config.scaling_factor + shift).sample
+
+    @torch.no_grad()
     def guided(self, z_t: Tensor, t: float, scaling: float = 1.0) -> Tensor:
-        return self.guided_and_conditions(z_t, t, scaling)[0]
+        scales = {name: scale * scaling for name, scale in self.scales.items() if scale * scaling}
+        if len(scales) < 2 and set(scales.values()) <= {1.0}:  # what is left is one prediction alone
+            (name,) = scales or ("unconditional",)
+            return self._predictions(z_t, t, [name])[name]
+        return equations.guide(self._predictions(z_t, t, ["unconditional", *scales]), scales)
 
     @torch.no_grad()
     def guided_and_conditions(self, z_t: Tensor, t: float, scaling: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
-        unet, names = self.model.unet, ["unconditional", *self.scales]
-        rows = torch.cat([z_t] * len(names))  # as z_t lies in memory, on which the rounding depends
-        texts = repeat(self._embeddings, "condition token width -> (condition batch) token width", batch=len(z_t))
-        index = torch.tensor(self._index(t), device=self.device)
-        prediction = unet(rows.to(unet.dtype), index, encoder_hidden_states=texts).sample.float()
-        if self._prediction_type == "v_prediction":
-            prediction = equations.eps_from_velocity(rows, prediction, *self.schedule(t))
-        by_condition = rearrange(prediction, "(condition batch) ... -> condition batch ...", condition=len(names))
-        conditions = dict(zip(names, by_condition, strict=True))
+        conditions = self._predictions(z_t, t, ["unconditional", *self.scales])
         scales = {name: scale * scaling for name, scale in self.scales.items()}
         return equations.guide(conditions, scales), conditions
 
-    def _index(self, t: float) -> int:
-        return min(max(timestep_index(t, len(self._abar)), self._first), self._last)
+    def _predictions(self, z_t: Tensor, t: float, names: Sequence[str]) -> dict[str, Tensor]:
+        unet, known = self.model.unet, ["unconditional", *self.scales]
+        rows = torch.cat([z_t] * len(names))  # as z_t lies in memory, on which the rounding depends
+        texts = self._texts([known.index(name) for name in names], z_t)
+        index = torch.tensor(self._schedule.index(t), device=self.device)
+        prediction = unet(rows.to(unet.dtype), index, **texts).sample.float()
+        if self._prediction_type == "v_prediction":
+            prediction = equations.eps_from_velocity(rows, prediction, *self.schedule(t))
+        by_condition = rearrange(prediction, "(condition batch) ... -> condition batch ...", condition=len(names))
+        return dict(zip(names, by_condition, strict=True))
 
-    @torch.no_grad()
-    def _embed(self, text: str) -> Tensor:
-        """The text encoder's last hidden state [tokens, width], after its final layer norm."""
-        length = self.model.text_encoder.config.max_position_embeddings
-        tokenizer = self.model.tokenizer
-        used = len(tokenizer(text, truncation=False, verbose=False).input_ids)
-        if used > length:
-            logger.warning("The prompt has %d tokens and is cut to %d: %s", used, length, text)
-        tokens = tokenizer(text, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-        return self.model.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state[0]
+    def _texts(self, conditions: Sequence[int], z_t: Tensor) -> dict[str, Tensor | dict[str, Tensor]]:
+        """Return what the UNet reads beside latents and timestep: these conditions, each for all rows of z_t.
+
+        Shorter prompts are filled up to the longest one with states that the attention does not see."""
+
+        def for_rows(values: Sequence[Tensor]) -> Tensor:
+            return repeat(torch.stack(values), "condition ... -> (condition batch) ...", batch=len(z_t))
+
+        states = [self._states[condition] for condition in conditions]
+        lengths = [len(of_prompt) for of_prompt in states]
+        longest = max(lengths)
+        filled = [pad(of_prompt, (0, 0, 0, longest - len(of_prompt))) for of_prompt in states]
+        texts = {"encoder_hidden_states": for_rows(filled)}
+        if min(lengths) < longest:
+            seen = torch.arange(longest, device=self.device)
+            texts["encoder_attention_mask"] = for_rows([seen < length for length in lengths])
+        if self._pooled[0] is not None:
+            # SDXL also reads the prompt as a whole, and the size of the picture: as if neither scaled nor cropped.
+            height, width = (side * downscale(self.model) for side in z_t.shape[-2:])
+            sizes = torch.tensor([height, width, 0, 0, height, width], device=self.device, dtype=z_t.dtype)
+            pooled = for_rows([self._pooled[condition] for condition in conditions])
+            texts["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": sizes.expand(len(pooled), -1)}
+        return texts
+
+    def _encoded(self, text: str) -> tuple[Tensor, Tensor | None]:
+        """Encode a prompt with all text encoders: states [tokens, width] side by side, and what the last one says of it
+        as a whole, or None."""
+        found = [encoder.encode(text) for encoder in self.model.texts]
+        tokens = min(len(states) for states, _ in found)
+        states = torch.cat([states[:tokens] for states, _ in found], dim=-1)
+        as_unet = {"device": self.device, "dtype": self.model.unet.dtype}
+        pooled = found[-1][1]
+        return states.to(**as_unet), None if pooled is None else pooled.to(**as_unet)
 
 
-def _check_family(folder: Path) -> None:
-    index_path = folder / "model_index.json"
-    if not index_path.is_file():
-        raise FileNotFoundError(
-            f"{folder} is not a diffusion model in the layout of diffusers: it has no model_index.json. "
-            "Give the folder that holds unet, vae, text_encoder, tokenizer and scheduler."
-        )
-    try:
-        index = json.loads(index_path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{index_path} is not valid JSON ({error}); get a complete copy of the model.") from error
-    found = {part: (index.get(part) or [None, None])[-1] for part in _COMPONENTS}
-    found["tokenizer"] = (found["tokenizer"] or "").removesuffix("Fast")
-    unfit = [f"{part} is {found[part] or 'missing'}" for part, kind in _COMPONENTS.items() if found[part] != kind]
-    extra = [f"it has a {part}" for part in ("text_encoder_2", "transformer") if (index.get(part) or [None])[-1]]
-    if unfit or extra:
-        raise ValueError(
-            f"{folder} holds a {index.get('_class_name', 'model of an unknown kind')}, which is of another family "
-            f"({'; '.join(unfit + extra)}). Give a Stable Diffusion 1.x or 2.x model."
-        )
+def downscale(model: StableDiffusion) -> int:
+    """Return how many pixels, along a side, become one latent."""
+    return 2 ** (len(model.vae.config.block_out_channels) - 1)
+
+
+def side_multiple(model: StableDiffusion) -> int:
+    """Return what the sides of pictures have to be multiples of: the UNet halves their latents, and the halves must fit
+    together again."""
+    return downscale(model) * 2 ** (len(model.unet.config.block_out_channels) - 1)
 
 
 def _image_size(model: StableDiffusion, wanted: int | None) -> int:
@@ -218,10 +187,7 @@ def _image_size(model: StableDiffusion, wanted: int | None) -> int:
             f"The UNet takes {unet_channels} channels and the VAE makes {latent_channels}: this is an inpainting or "
             "depth model. Give a plain text-to-image model."
         )
-    downscale = 2 ** (len(model.vae.config.block_out_channels) - 1)
-    size = wanted or latent_size * downscale
-    # The UNet halves the latents too, and its halves must fit together again.
-    multiple = downscale * 2 ** (len(model.unet.config.block_out_channels) - 1)
+    size, multiple = wanted or latent_size * downscale(model), side_multiple(model)
     if size % multiple:
         raise ValueError(f"The image size is {size}; give a multiple of {multiple} pixels for this model.")
     return size

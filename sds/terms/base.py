@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ...training.settings import check_settings, setting
+from ..targets.pool import Targets
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class View:
     eps_hat_frozen: Tensor | None = None  # the guided prediction at these, with the same noise
     images: Tensor | None = None  # the trained generator's
     frozen_images: Tensor | None = None
+    targets: Tensor | None = None  # what the images shall become
+    target_latents: Tensor | None = None  # and what the latents
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,12 @@ class Term(ABC):
     kind: ClassVar[str]  # its name in the table
     role: ClassVar[str] = "regularizer"  # or "distillation": what takes the place of SDS
     on: ClassVar[str] = "latent"  # or "image"
+    by_name: ClassVar[bool] = True  # whether it can be made of its name and a weight alone
     needs: ClassVar[frozenset[str]]
     usual: ClassVar[float] = 0.0  # the command line's weight where none is given
+    usual_in_3d: ClassVar[float | None] = None  # the same for generators that draw in 3D; None: no other
     summary: ClassVar[str] = ""  # of a distillation: a clause for people who choose
+    title: ClassVar[str]  # what its curve shows, for people
 
     weight: float = setting(  # lambda
         1.0,
@@ -74,6 +80,15 @@ class Term(ABC):
         }
         return {"term": self.kind, **{name: getattr(value, "name", value) for name, value in values.items()}}
 
+    @property
+    def pool(self) -> Targets | None:
+        """Return the targets that batches are drawn from; None: they are drawn at random."""
+        return None
+
+    def own(self) -> "Term":
+        """Return the term as a training may change what belongs to it; most have nothing that is changed."""
+        return self
+
     def release(self) -> None:  # noqa: B027  (most have nothing to give)
         """Give back what a training has put on its device; called at the end of each."""
 
@@ -96,6 +111,10 @@ class ImageTerm(Term):
     @abstractmethod
     def distance(self, view: View) -> Tensor:
         """Return the distance [B] of view.images; differentiable with respect to them."""
+
+    def pull(self, view: View) -> float:
+        """Return what the gradient of the distance is multiplied by."""
+        return self.weight
 
 
 def of_objective(terms: Sequence[Term], default: Term) -> list[Term]:

@@ -15,6 +15,7 @@ class ClassifierScoreDistillation(LatentTerm):
     guidance itself, sum_i s_i (eps_i - eps_u), with the scales s_i of the prior."""
 
     kind: ClassVar[str] = "csd"
+    title: ClassVar[str] = "How far from the prompt, by its guidance alone"
     role: ClassVar[str] = "distillation"
     summary: ClassVar[str] = "the guidance alone, without SDS's noise (experimental)"
     needs: ClassVar[frozenset[str]] = frozenset({"eps_hat", "conditions"})

@@ -34,6 +34,8 @@ class PerceptualRegularizer(ImageTerm):
     features: Features | None = None  # the network that compares the images
 
     kind: ClassVar[str] = "lpips"
+    title: ClassVar[str] = "How different from before, as it looks"
+    usual_in_3d: ClassVar[float] = 100.0  # the method needs it there: without it surfaces come apart
     needs: ClassVar[frozenset[str]] = frozenset({"images", "frozen_images"})
 
     def __post_init__(self):

@@ -25,6 +25,7 @@ class DirectionalRegularizer(LatentTerm):
     )
 
     kind: ClassVar[str] = "directional"
+    title: ClassVar[str] = "How different from before, in direction"
     usual: ClassVar[float] = 1.0
     needs: ClassVar[frozenset[str]] = frozenset({"eps_hat", "eps_hat_frozen"})
 
@@ -47,6 +48,7 @@ class ReconstructionRegularizer(LatentTerm):
     )
 
     kind: ClassVar[str] = "reconstruction"
+    title: ClassVar[str] = "How different from before, denoised"
     needs: ClassVar[frozenset[str]] = frozenset({"eps_hat", "z0"})
 
     def gradient(self, view: View) -> Tensor:

@@ -14,6 +14,7 @@ class ScoreDistillation(LatentTerm):
     """ScoreDistillation is SDS: the guided prediction against the noise that is there (eq. 3)."""
 
     kind: ClassVar[str] = "sds"
+    title: ClassVar[str] = "How far from the prompt"
     role: ClassVar[str] = "distillation"
     summary: ClassVar[str] = "score distillation, as in the paper"
     needs: ClassVar[frozenset[str]] = frozenset({"eps_hat"})

@@ -1,12 +1,12 @@
 """The diffusers prior on a tiny Stable Diffusion with random weights, read from a folder."""
 
 import json
-import logging
 import shutil
 
 import pytest
 import torch
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, ExtraPrompt, StableDiffusion
+from tiny_diffusion import write_folder, write_scheduler
 
 pytest.importorskip("diffusers", reason="the extra 'headless' is not installed")
 pytest.importorskip("transformers", reason="the extra 'headless' is not installed")
@@ -14,63 +14,9 @@ pytest.importorskip("transformers", reason="the extra 'headless' is not installe
 ALPHA_BAR = (1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2).cumprod(0)
 
 
-def write_scheduler(folder, **changes):
-    from diffusers import PNDMScheduler
-
-    scheduler = PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", **changes)
-    scheduler.save_pretrained(folder / "scheduler")
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    root = tmp_path_factory.mktemp("tiny-sd")
-    words = ["a</w>", "fox</w>", "robot</w>", *"abcdefghijklmnopqrstuvwxyz", *[f"{c}</w>" for c in "bcfortx"]]
-    vocabulary = [*words, "fo", "<|startoftext|>", "<|endoftext|>"]
-    (root / "tokenizer").mkdir()
-    (root / "tokenizer/vocab.json").write_text(json.dumps({word: i for i, word in enumerate(vocabulary)}))
-    (root / "tokenizer/merges.txt").write_text("#version: 0.2\nf o\nfo x</w>\n")
-    options = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
-    options |= {"pad_token": "<|endoftext|>", "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}
-    (root / "tokenizer/tokenizer_config.json").write_text(json.dumps(options))
-
-    torch.manual_seed(0)
-    end = len(vocabulary) - 1
-    text = CLIPTextConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        bos_token_id=end - 1,
-        eos_token_id=end,
-        pad_token_id=end,
-    )
-    CLIPTextModel(text).save_pretrained(root / "text_encoder")
-    blocks = {"block_out_channels": (16, 16), "layers_per_block": 1, "norm_num_groups": 8}
-    AutoencoderKL(
-        down_block_types=["DownEncoderBlock2D"] * 2,
-        up_block_types=["UpDecoderBlock2D"] * 2,
-        scaling_factor=0.6,
-        shift_factor=0.1,
-        **blocks,
-    ).save_pretrained(root / "vae")
-    UNet2DConditionModel(
-        sample_size=8,
-        down_block_types=["CrossAttnDownBlock2D", "DownBlock2D"],
-        up_block_types=["UpBlock2D", "CrossAttnUpBlock2D"],
-        cross_attention_dim=16,
-        attention_head_dim=2,
-        **blocks,
-    ).save_pretrained(root / "unet")
-    write_scheduler(root)
-    index = {"_class_name": "StableDiffusionPipeline", "scheduler": ["diffusers", "PNDMScheduler"]}
-    index |= {"vae": ["diffusers", "AutoencoderKL"], "unet": ["diffusers", "UNet2DConditionModel"]}
-    index |= {"text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"]}
-    (root / "model_index.json").write_text(json.dumps(index))
-    return root
+    return write_folder(tmp_path_factory.mktemp("tiny-sd"))
 
 
 @pytest.fixture(scope="module")
@@ -209,10 +155,43 @@ def test_half_precision_is_for_the_unet_only(folder):
     assert prior.encode(torch.zeros(1, 3, 16, 16)).dtype == torch.float32
 
 
-def test_a_prompt_that_is_cut_is_logged(model, caplog):
-    with caplog.at_level(logging.WARNING):
-        DiffusersPrior(model, "a fox " * 50)
-    assert "The prompt has 102 tokens and is cut to 77" in caplog.text
+def test_prompts_of_different_lengths_go_through_the_unet_in_one_call(model):
+    long, z_t, rows = "a fox " * 80, normal(2, 4, 8, 8), []
+    prior = DiffusersPrior(model, long, "robot", 7.5, extra_prompts=[ExtraPrompt("hat", "a fox " * 40, 2.0)])
+    hook = model.unet.register_forward_pre_hook(lambda module, arguments: rows.append(len(arguments[0])))
+    eps = prior.conditions(z_t, 0.3)
+    hook.remove()
+    assert rows == [6]
+    assert [len(states) for states in prior._states] == [77, 77 * 3, 77 * 2]
+    for name, states in zip(eps, prior._states, strict=True):  # what was filled up is not seen
+        with torch.no_grad():
+            alone = model.unet(z_t, 300, states.expand(2, -1, -1)).sample
+        torch.testing.assert_close(eps[name], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_sdxl_reads_both_texts_the_whole_prompt_and_the_size_of_the_picture(tmp_path):
+    model, read = StableDiffusion.load(write_folder(tmp_path, two=True)), []
+    prior = DiffusersPrior(model, "a fox " * 60, "", 7.5)
+    first, second = ([encoder, tokenizer] for encoder, tokenizer in zip(*encoders(model), strict=True))
+    assert prior._states[1].shape == (77 * 2, 16 + 24)
+    ids = [*second[1]("a fox " * 60, truncation=True, max_length=77).input_ids]
+    ids[-1] = second[1].eos_token_id
+    with torch.no_grad():
+        found = [encoder(torch.tensor([ids]), output_hidden_states=True) for encoder, _ in (first, second)]
+    states = torch.cat([one.hidden_states[-2][0] for one in found], dim=-1)  # of the first chunk
+    torch.testing.assert_close(prior._states[1][:77], states, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(prior._pooled[1], found[1].text_embeds[0], rtol=1e-4, atol=1e-5)
+    hook = model.unet.register_forward_pre_hook(lambda module, _, given: read.append(given), with_kwargs=True)
+    prior.guided(normal(2, 4, 8, 8), 0.3)
+    hook.remove()
+    added = read[0]["added_cond_kwargs"]
+    assert added["time_ids"].tolist() == [[16, 16, 0, 0, 16, 16]] * 4
+    assert torch.equal(added["text_embeds"][2:], prior._pooled[1].expand(2, -1))
+    assert added["text_embeds"][0].abs().sum() > 0  # an empty prompt is encoded like any other, as ComfyUI does
+
+
+def encoders(model):
+    return (model.text_encoder, model.text_encoder_2), (model.tokenizer, model.tokenizer_2)
 
 
 def test_what_is_not_a_model_folder_is_named(tmp_path):
@@ -226,7 +205,7 @@ def test_what_is_not_a_model_folder_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]}, "it has a text_encoder_2"),
+        ({"text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]}, "tokenizer_2 is missing"),
         (
             {"unet": None, "transformer": ["diffusers", "SD3Transformer2DModel"]},
             "unet is missing; it has a transformer",
@@ -248,17 +227,6 @@ def test_an_inpainting_model_is_refused(own_folder):
     UNet2DConditionModel.from_config({**config, "in_channels": 9}).save_pretrained(own_folder / "unet")
     with pytest.raises(ValueError, match="takes 9 channels and the VAE makes 4"):
         DiffusersPrior(StableDiffusion.load(own_folder), "a fox")
-
-
-def test_damaged_and_pickled_weights_are_refused(own_folder):
-    weights = own_folder / "unet/diffusion_pytorch_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"Cannot read .*unet"):
-        StableDiffusion.load(own_folder)
-    weights.unlink()
-    torch.save({}, own_folder / "unet/diffusion_pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"Cannot read .*unet.*safetensors"):
-        StableDiffusion.load(own_folder)
 
 
 def test_a_guidance_scale_out_of_range_is_named(model):

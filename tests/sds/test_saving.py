@@ -134,3 +134,25 @@ def test_settings_that_leave_the_weights_alone_may_change(generator, prior, save
     with pytest.raises(TrainingInterrupted):
         train(generator, prior, saved, stop=4)
     assert train(generator, prior, saved, max_skipped_in_a_row=2, collapse_threshold=0.1).steps_done == 8
+
+
+def test_what_differs_of_an_identity_is_said_in_the_words_of_who_asks(generator, prior, saved):
+    known = {"prompt": "a fox", "model": "a digest", "scales": [1.0]}
+    with pytest.raises(TrainingInterrupted):
+        train(generator, prior, SavedTraining(saved.path, identity=known), stop=4)
+    words = lambda name, saved, wanted: [f"{name}: {saved} not {wanted}"]  # noqa: E731
+    other = SavedTraining(saved.path, identity={**known, "model": "another"}, words=words)
+    with pytest.raises(SavedTrainingError, match=r"\(different: model: a digest not another\)"):
+        train(generator, prior, other)
+    with pytest.raises(SavedTrainingError, match=r"\(different: learning_rate: None not 0.002\)"):
+        train(generator, prior, SavedTraining(saved.path, identity=known, words=words), learning_rate=0.002)
+    assert train(generator, prior, SavedTraining(saved.path, identity=known)).steps_done == 8
+
+
+def test_an_identity_in_one_text_is_known_to_one_by_name(generator, prior, saved):
+    with pytest.raises(TrainingInterrupted):
+        train(generator, prior, SavedTraining(saved.path, identity="all in one"), stop=4)
+    by_name = {"prompt": "a fox"}
+    with pytest.raises(SavedTrainingError, match="different: guidance"):
+        train(generator, prior, SavedTraining(saved.path, identity=by_name, earlier_identity="another"))
+    assert train(generator, prior, SavedTraining(saved.path, identity=by_name, earlier_identity="all in one")).best_step

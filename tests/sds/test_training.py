@@ -301,9 +301,6 @@ def test_what_does_not_fit_the_generator_is_named(generator, prior):
         train_generator(labelled, prior, settings(class_index=10))
     with pytest.raises(ValueError, match="no class 0: this generator has no classes"):
         train_generator(generator, prior, settings(class_index=0))
-    gray = Generator(GeneratorConfig(**small, img_channels=1))
-    with pytest.raises(ValueError, match="images of 1 channels; give one that makes RGB"):
-        train_generator(gray, prior, settings())
 
 
 def test_diversity_is_the_mean_distance_between_samples():

@@ -1,0 +1,79 @@
+"""Stable Diffusion 1.x, 2.x and SDXL from files: the parts that a prior asks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .folders import read_folder
+from .ldm_names import FAMILIES
+from .lora import LoRA, apply_loras, load_loras
+from .single_files import read_single_file
+from .text_encoders import TextEncoder
+
+PREDICTIONS = ("epsilon", "v_prediction")
+"""What a model predicts of z_t: the noise, or the velocity alpha eps - sigma z."""
+
+
+@dataclass(frozen=True)
+class StableDiffusion:
+    """StableDiffusion holds the parts of a latent diffusion model of the Stable Diffusion family, frozen, in eval mode,
+    under the names of diffusers' pipelines. SDXL has two text encoders."""
+
+    vae: Any  # diffusers AutoencoderKL
+    unet: Any  # diffusers UNet2DConditionModel
+    text_encoder: Any  # transformers CLIPTextModel
+    tokenizer: Any  # transformers CLIPTokenizer
+    scheduler: Any  # any diffusers scheduler with alphas_cumprod
+    device: torch.device
+    text_encoder_2: Any = None  # transformers CLIPTextModelWithProjection
+    tokenizer_2: Any = None
+    text_layer: int = -1  # the layer of a single text encoder that is read; -1: the last one
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        decoder: bool = False,
+        prediction: str | None = None,
+        loras: Sequence[LoRA] = (),
+    ) -> "StableDiffusion":
+        """Read a checkpoint in one safetensors file, or a folder in the layout of diffusers (model_index.json, vae/,
+        unet/, ...) with weights as safetensors. Nothing is fetched, and no weight is made up.
+
+        dtype is the UNet's; the encoder, which gradients pass through and which overflows in half precision, and the
+        text encoders, which stay on the CPU, are float32. The VAE's decoder is left out unless asked for: training
+        needs none. `prediction` is one of PREDICTIONS; None takes what the model says of itself. `loras` are added to
+        the weights in their order. Raises ImportError without the extra, FileNotFoundError and ValueError with a
+        sentence that names the file and the part."""
+        path, device, loaded = Path(path), torch.device(device), load_loras(loras)
+        if path.is_file():
+            parts = read_single_file(path, dtype, prediction)
+        elif path.exists() or not path.suffix:
+            parts = read_folder(path, dtype, prediction)
+        else:
+            raise FileNotFoundError(f"There is no file {path}; check the name and the folder.")
+        model = cls(**parts, device=device)
+        apply_loras(loaded, model.unet, [text.model for text in model.texts], model.family)
+        if not decoder:
+            del model.vae.decoder, model.vae.post_quant_conv
+        model.vae.to(device)
+        model.unet.to(device)
+        return model
+
+    @property
+    def texts(self) -> tuple[TextEncoder, ...]:
+        """Return the text encoders, as the UNet reads them: SDXL's one layer early and without the last norm."""
+        if self.text_encoder_2 is None:
+            return (TextEncoder(self.text_encoder, self.tokenizer, self.text_layer),)
+        both = (self.text_encoder, self.tokenizer), (self.text_encoder_2, self.tokenizer_2)
+        return tuple(TextEncoder(encoder, tokenizer, -2, normed=False) for encoder, tokenizer in both)
+
+    @property
+    def family(self) -> str:
+        """Return what people call models of its kind; "" for kinds of its own, such as the miniature."""
+        return FAMILIES.get(self.unet.config.cross_attention_dim, "")

@@ -1,0 +1,225 @@
+"""Making targets: samples of a generator, each edited by the diffusion model."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...stylegan import Crop, Draw, Generator, sample_codes, sample_z
+from ...training.draws import MicroStep
+from ...training.loop import recording_gradients
+from ...training.memory import MemoryRequest
+from ...training.out_of_memory import handle_out_of_memory
+from ..draws import draw_cameras
+from ..objective import prior_input, sample_size, split_rows
+from ..prior import Prior
+from ..settings import TrainSettings
+from .editing import edited, invert, noised, timesteps_up_to
+from .files import TargetsFolder
+from .pool import Targets, to_bytes
+from .settings import TargetSettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Made:
+    """Made is how far the making of targets is."""
+
+    done: int
+    count: int
+    samples: Tensor  # [B, 3, H, W] in [-1, 1]: those that were edited last
+    targets: Tensor  # [B, 3, H, W], what became of them
+
+
+@dataclass(frozen=True)
+class Editor:
+    """An Editor edits pictures with a diffusion model: `target` guides towards what they shall show, `source` says
+    without guidance what they show; None takes the same noise for all in its place."""
+
+    target: Prior
+    source: Prior | None
+
+    def latents(self, images: Tensor) -> Tensor:
+        """Encode pictures [B, 3, H, W] in [-1, 1] to latents [B, c, h, w], one by one: encoders take much memory."""
+        device = self.target.device
+
+        def encode() -> Tensor:
+            return torch.cat([self.target.encode(image.to(device)) for image in images.split(1)])
+
+        with torch.no_grad():
+            return self._within(self.target, images[:1], encode)
+
+    def edited(self, images: Tensor, strength: float, levels: int, seed: int = 0, z: Tensor | None = None) -> Tensor:
+        """Edit pictures [B, 3, H, W] in [-1, 1] at one strength, their latents z at hand or not; on the CPU."""
+        timesteps = timesteps_up_to(strength, levels)
+        with torch.no_grad():
+            z = self.latents(images) if z is None else z
+            if self.source is None:
+                z_t = noised(self.target, z, timesteps[-1], torch.Generator().manual_seed(seed % 2**63))
+            else:
+                source = self.source
+                z_t = self._within(source, images, lambda: invert(source, z, timesteps))
+            clean = self._within(self.target, images, lambda: edited(self.target, z_t, timesteps))
+            drawn = self.target.decode(clean)
+            if drawn.shape[-2:] != images.shape[-2:]:  # some families decode to another size than they encode
+                drawn = F.interpolate(drawn, images.shape[-2:], mode="bilinear", antialias=True)
+            return drawn.clamp(-1, 1).cpu()
+
+    @staticmethod
+    def _within(prior: Prior, images: Tensor, body: Callable[[], Tensor]) -> Tensor:
+        count, _, height, width = images.shape
+        return prior.session.run(body, MemoryRequest(count, height, width, images=1))
+
+
+def make_targets(
+    generator: Generator,
+    editor: Editor,
+    settings: TargetSettings,
+    folder: TargetsFolder | None = None,
+    progress: Callable[[Made], None] | None = None,
+    class_index: int | None = None,
+    crop: Crop | None = None,
+) -> Targets:
+    """Draw samples of a generator and edit them. The same seed gives the same targets on the CPU.
+
+    `progress` is called after every few and may raise to end it. With `folder`, pictures are written there as they come,
+    and what is there is not made again. Works within torch.inference_mode, too. Raises ValueError where the parts do not
+    fit together, TargetsError where the folder does not."""
+    with recording_gradients():
+        codes = sample_codes(
+            generator, sample_z(generator.z_dim, settings.count, settings.seed), class_index=class_index
+        )
+        cameras = target_cameras(generator, len(codes), settings.seed)
+        size = sample_size(generator, editor.target.image_size, crop)
+        images = torch.empty(len(codes), 3, *size, dtype=torch.uint8)
+        known = folder.begin(codes, generator, size, cameras) if folder else {}
+        refresher = Refreshing(editor, settings, crop) if settings.refresh else None
+        if folder and folder.finished:
+            return replace(folder.read(generator), refresher=refresher)
+        for index, picture in known.items():
+            images[index] = picture
+        missing = [index for index in range(len(codes)) if index not in known]
+        done = len(known)
+        size = settings.batch_size
+        while missing:
+            rows = missing[:size]
+            samples = samples_of(generator, codes[rows], editor.target, crop, cameras_of(cameras, rows))
+            targets = _edited(editor, samples, settings)
+            if targets is None:
+                size = max(1, len(rows) // 2)
+                continue
+            missing = missing[len(rows) :]
+            images[rows] = to_bytes(targets)
+            done += len(rows)
+            if folder:
+                folder.write(rows, images[rows])
+            if progress:
+                progress(Made(done, len(codes), samples.cpu(), targets))
+        if folder:
+            folder.finish()
+        return Targets(codes, images, refresher, cameras)
+
+
+def target_cameras(generator: Generator, count: int, seed: int) -> Tensor | None:
+    """Return the camera [count, 25] of each target, by its number and the seed alone: drawn as those of a training are;
+    None for a generator that takes none."""
+    if not generator.config.takes_cameras:
+        return None
+    usual = TrainSettings()
+    return torch.cat([draw_cameras(MicroStep(seed, index), 1, generator.config, usual) for index in range(count)])
+
+
+def cameras_of(cameras: Tensor | None, rows) -> Tensor | None:
+    return None if cameras is None else cameras[rows]
+
+
+@dataclass(frozen=True)
+class Refreshing:
+    """Refreshing edits what a generator in training draws: half as strongly as its first samples, which were farther from
+    the target."""
+
+    editor: Editor
+    settings: TargetSettings
+    crop: Crop | None
+
+    @property
+    def every(self) -> int:
+        return self.settings.refresh
+
+    @torch.no_grad()
+    def __call__(self, generator: Generator, codes: Tensor, cameras: Tensor | None = None) -> Tensor:
+        """Return the pictures [K, 3, H, W], in bytes, that a generator shall draw of codes from now on."""
+        found = []
+        for rows in split_rows(len(codes), self.settings.batch_size):
+            seen = cameras_of(cameras, rows)
+            samples = samples_of(generator, codes[rows], self.editor.target, self.crop, seen)
+            settings = self.settings
+            found.append(to_bytes(self.editor.edited(samples, settings.strength / 2, settings.levels, settings.seed)))
+        return torch.cat(found)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A Strip is what samples become at several guidance scales and strengths."""
+
+    samples: Tensor  # [N, 3, H, W] in [-1, 1]
+    scales: tuple[float, ...]
+    strengths: tuple[float, ...]
+    edited: Tensor  # [N, scales, strengths, 3, H, W] in [-1, 1]
+
+
+def edit_strip(
+    generator: Generator,
+    editors: Mapping[float, Editor],
+    strengths: Sequence[float],
+    levels: int,
+    count: int,
+    seed: int = 0,
+    class_index: int | None = None,
+    crop: Crop | None = None,
+    progress: Callable[[int, Tensor], None] | None = None,
+) -> Strip:
+    """Edit `count` samples of a generator by editors, by their guidance scale, at several strengths: the first ones that
+    `make_targets` edits with the same seed. `progress` is called with the number of edits done and the pictures of the
+    last one, and may raise."""
+    with recording_gradients():
+        codes = sample_codes(generator, sample_z(generator.z_dim, count, seed), class_index=class_index)
+        first = next(iter(editors.values()))
+        seen = target_cameras(generator, count, seed)
+        samples, found = samples_of(generator, codes, first.target, crop, seen), {}
+        z = first.latents(samples)
+        for strength in strengths:
+            for scale, editor in editors.items():
+                found[scale, strength] = editor.edited(samples, strength, levels, seed, z)
+                if progress:
+                    progress(len(found), found[scale, strength])
+        rows = [torch.stack([found[scale, strength] for strength in strengths], 1) for scale in editors]
+        return Strip(samples.cpu(), tuple(editors), tuple(strengths), torch.stack(rows, 1))
+
+
+@torch.no_grad()
+def samples_of(
+    generator: Generator, codes: Tensor, prior: Prior, crop: Crop | None = None, cameras: Tensor | None = None
+) -> Tensor:
+    """Draw pictures [B, 3, H, W] of codes [B, num_ws, w_dim] as the prior sees them, on its device; of a generator that
+    takes cameras as these see it (None: its usual one)."""
+    device = next(generator.parameters()).device
+    draw = Draw(codes, cameras=cameras).to(device)
+    images = torch.cat([generator.synthesis(draw[rows], noise="const") for rows in split_rows(len(codes), 4)])
+    return prior_input(images.float(), prior.image_size, crop).to(prior.device)
+
+
+def _edited(editor: Editor, samples: Tensor, settings: TargetSettings) -> Tensor | None:
+    """The edited samples; None when memory ran out, and fewer at a time may fit."""
+    try:
+        return editor.edited(samples, settings.strength, settings.levels, settings.seed)
+    except Exception as error:
+        if len(samples) == 1 or not handle_out_of_memory(error):
+            raise
+    editor.target.session.release_memory()
+    logger.warning("Out of memory while %d targets were made at a time; going on with fewer.", len(samples))
+    return None
