@@ -1,0 +1,266 @@
+"""Learning a domain: what the phase of the training computes, and the training itself."""
+
+import contextlib
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ..training.draws import MicroStep
+from ..training.endings import (
+    NoMemoryLeft,
+    RepeatedlySkipped,
+    TrainingDiverged,
+    TrainingInterrupted,
+    TrainingOutOfMemory,
+)
+from ..training.loop import Callback, SkipLimit, Training, fit, recording_gradients
+from ..training.low_rank import LowRank
+from ..training.out_of_memory import MemoryPolicy, handle_out_of_memory, no_memory_message
+from ..training.phases import Average, Outcome, Phase, accumulate, gradients_of
+from ..training.precision import computes_in_half
+from ..training.saving import SavedTraining, Saving, try_to_save
+from .images import Pictures
+from .recomputing import recomputing
+from .score import TextFreeScore
+from .settings import DomainSettings
+from .text_free import ConstantAttention
+
+BETAS, WEIGHT_DECAY, LONGEST_GRADIENT = (0.9, 0.999), 1e-2, 1.0
+"""The published settings of Adam, and the norm at which gradients are clipped."""
+
+MOST_SKIPPED = 10
+"""Steps in a row with a gradient that is not finite, after which the training ends."""
+
+ADVICE = "Choose a smaller image_size or batch_size, a low rank, or close other programs that use the device."
+
+
+@dataclass(frozen=True)
+class LearningProgress:
+    """LearningProgress is what is known after a step."""
+
+    step: int
+    steps: int
+    losses: dict[str, float]
+    skipped: str | None
+    warning: str | None
+    averaged: Callable[[], contextlib.AbstractContextManager]  # within it the score is what would come out now
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Learned is what came of a training: the weights that are the domain, by their names in the denoiser."""
+
+    weights: dict[str, Tensor]  # float32, on the CPU
+    steps_done: int
+    losses: list[float]  # of each step
+    interrupted: bool
+
+
+@dataclass
+class DomainLearning:
+    """DomainLearning trains a text-free copy on latents of pictures."""
+
+    score: TextFreeScore
+    pictures: Pictures
+    settings: DomainSettings
+    memory: MemoryPolicy
+    low_rank: dict[str, LowRank] = field(default_factory=dict)  # by the name of the layer that each changes
+
+    def __post_init__(self):
+        self.score.denoiser.requires_grad_(False)
+        if self.settings.rank:
+            self.low_rank = added_low_rank(self.score.denoiser, self.settings.rank, self.settings.seed)
+        self.trained = nn.ParameterDict({name.replace(".", "/"): one for name, one in self._trained()})
+        for one in self.trained.values():
+            one.requires_grad_(True)
+
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for name, module in self.score.denoiser.named_modules():
+            own = isinstance(module, ConstantAttention)
+            if (own and self.settings.train_vectors) or (not own and not self.low_rank):
+                yield from ((f"{name}.{key}".lstrip("."), one) for key, one in module.named_parameters(recurse=False))
+        for name, change in self.low_rank.items():
+            yield f"{name}.down", change.down.weight
+            yield f"{name}.up", change.up.weight
+
+    def phase(self) -> Phase:
+        """Make the phase that trains the copy."""
+        optimizer = torch.optim.AdamW(
+            self.trained.parameters(), betas=BETAS, weight_decay=WEIGHT_DECAY, foreach=False
+        )  # one tensor after the other: all at once would take as much memory again
+        decay = self.settings.average
+        average = Average.of(self.trained, lambda step: min(decay, (1 + step) / (10 + step))) if decay else None
+        return Phase("domain", self.trained, optimizer, self.compute, self.settings.rate, average=average)
+
+    def compute(self, micro_steps: Sequence[MicroStep]) -> Outcome:
+        """Compute the gradient of the error at timesteps that are drawn evenly, for each row its own."""
+        pieces = [piece for one in micro_steps for piece in self._pieces(one)]
+        outcome = accumulate((self._outcome(*piece) for piece in pieces), len(pieces))
+        if not all(gradient.isfinite().all() for gradient in outcome.gradients.values()):
+            return Outcome({}, outcome.losses, skipped="the gradient")
+        norm = nn.utils.get_total_norm(outcome.gradients.values())
+        factor = (LONGEST_GRADIENT / (norm + 1e-6)).clamp(max=1.0)
+        return Outcome({p: gradient * factor for p, gradient in outcome.gradients.items()}, outcome.losses)
+
+    def _pieces(self, micro_step: MicroStep) -> Iterator[tuple[Tensor, Tensor, list[float], float]]:
+        """A batch in pieces that fit into memory: latents, noise, timesteps, and how much each piece counts."""
+        count = self.settings.batch_size
+        z = self.pictures.batch(micro_step.rng("pictures"), count)
+        eps = torch.randn(z.shape, generator=micro_step.rng("noise"))
+        t = torch.rand(count, generator=micro_step.rng("timestep")).tolist()
+        sizes = [self.memory.micro_batch] * (count // self.memory.micro_batch)
+        if count > sum(sizes):
+            sizes.append(count - sum(sizes))
+        start = 0
+        for size in sizes:
+            rows = slice(start, start + size)
+            yield z[rows], eps[rows], t[rows], size * len(sizes) / count
+            start += size
+
+    def _outcome(self, z: Tensor, eps: Tensor, t: list[float], share: float) -> Outcome:
+        device = self.score.device
+        half = computes_in_half(self.settings.precision, device)
+        with recomputing(self.score.denoiser, self.memory.recompute):
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                loss = self.score.loss(z.to(device), eps.to(device), t).mean() * share
+            return Outcome(gradients_of(loss, self.trained.values()), {"error": loss.item()})
+
+    @contextlib.contextmanager
+    def averaged(self, phase: Phase) -> Iterator[None]:
+        """Put the average of the weights, where there is one, in their place in the body."""
+        if phase.average is None:
+            yield
+            return
+        own = [one.detach().clone() for one in self.trained.values()]
+        try:
+            self._put(phase.average.module.values())
+            yield
+        finally:
+            self._put(own)
+
+    @torch.no_grad()
+    def _put(self, values) -> None:
+        for one, value in zip(self.trained.values(), values, strict=True):
+            one.copy_(value)
+
+    def weights(self, phase: Phase) -> dict[str, Tensor]:
+        """Return copies of the weights that are the domain."""
+        source = self.trained if phase.average is None else phase.average.module
+        return {
+            name.replace("/", "."): one.detach().to("cpu", torch.float32, copy=True) for name, one in source.items()
+        }
+
+    def describe(self) -> dict:
+        """Describe the training in JSON's types: what tells it from others."""
+        # Without a cooldown more steps are only more of the same.
+        left_out = {"recompute", *([] if self.settings.cooldown else ["steps"])}
+        return {"settings": {name: value for name, value in asdict(self.settings).items() if name not in left_out}}
+
+
+def added_low_rank(denoiser: nn.Module, rank: int, seed: int) -> dict[str, LowRank]:
+    """Let a change of low rank be added to what every linear layer and convolution of a denoiser puts out; returns the
+    changes, drawn by the seed and zero at first, by the layers' names."""
+    layers = [
+        (name, layer)
+        for name, layer in denoiser.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d) and getattr(layer, "groups", 1) == 1
+    ]
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed % 2**63)
+        made = {name: LowRank(layer, min(rank, *layer.weight.shape[:2])) for name, layer in layers}
+    for name, layer in layers:
+        made[name].to(layer.weight.device)
+    return made
+
+
+def learn_domain(
+    score: TextFreeScore,
+    pictures: Pictures,
+    settings: DomainSettings,
+    progress: Callable[[LearningProgress], None] | None = None,
+    saved: SavedTraining | None = None,
+    release_memory: Callable[[], None] = lambda: None,
+) -> Learned:
+    """Train a text-free copy on pictures (arXiv 2312.08195): the plain error of its predictions, at timesteps drawn
+    evenly. The same seed gives the same weights, on the CPU bit for bit with the same number of threads.
+
+    `progress` is called after every step and may raise to end the training. With `saved`, the training is written there
+    and goes on from there, bit for bit. Raises SavedTrainingError, TrainingInterrupted, TrainingDiverged and
+    TrainingOutOfMemory, the last three with what was Learned so far."""
+    with recording_gradients():
+        recompute = pictures.longest_side > 256 if settings.recompute is None else settings.recompute
+        memory = MemoryPolicy(settings.batch_size, recompute, ADVICE, release_memory, settings.recompute is None)
+        learning = DomainLearning(score, pictures, settings, memory)
+        phase = learning.phase()
+        training = Training(
+            [phase],
+            settings.steps,
+            settings.seed,
+            settings.accumulation,
+            memory,
+            {"memory": memory},
+            learning.describe(),
+        )
+        if saved is not None:
+            saved.restore(training)
+
+        def learned() -> Learned:
+            losses = [record.losses.get("error", float("nan")) for record in training.history.records]
+            return Learned(learning.weights(phase), training.step, losses, training.step < training.steps)
+
+        callbacks = [
+            *([Saving(saved)] if saved is not None else []),
+            *([_Reporting(progress, lambda: learning.averaged(phase))] if progress else []),
+            SkipLimit(MOST_SKIPPED),
+        ]
+        try:
+            fit(training, callbacks)
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)
+            ending = _ending(error, training, saved, learned)
+            if ending is error:
+                raise
+            raise ending from error
+        return learned()
+
+
+def _ending(error: BaseException, training: Training, saved: SavedTraining | None, learned) -> BaseException:
+    """What to raise for an error that ended a training, once what was trained is kept."""
+    # Of a step that was cut short within its update the weights are kept all the same; going on with it would be another
+    # training than without the break.
+    whole = training.consistent or (saved is not None and saved.restore(training))
+    if saved is not None and training.step and whole:
+        try_to_save(saved, training)
+    if isinstance(error, RepeatedlySkipped):
+        return TrainingDiverged(
+            f"Training stopped at step {training.step}: the gradient was not finite in {MOST_SKIPPED} steps in a row. Lower "
+            "the learning rate, or use float32.",
+            learned(),
+        )
+    if isinstance(error, NoMemoryLeft) or handle_out_of_memory(error):
+        said = str(error) if isinstance(error, NoMemoryLeft) else no_memory_message(str(error), ADVICE)
+        return TrainingOutOfMemory(said, learned())
+    if training.step == 0:
+        return error
+    reason = str(error) or type(error).__name__
+    return TrainingInterrupted(
+        f"The training ended after {training.step} of {training.steps} steps: {reason}", learned()
+    )
+
+
+class _Reporting(Callback):
+    """Calls the progress callback."""
+
+    def __init__(self, progress: Callable[[LearningProgress], None], averaged):
+        self.progress, self.averaged = progress, averaged
+
+    def after_step(self, training: Training) -> None:
+        record = training.history.records[-1]
+        self.progress(
+            LearningProgress(
+                training.step, training.steps, record.losses, record.skipped, training.warning, self.averaged
+            )
+        )

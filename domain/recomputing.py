@@ -1,0 +1,39 @@
+"""Computing activations of a denoiser twice in place of keeping them."""
+
+import contextlib
+from collections.abc import Iterator
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+_BLOCKS = ("ResBlock", "ResnetBlock2D", "SpatialTransformer", "Transformer2DModel")
+"""Classes, of the host and of diffusers, of what is computed again as a whole."""
+
+
+@contextlib.contextmanager
+def recomputing(denoiser: nn.Module, wanted: bool) -> Iterator[None]:
+    """Let the blocks of a denoiser keep nothing but their inputs for the backward pass of what is computed in the body,
+    where that is wanted. Denoisers of other classes recompute each module in their lists of blocks."""
+    blocks = _blocks(denoiser) if wanted else []
+    for block in blocks:
+        block.forward = _recomputed(block.forward)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward  # the one on the instance
+
+
+def _recomputed(forward):
+    def again(*arguments, **named):
+        return checkpoint(forward, *arguments, use_reentrant=False, preserve_rng_state=False, **named)
+
+    return again
+
+
+def _blocks(denoiser: nn.Module) -> list[nn.Module]:
+    found = [module for module in denoiser.modules() if type(module).__name__ in _BLOCKS]
+    if found:
+        return found
+    lists = [module for module in denoiser.children() if isinstance(module, nn.ModuleList)]
+    return [block for one in lists for block in one]
