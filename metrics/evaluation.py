@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..training.packages import import_advice
 from .lpips import Features, lpips, unit_layers
 
 SUBSETS, LARGEST_SUBSET = 50, 1000  # of the kernel distance
@@ -167,11 +168,15 @@ def _metric(path: str) -> type:
     module, name = path.rsplit(".", 1)
     try:
         return getattr(importlib.import_module(f"torchmetrics.{module}"), name)
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:
         python = f'"{sys.executable}"' if " " in sys.executable else sys.executable
         raise MissingPackage(
-            f"Fréchet and kernel distance need the package torchmetrics, which cannot be imported ({error}). Install it "
-            f"with: {python} -m pip install torchmetrics"
+            import_advice(
+                "A Fréchet or kernel distance",
+                "the package torchmetrics",
+                f"run {python} -m pip install torchmetrics and start again",
+                error,
+            )
         ) from error
 
 

@@ -3,24 +3,40 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from .colours import rgb
 
 _COLOURS = ("#2f6fde", "#d9622b", "#2f9e5f", "#8f4fc4", "#b58a00")
 _INK, _RULE = "#222222", "#dddddd"
 
 
 def to_pictures(images: Tensor) -> list[Image.Image]:
-    """Return images [B, 3, H, W] in about [-1, 1] as Pillow pictures."""
+    """Return images [B, C, H, W] in about [-1, 1] as Pillow pictures: RGBA where they have 4 channels, RGB where they have
+    3 or are grey."""
+    images = images if images.shape[1] == 4 else rgb(images)
     pixels = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
-    return [Image.fromarray(rows.numpy()) for rows in rearrange(pixels, "batch rgb high wide -> batch high wide rgb")]
+    rows = rearrange(pixels, "batch colour high wide -> batch high wide colour")
+    return [Image.fromarray(picture.numpy()) for picture in rows]
+
+
+def from_picture(picture: Image.Image) -> Tensor:
+    """Return a Pillow picture as an image [1, 3, H, W] in [-1, 1]."""
+    pixels = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
+    return pixels.view(1, picture.height, picture.width, 3).movedim(-1, 1).float() / 127.5 - 1
 
 
 def sample_grid(images: Tensor, columns: int | None = None, cell: int = 256) -> Image.Image:
-    """Draw images [B, 3, H, W] in rows; each is at most `cell` pixels wide, small ones are
+    """Draw images [B, C, H, W] in rows, without alpha; each is at most `cell` pixels wide, small ones are
     enlarged by a whole number."""
-    pictures = [_fitted(picture, cell) for picture in to_pictures(images)]
+    return picture_grid([fitted_picture(picture, cell) for picture in to_pictures(rgb(images))], columns)
+
+
+def picture_grid(pictures: Sequence[Image.Image], columns: int | None = None) -> Image.Image:
+    """Draw pictures of one size in rows."""
     columns = columns or math.ceil(math.sqrt(len(pictures)))
     width, height = pictures[0].size
     rows = math.ceil(len(pictures) / columns)
@@ -30,17 +46,46 @@ def sample_grid(images: Tensor, columns: int | None = None, cell: int = 256) -> 
     return grid
 
 
-def before_after(before: Tensor, after: Tensor, cell: int = 128) -> Image.Image:
-    """Draw two labelled rows: the frozen generator's images [B, 3, H, W] above the adapted
-    one's of the same latents."""
+def mixing_grid(images: Tensor, rows: int, columns: int, cell: int = 256) -> Image.Image:
+    """Draw the grid of style mixing: of images [rows + columns + rows * columns, C, H, W] the first stand at the left,
+    the next above, and the mixtures, row by row, between them."""
+    left, top, mixed = images.split([rows, columns, rows * columns])
+    lines = [torch.ones_like(top[:1]), top]  # a white corner
+    for beside, line in zip(left.split(1), mixed.split(columns), strict=True):
+        lines += [beside, line]
+    return sample_grid(torch.cat(lines), columns=columns + 1, cell=cell)
+
+
+def before_after(
+    before: Tensor, after: Tensor, cell: int = 128, names: tuple[str, str] = ("before", "after")
+) -> Image.Image:
+    """Draw two labelled rows: the frozen generator's images [B, C, H, W] above the adapted
+    one's of the same latents, or others with their `names`."""
     rows = [sample_grid(images, columns=len(images), cell=cell) for images in (before, after)]
     label = 28
     picture = Image.new("RGB", (rows[0].width, 2 * (label + rows[0].height)), "white")
     draw = ImageDraw.Draw(picture)
-    for i, (row, name) in enumerate(zip(rows, ("before", "after"), strict=True)):
+    for i, (row, name) in enumerate(zip(rows, names, strict=True)):
         top = i * (label + row.height)
         draw.text((8, top + 5), name, fill=_INK, font=_font(16))
         picture.paste(row, (0, top + label))
+    return picture
+
+
+def labelled_grid(rows: Sequence[Tensor], names: Sequence[str], columns: Sequence[str], cell: int = 192) -> Image.Image:
+    """Draw rows of images [N, C, H, W], each with its name at the left, below the names of the columns."""
+    drawn = [sample_grid(row, columns=len(row), cell=cell) for row in rows]
+    font, top = _font(16), 28
+    left = max([0, *(round(font.getlength(name)) for name in names)])
+    left += 16 if left else 0
+    wide, high = drawn[0].size
+    picture = Image.new("RGB", (left + wide, top + high * len(drawn)), "white")
+    draw = ImageDraw.Draw(picture)
+    for index, name in enumerate(columns):
+        draw.text((left + index * wide // len(columns) + 8, 5), name, fill=_INK, font=font)
+    for index, (row, name) in enumerate(zip(drawn, names, strict=True)):
+        draw.text((8, top + index * high + high // 2 - 10), name, fill=_INK, font=font)
+        picture.paste(row, (left, top + index * high))
     return picture
 
 
@@ -98,7 +143,8 @@ def _running_mean(values: Sequence[float]) -> list[float]:
     return means
 
 
-def _fitted(picture: Image.Image, cell: int) -> Image.Image:
+def fitted_picture(picture: Image.Image, cell: int) -> Image.Image:
+    """Return a picture as wide as in a grid: at most `cell` pixels, small ones enlarged by a whole number."""
     if picture.width > cell:
         return picture.resize((cell, round(cell * picture.height / picture.width)), Image.Resampling.LANCZOS)
     factor = max(1, cell // picture.width)

@@ -105,7 +105,7 @@ def test_without_torchmetrics_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     monkeypatch.setattr(sys, "executable", "C:\\my programs\\python.exe")
     with pytest.raises(
-        MissingPackage, match=r'Install it with: "C:\\my programs\\python.exe" -m pip install torchmetrics$'
+        MissingPackage, match=r'run "C:\\my programs\\python.exe" -m pip install torchmetrics and start again\.$'
     ):
         frechet_distance(normal(4, 3), normal(4, 3))
 
