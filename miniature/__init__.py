@@ -7,9 +7,16 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 GENERATOR = WEIGHTS / "generator.safetensors"
 
+GENERATORS = {
+    "miniature": GENERATOR,
+    "miniature-cat": WEIGHTS / "cat.safetensors",
+    "miniature-3d": WEIGHTS / "head.safetensors",
+}
+"""The bundled generators by name: of persons, of cats, and of persons in three dimensions."""
+
 
 def load_generator(path):
-    """Load a generator from a safetensors file, or the bundled person generator when `path` is "miniature".
+    """Load a generator from a safetensors file, or a bundled one by its name in GENERATORS.
 
     Raises CheckpointError when the file cannot be used."""
     from ..stylegan import load_generator as load_file
@@ -19,4 +26,4 @@ def load_generator(path):
 
 def generator_path(path) -> Path:
     """Return the path of the file that `load_generator` reads."""
-    return GENERATOR if str(path) == "miniature" else Path(path)
+    return GENERATORS.get(str(path)) or Path(path)

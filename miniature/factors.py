@@ -11,6 +11,10 @@ import torch
 DOMAINS = ("person", "cat", "fox", "robot", "zombie", "doll")
 HAIR_STYLES = ("bald", "short", "long", "curly")
 ACCESSORIES = ("none", "glasses", "hat", "scarf")
+# Outlines of what can be worn in more than one way.
+HAT_SHAPES = ("top", "pointed", "crown")
+HAIR_SHAPES = ("smooth", "spiky", "buns")
+COLLARS = ("none", "pointed", "ruff")
 
 # sRGB in [0, 1].
 BACKGROUNDS = {
@@ -82,6 +86,9 @@ class Factors:
     mouth_open: torch.Tensor  # [B] 0 to 1
     accessory: torch.Tensor  # [B] int64, index into ACCESSORIES
     clothes: torch.Tensor  # [B, 3] colour
+    hat_shape: torch.Tensor  # [B] int64, index into HAT_SHAPES
+    hair_shape: torch.Tensor  # [B] int64, index into HAIR_SHAPES
+    collar: torch.Tensor  # [B] int64, index into COLLARS
 
     def __len__(self):
         return len(self.domain)
@@ -92,7 +99,7 @@ class Factors:
 
 
 # The uniform numbers that make one portrait, in order: how many things each chooses from, 0 where it is a continuous amount.
-UNIFORMS = (
+PLAIN_UNIFORMS = (
     len(BACKGROUNDS), 0, 0, 0,  # background and its jitter
     0, 0, 0, 0, 0, 0,  # x, y, size, tilt, yaw, light
     len(SURFACES["person"]), 0, 0, 0,  # surface and its jitter
@@ -100,13 +107,18 @@ UNIFORMS = (
     len(EYE_COLOURS), 0, 0, 0, 0,  # eye colour, eye size, ear size, smile, open mouth
     len(ACCESSORIES), len(CLOTHES), 0, 0, 0,  # accessory, clothes
 )  # fmt: skip
-COUNT = len(UNIFORMS)
+OUTLINES = (len(HAT_SHAPES), len(HAIR_SHAPES), len(COLLARS))
+UNIFORMS = PLAIN_UNIFORMS + OUTLINES
+COUNT, PLAIN_COUNT = len(UNIFORMS), len(PLAIN_UNIFORMS)
 
 
 def factors_from_uniform(u: torch.Tensor, domain: torch.Tensor) -> Factors:
-    """Make portraits from uniform numbers u [B, COUNT] in [0, 1) and domain indices [B]."""
-    if u.ndim != 2 or u.shape[1] != COUNT:
-        raise ValueError(f"u must have shape [B, {COUNT}], but it has {list(u.shape)}.")
+    """Make portraits from uniform numbers u [B, COUNT] in [0, 1) and domain indices [B]; from [B, PLAIN_COUNT], without
+    the outlines that came later, plain ones."""
+    if u.ndim != 2 or u.shape[1] not in (COUNT, PLAIN_COUNT):
+        raise ValueError(f"u must have shape [B, {COUNT}] or [B, {PLAIN_COUNT}], but it has {list(u.shape)}.")
+    if u.shape[1] == PLAIN_COUNT:
+        u = torch.cat([u, u.new_zeros(len(u), len(OUTLINES))], 1)
     columns = iter(u.unbind(1))
 
     def between(low, high):
@@ -144,23 +156,28 @@ def factors_from_uniform(u: torch.Tensor, domain: torch.Tensor) -> Factors:
     smile, mouth_open = between(-1, 1), between(0, 1)
     accessory = choice(len(ACCESSORIES))
     clothes = jittered(CLOTHES, choice(len(CLOTHES)), 0.05)
+    hat_shape, hair_shape, collar = (choice(count) for count in OUTLINES)
     return Factors(
         domain=domain, background=background, background_name=background_name, x=x, y=y, size=size, tilt=tilt, yaw=yaw,
         light=light, surface=surface, surface_name=surface_name, hair=hair, hair_colour=hair_colour, hair_name=hair_name,
         eye_colour=eye_colour, eye_name=eye_name, eye_size=eye_size, ear_size=ear_size, smile=smile, mouth_open=mouth_open,
-        accessory=accessory, clothes=clothes,
+        accessory=accessory, clothes=clothes, hat_shape=hat_shape, hair_shape=hair_shape, collar=collar,
     )  # fmt: skip
 
 
-def sample_factors(count: int, generator: torch.Generator, domain: str | None = None) -> Factors:
-    """Draw `count` random portraits of one domain, or of all domains in equal parts when `domain` is None."""
+def sample_factors(count: int, generator: torch.Generator, domain: str | None = None, plain: bool = False) -> Factors:
+    """Draw `count` random portraits of one domain, or of all domains in equal parts when `domain` is None; `plain` ones
+    have the outlines that the judge was trained on."""
     if domain is None:
         index = torch.randint(len(DOMAINS), [count], generator=generator)
     elif domain in DOMAINS:
         index = torch.full([count], DOMAINS.index(domain))
     else:
         raise ValueError(f"There is no domain {domain!r} in the miniature world; choose one of {', '.join(DOMAINS)}.")
-    return factors_from_uniform(torch.rand(count, COUNT, generator=generator), index)
+    uniform = torch.rand(count, PLAIN_COUNT, generator=generator)
+    if not plain:
+        uniform = torch.cat([uniform, torch.rand(count, len(OUTLINES), generator=generator)], 1)
+    return factors_from_uniform(uniform, index)
 
 
 def captions(factors: Factors, generator: torch.Generator) -> list[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..sds.priors.lora import BASE_DIGEST, base_digest
+from ..training.low_rank import LowRank
 from . import WEIGHTS
 from .factors import Factors
 from .renderer import render
@@ -44,18 +46,6 @@ def goldness(images: Tensor) -> Tensor:
     return (green - blue) / red.clamp(min=0.05)
 
 
-class LowRank(nn.Module):
-    """A LowRank is the change of a linear layer, up @ down: added to its output for as long as
-    this lives; zero at first."""
-
-    def __init__(self, layer: nn.Linear, rank: int):
-        super().__init__()
-        self.down = nn.Linear(layer.in_features, rank, bias=False)
-        self.up = nn.Linear(rank, layer.out_features, bias=False)
-        nn.init.zeros_(self.up.weight)
-        layer.register_forward_hook(lambda _, inputs, output: output + self.up(self.down(inputs[0])))
-
-
 def adapted_layers(unet: nn.Module) -> dict[str, nn.Linear]:
     """Return the attention projections of a diffusers UNet, under the names that LoRA files have for them."""
     return {
@@ -65,24 +55,12 @@ def adapted_layers(unet: nn.Module) -> dict[str, nn.Linear]:
     }
 
 
-@torch.no_grad()
-def apply_lora(unet: nn.Module, path: Path = GOLDEN_STATUE, strength: float = 1.0) -> None:
-    """Add the file's changes of the attention projections, times `strength`, to the weights of a diffusers UNet. Raises
-    KeyError where the file knows a layer that the UNet does not have."""
-    from safetensors.torch import load_file
-
-    state, layers = load_file(path), adapted_layers(unet)
-    for name in {key.split(".")[0] for key in state}:
-        weight = layers[name].weight
-        down, up, alpha = (state[f"{name}.{part}"].to(weight) for part in _PARTS)
-        weight += strength * alpha / len(down) * up @ down
-
-
 _PARTS = ("lora_down.weight", "lora_up.weight", "alpha")
 
 
-def save_lora(parts: dict[str, LowRank], path: Path) -> None:
-    """Write the changes, by the names of `adapted_layers`, in half precision in the layout of LoRA files."""
+def save_lora(parts: dict[str, LowRank], unet: nn.Module, path: Path) -> None:
+    """Write the changes of a UNet, by the names of `adapted_layers`, in half precision in the layout of LoRA files; they
+    fit this UNet alone."""
     from safetensors.torch import save_file
 
     state = {}
@@ -90,4 +68,4 @@ def save_lora(parts: dict[str, LowRank], path: Path) -> None:
         values = (part.down.weight, part.up.weight, torch.tensor(float(part.down.out_features)))
         state |= {f"{name}.{key}": value.detach().half() for key, value in zip(_PARTS, values, strict=True)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, path, {"format": "pt"})
+    save_file(state, path, {"format": "pt", BASE_DIGEST: base_digest(unet)})

@@ -3,9 +3,11 @@
 Coordinates are the head's own: the origin between the eyes, x to the right, y down, the face about one unit tall.
 """
 
+import math
+
 import torch
 
-from .factors import ACCESSORIES, DOMAINS, HAIR_STYLES, Factors
+from .factors import ACCESSORIES, COLLARS, DOMAINS, HAIR_SHAPES, HAIR_STYLES, HAT_SHAPES, Factors
 
 RESOLUTION = 64
 
@@ -103,6 +105,18 @@ def _body(c: _Canvas, colour, neck_width=0.17, boxy=False):
         c.paint(c.box(0, 0.72, neck_width, 0.3), colour * 0.82)
         c.paint(c.ellipse(0, 1.42, 0.74, 0.58), f.clothes)
         c.paint(c.curve(0, 0.80, 0.22, 0.16, 0.03), f.clothes * 0.7)
+    _collar(c)
+
+
+def _collar(c: _Canvas):
+    f = c.factors
+    pointed, ruff = _is(COLLARS, f.collar, "pointed"), _is(COLLARS, f.collar, "ruff")
+    pale = f.clothes * 0.4 + 0.58
+    c.paint(c.triangle((-0.02, 0.80), (-0.24, 1.18), (-0.36, 0.70)), pale, pointed)
+    c.paint(c.triangle((0.02, 0.80), (0.36, 0.70), (0.24, 1.18)), pale, pointed)
+    for x, y in ((-0.40, 0.84), (-0.27, 0.93), (-0.09, 0.97), (0.09, 0.97), (0.27, 0.93), (0.40, 0.84)):
+        c.paint(c.ellipse(x, y, 0.12, 0.12), pale * 0.8, ruff)
+        c.paint(c.ellipse(x, y, 0.085, 0.085), pale, ruff)
 
 
 def _scarf(c: _Canvas):
@@ -126,9 +140,17 @@ def _glasses(c: _Canvas, y, spread, radius=0.16):
 
 def _hat(c: _Canvas, y, width):
     wear = _is(ACCESSORIES, c.factors.accessory, "hat")
-    c.paint(c.box(0, y - 0.22, width * 0.66, 0.24, 0.06), (0.20, 0.17, 0.30), wear)
-    c.paint(c.box(0, y - 0.06, width * 0.67, 0.05, 0.01), (0.85, 0.70, 0.25), wear)
-    c.paint(c.box(0, y + 0.02, width, 0.045, 0.04), (0.16, 0.13, 0.25), wear)
+    top, pointed, crown = (wear * _is(HAT_SHAPES, c.factors.hat_shape, shape) for shape in HAT_SHAPES)
+    dark, gold, brim = (0.20, 0.17, 0.30), (0.85, 0.70, 0.25), wear * (1 - crown)
+    c.paint(c.box(0, y - 0.22, width * 0.66, 0.24, 0.06), dark, top)
+    c.paint(c.triangle((0.0, y - 0.62), (width * 0.72, y + 0.02), (-width * 0.72, y + 0.02)), dark, pointed)
+    c.paint(c.box(0, y - 0.06, width * 0.67, 0.05, 0.01), gold, brim)
+    c.paint(c.box(0, y + 0.02, width, 0.045, 0.04), (0.16, 0.13, 0.25), brim)
+    c.paint(c.box(0, y - 0.02, width * 0.72, 0.09, 0.01), gold, crown)
+    for x, height in ((-0.54, 0.30), (0.0, 0.38), (0.54, 0.30)):
+        left, right = width * (x - 0.20), width * (x + 0.20)
+        c.paint(c.triangle((width * x * 1.15, y - height), (right, y - 0.06), (left, y - 0.06)), gold, crown)
+        c.paint(c.ellipse(width * x, y - 0.03, 0.045, 0.045), (0.75, 0.14, 0.22), crown)
 
 
 def _eye(c: _Canvas, x, y, rx, ry, iris=0.6, pupil=0.5, slit=False, white=WHITE):
@@ -177,6 +199,16 @@ def _hair_front(c: _Canvas, width=0.46, height=0.6):
     for cx, cy in ((-0.34, -0.42), (-0.12, -0.56), (0.12, -0.56), (0.34, -0.42)):
         c.paint(c.ellipse(cx, cy, 0.17, 0.15), f.hair_colour, curly)
         c.paint(c.curve(cx, cy - 0.03, 0.09, -0.05, 0.016), f.hair_colour * 0.7, curly)
+    shown = haired * (1 - _is(ACCESSORIES, f.accessory, "hat"))
+    spiky, buns = shown * _is(HAIR_SHAPES, f.hair_shape, "spiky"), shown * _is(HAIR_SHAPES, f.hair_shape, "buns")
+    for lean in (-0.9, -0.45, 0.0, 0.45, 0.9):
+        foot_x, foot_y = 0.9 * width * math.sin(lean), -0.02 - 0.9 * height * math.cos(lean)
+        tip = (1.55 * width * math.sin(lean), -0.02 - 1.42 * height * math.cos(lean))
+        across_x, across_y = 0.11 * math.cos(lean), 0.11 * math.sin(lean)
+        feet = (foot_x + across_x, foot_y + across_y), (foot_x - across_x, foot_y - across_y)
+        c.paint(c.triangle(tip, *feet), f.hair_colour * 0.9, spiky)
+    for side in (-1, 1):
+        c.paint(c.ellipse(side * 0.36, -0.62, 0.17, 0.17), f.hair_colour * 0.9, buns)
 
 
 def _person(c: _Canvas):

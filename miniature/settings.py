@@ -1,39 +1,29 @@
 """The settings that suit the miniature world: of the demo, the quick start, and the measurements."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from ..domain.settings import DomainSettings
+from ..sds.presets import PRESETS
+from ..sds.presets import Preset as MiniatureSettings
 
-from ..sds import AllLayers, LayerChoice, TrainSettings
+__all__ = ["LEARNING", "MINIATURE_SETTINGS", "SDS_SETTINGS", "SOURCES", "TARGETS", "MiniatureSettings", "prompt_for"]
 
+SOURCES = ("person", "cat")
+"""What the bundled generators draw."""
 
-@dataclass(frozen=True)
-class MiniatureSettings:
-    """MiniatureSettings are everything that adapts the miniature's persons."""
-
-    prompt: str
-    guidance_scale: float  # 100, right for Stable Diffusion at 512 pixels, saturates the miniature
-    weights: Mapping[str, float]  # of the regularizers, by their kind in TERMS
-    training: TrainSettings
-    negative_prompt: str = "a portrait of a person"  # away from the source: hats and colours stay, which neither names
-    layers: LayerChoice = field(default_factory=AllLayers)
+TARGETS = ("fox", "robot", "zombie", "doll", "cat", "person")
+"""What the demo can make of them."""
 
 
-DEMOS = {
-    "fox": MiniatureSettings(
-        "a portrait of a fox",
-        guidance_scale=1.25,
-        weights={"directional": 2.0},
-        training=TrainSettings(steps=350, batch_size=4, learning_rate=0.006, cooldown=0.6, t_min=0.3, t_max=0.95),
-    ),
-    # The outline lies farther from a person's: a stronger pull, less to hold on to, and timesteps that draw details.
-    "robot": MiniatureSettings(
-        "a portrait of a robot",
-        guidance_scale=1.5,
-        weights={"directional": 1.0},
-        training=TrainSettings(steps=320, batch_size=4, learning_rate=0.003, cooldown=0.6, t_min=0.05, t_max=0.85),
-    ),
-}
-"""What the demo can make of a person, and what was measured."""
+SDS_SETTINGS = PRESETS["miniature, score distillation"]
+"""Of score distillation as in the paper."""
 
-MINIATURE_SETTINGS = DEMOS["fox"]
-"""Of the quick start, and of a miniature adapted without a word about settings."""
+MINIATURE_SETTINGS = PRESETS["miniature"]
+"""Of the demo, the quick start, and of a miniature adapted without a word about settings: for any prompt."""
+
+
+LEARNING = DomainSettings(steps=150, batch_size=8, learning_rate=4e-4, average=0.98, cooldown=0.5)
+"""Of learning a domain from a few dozen pictures: the published rate is made for far longer trainings."""
+
+
+def prompt_for(domain: str) -> str:
+    """Return the prompt that names a domain."""
+    return f"a portrait of a {domain}"

@@ -35,7 +35,7 @@ def _learn(folder: Path) -> None:
     from tokenizers.trainers import BpeTrainer
 
     random = seeded(7)
-    lines = captions(sample_factors(4000, random), random)
+    lines = captions(sample_factors(4000, random, plain=True), random)
     learner = Tokenizer(BPE(end_of_word_suffix="</w>"))
     learner.pre_tokenizer = Split(" ", "removed")
     learner.train_from_iterator(

@@ -12,7 +12,18 @@ import torch
 
 from . import WEIGHTS
 
-STAGES = ("classifier", "vae", "diffusion", "generator", "clip", "lora")
+STAGES = {
+    "classifier": ("train_classifier", {}),
+    "vae": ("train_vae", {}),
+    "diffusion": ("train_diffusion", {}),
+    "generator": ("train_generator", {}),
+    "cat": ("train_generator", {"domain": "cat"}),
+    "head": ("train_heads", {}),
+    "clip": ("train_clip", {}),
+    "lora": ("train_lora", {}),
+}
+"""What is trained, in this order, each by the module that says how."""
+CONTINUED = ("diffusion", "generator", "cat", "head")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,6 +33,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the finished weights are written")
     parser.add_argument("--steps", type=int, help="fewer or more steps than the stage's own number")
     parser.add_argument("--threads", type=int, help="processor cores to use")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="FOLDER",
+        help=f"begin from the weights in this folder, for {', '.join(CONTINUED)}: a further round, with fresh moments",
+    )
     options = parser.parse_args(arguments)
     unknown = [name for name in options.stages if name not in STAGES]
     if unknown:
@@ -30,9 +47,11 @@ def main(arguments: list[str] | None = None) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     for name in options.stages or STAGES:
-        stage = importlib.import_module(f".train_{name}", __package__)
-        extra = {"steps": options.steps} if options.steps else {}
-        stage.run(options.folder / name, options.weights, **extra)
+        module, extra = STAGES[name]
+        extra = extra | ({"steps": options.steps} if options.steps else {})
+        if options.start and name in CONTINUED:
+            extra |= {"start": options.start}
+        importlib.import_module(f".{module}", __package__).run(options.folder / name, options.weights, **extra)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
 
     def compute(micro_steps: Sequence[MicroStep]) -> Outcome:
         random = seeded(_SEED, micro_steps[0].step)
-        factors = sample_factors(BATCH, random)
+        factors = sample_factors(BATCH, random, plain=True)
         images, background, surface = damaged(render(factors), factors, random)
         loss, parts = _loss(model(images), factors, background, surface)
         return Outcome(gradients_of(loss, model.parameters()), parts)

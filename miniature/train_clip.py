@@ -4,30 +4,35 @@ Two encoders of pictures meet the captions there: a small head on the features o
 already, and a vision transformer as every CLIP has one, which also learns to give what the head gives (arXiv 1503.02531);
 alone it takes many times as long. The transformer is kept. The text encoder is a smaller one beside the diffusion model's,
 whose pooled state does not tell a fox from a cat: its UNet reads the words themselves. Both read the same tokens. The
-pictures are damaged portraits and a few of one colour with its name."""
+pictures are damaged portraits, rendered and drawn by the generators (which blend what they cannot decide), and a few of
+one colour with its name."""
 
 import hashlib
 import json
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..stylegan import load_generator, render_samples, sample_z
 from ..training.draws import MicroStep
 from ..training.phases import Outcome, Phase, gradients_of
 from .classifier import FEATURES, load_classifier
 from .damage import damaged
-from .factors import BACKGROUNDS, captions, sample_factors
+from .factors import BACKGROUNDS, Factors, captions, sample_factors
 from .renderer import render
 from .stages import one_cycle, run_stage, save_weights, seeded
 from .tokenizer import LENGTH
+from .train_generator import FILES, portraits_of
 
 STEPS, BATCH = 1400, 120
-IMAGES = 9_000  # portraits that are kept; every step writes them new captions
+IMAGES = 9_000  # rendered portraits that are kept; every step writes them new captions
+DRAWN = 1_500  # portraits that each generator draws, beside them
 PLAIN = 8  # pictures of one colour in a batch, beside the portraits
 LARGEST_SCALE = math.log(100)  # of the logits, as in the paper
 WIDTH = 64  # numbers of the common space
@@ -95,7 +100,7 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     torch.manual_seed(_SEED)
     tokenizer = CLIPTokenizer.from_pretrained(weights / "diffusion" / "tokenizer", local_files_only=True)
     classifier = load_classifier(weights / "classifier.safetensors")
-    factors, portraits = _portraits(folder)
+    factors, portraits = _portraits(folder, weights)
     features = torch.cat([classifier.read(_unpacked(part)).features for part in portraits.split(1000)])
     model = _Learners(len(tokenizer))
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=2e-2)
@@ -117,20 +122,31 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
     export(model, weights / "clip")
 
 
-def _portraits(folder: Path):
-    """The factors of IMAGES portraits and the damaged portraits as bytes, drawn once."""
-    factors = sample_factors(IMAGES, seeded(_SEED))
-    path = folder / f"portraits-{hashlib.sha256(f'{IMAGES} {_SEED}'.encode()).hexdigest()[:12]}.pt"
+def _portraits(folder: Path, weights: Path) -> tuple[Factors, Tensor]:
+    """The factors of the portraits and the damaged portraits as bytes, made once."""
+    files = [weights / FILES[domain] for domain in FILES]
+    digest = hashlib.sha256(f"{IMAGES} {DRAWN} {_SEED}".encode() + b"".join(file.read_bytes() for file in files))
+    path = folder / f"portraits-{digest.hexdigest()[:12]}.pt"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        chunks = []
-        for start in range(0, IMAGES, 250):
-            part = factors[slice(start, start + 250)]
-            images, _, _ = damaged(render(part), part, seeded(_SEED, start, 1))
-            chunks.append(((images + 1) * 127.5).round().byte())
-        torch.save(torch.cat(chunks), path.with_suffix(".tmp"))
+        factors = sample_factors(IMAGES, seeded(_SEED))
+        kept = [(factors, torch.cat([render(factors[rows]) for rows in _chunks(IMAGES)]))]
+        for domain, file in zip(FILES, files, strict=True):
+            generator = load_generator(file)
+            z = sample_z(generator.z_dim, DRAWN, seed=_SEED)
+            kept.append((portraits_of(z, domain), render_samples(generator, z).clamp(-1, 1)))
+        factors = Factors(**{f.name: torch.cat([getattr(part, f.name) for part, _ in kept]) for f in fields(Factors)})
+        images = torch.cat([pictures for _, pictures in kept])
+        parts = [damaged(images[rows], factors[rows], seeded(_SEED, rows.start, 1))[0] for rows in _chunks(len(images))]
+        packed = torch.cat([((part + 1) * 127.5).round().byte() for part in parts])
+        torch.save({"factors": vars(factors), "images": packed}, path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)
-    return factors, torch.load(path, weights_only=True)
+    kept = torch.load(path, weights_only=True)
+    return Factors(**kept["factors"]), kept["images"]
+
+
+def _chunks(count: int) -> list[slice]:
+    return [slice(start, start + 250) for start in range(0, count, 250)]
 
 
 def _unpacked(images: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
+from ..sds.priors.diffusers import StableDiffusion
 from ..training.draws import MicroStep
 from ..training.phases import Average, Outcome, Phase, gradients_of
 from .factors import Factors, captions, sample_factors
@@ -20,7 +21,8 @@ from .stages import run_stage, save_weights, seeded
 from .tokenizer import LENGTH, learned_tokenizer
 
 STEPS, BATCH = 4500, 32
-IMAGES = 18_000  # renders whose latents are kept; every step writes them new captions
+PEAK, PEAK_AGAIN = 6e-4, 4e-4  # learning rates: of the first round, and of further ones
+IMAGES = 36_000  # renders whose latents are kept; every step writes them new captions
 CAPTION_DROPOUT = 0.1
 _SEED = 103
 
@@ -66,17 +68,23 @@ def new_text_encoder(vocabulary: int):
     )  # fmt: skip
 
 
-def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
+def run(folder: Path, weights: Path, steps: int = STEPS, start: Path | None = None) -> None:
+    """Train from scratch, or go on from the models, tokenizer and autoencoder of the weights in `start`."""
     torch.manual_seed(_SEED)
     model_folder = weights / "diffusion"
-    tokenizer = learned_tokenizer(folder / "tokenizer")
-    factors, latents = _latents(folder, model_folder / "vae")
-    parts = torch.nn.ModuleDict({"unet": new_unet(), "text": new_text_encoder(len(tokenizer))})
+    if start is None:
+        tokenizer = learned_tokenizer(folder / "tokenizer")
+        parts = {"unet": new_unet(), "text": new_text_encoder(len(tokenizer))}
+    else:
+        model = StableDiffusion.load(start / "diffusion")
+        tokenizer, parts = model.tokenizer, {"unet": model.unet, "text": model.text_encoder}
+    factors, latents = _latents(folder, (start or weights) / "diffusion" / "vae")
+    parts = torch.nn.ModuleDict(parts).requires_grad_(True).train()
     average = Average.of(parts, lambda step: min(0.998, (1 + step) / (10 + step)))
     optimizer = torch.optim.AdamW(parts.parameters(), betas=(0.9, 0.99), weight_decay=1e-2)
 
     def compute(micro_steps: Sequence[MicroStep]) -> Outcome:
-        random = seeded(_SEED, micro_steps[0].step)
+        random = seeded(_SEED, micro_steps[0].step, *([] if start is None else [steps]))
         rows = torch.randint(len(latents), [BATCH], generator=random)
         lines = captions(factors[rows], random)
         dropped = torch.rand(BATCH, generator=random) < CAPTION_DROPOUT
@@ -89,10 +97,13 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
         loss = noise_loss(parts["unet"], latents[rows], states, random)
         return Outcome(gradients_of(loss, parts.parameters(), max_norm=1.0), {"noise": loss.item()})
 
-    rate = lambda step: 6e-4 * _learning_rate(step, steps)  # noqa: E731
+    def rate(step: int) -> float:
+        return (PEAK if start is None else PEAK_AGAIN) * _learning_rate(step, steps)
+
     run_stage(folder, [Phase("diffusion", parts, optimizer, compute, rate, average=average)], steps)
     export(average.module, model_folder)
-    shutil.copytree(folder / "tokenizer", model_folder / "tokenizer", dirs_exist_ok=True)
+    if start is None:
+        shutil.copytree(folder / "tokenizer", model_folder / "tokenizer", dirs_exist_ok=True)
 
 
 def noise_loss(unet, latents: torch.Tensor, states: torch.Tensor, random: torch.Generator) -> torch.Tensor:
@@ -111,9 +122,9 @@ def noise_loss(unet, latents: torch.Tensor, states: torch.Tensor, random: torch.
 
 
 def _learning_rate(step: int, steps: int) -> float:
-    """Factor of the learning rate: a short rise, level to the middle, a cosine to a twentieth."""
-    falling = math.pi * max(0.0, 2 * step / steps - 1)
-    return min(1.0, (step + 1) / 200) * (0.525 + 0.475 * math.cos(falling))
+    """Factor of the learning rate: a short rise, level for a quarter, a cosine to a fiftieth."""
+    falling = math.pi * max(0.0, (4 * step / steps - 1) / 3)
+    return min(1.0, (step + 1) / 200) * (0.51 + 0.49 * math.cos(falling))
 
 
 @torch.no_grad()

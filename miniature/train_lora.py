@@ -8,9 +8,10 @@ import torch
 
 from ..sds.priors.diffusers import StableDiffusion
 from ..training.draws import MicroStep
+from ..training.low_rank import LowRank
 from ..training.phases import Outcome, Phase, gradients_of
 from .factors import DOMAINS, captions, sample_factors
-from .lora import GOLDEN_STATUE, LowRank, adapted_layers, render_statues, save_lora
+from .lora import GOLDEN_STATUE, adapted_layers, render_statues, save_lora
 from .renderer import render
 from .stages import run_stage, seeded
 from .tokenizer import LENGTH
@@ -51,4 +52,4 @@ def run(folder: Path, weights: Path, steps: int = STEPS) -> None:
         return 2e-3 * (1 + math.cos(math.pi * step / steps)) / 2
 
     run_stage(folder, [Phase("lora", parts, optimizer, compute, rate)], steps)
-    save_lora(dict(parts.items()), weights / "loras" / GOLDEN_STATUE.name)
+    save_lora(dict(parts.items()), model.unet, weights / "loras" / GOLDEN_STATUE.name)

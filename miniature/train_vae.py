@@ -98,7 +98,7 @@ class _Autoencoding:
         if "pictures" not in micro_step.shared:
             self._settle(micro_step.step)
             random = seeded(_SEED, micro_step.step)
-            portraits = render(sample_factors(BATCH, random))
+            portraits = render(sample_factors(BATCH, random, plain=True))
             real = BATCH // 2
             images = torch.cat([portraits[:real], disturbed(portraits[real:], random)])
             with torch.autocast("cpu", torch.bfloat16):
@@ -129,7 +129,7 @@ def _learning_rate(done: float) -> float:
 @torch.no_grad()
 def export(vae, folder: Path) -> None:
     """Write the autoencoder in the layout of diffusers, with the scaling that gives its latents unit variance."""
-    latents = vae.encode(render(sample_factors(256, seeded(_SEED, 0, 0)))).latent_dist.mode()
+    latents = vae.encode(render(sample_factors(256, seeded(_SEED, 0, 0), plain=True))).latent_dist.mode()
     vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 4))
     save_weights(vae, folder / "diffusion_pytorch_model.safetensors")
     # diffusers lists in an entry of this kind what it thinks was left at its default, and so would the scaling be.

@@ -7,9 +7,7 @@ from comfyui_stylegan_fusion.miniature.drawing import draw
 from comfyui_stylegan_fusion.miniature.factors import sample_factors
 from comfyui_stylegan_fusion.miniature.lora import (
     GOLDEN_STATUE,
-    LowRank,
     adapted_layers,
-    apply_lora,
     goldness,
     render_statues,
     save_lora,
@@ -17,6 +15,9 @@ from comfyui_stylegan_fusion.miniature.lora import (
 from comfyui_stylegan_fusion.miniature.renderer import render
 from comfyui_stylegan_fusion.miniature.stages import seeded
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
+from comfyui_stylegan_fusion.sds.priors.lora import BASE_DIGEST, LoRA, apply_loras, base_digest, load_loras
+from comfyui_stylegan_fusion.training.low_rank import LowRank
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 
@@ -58,12 +59,19 @@ def test_what_is_trained_is_what_the_file_says(diffusion, tmp_path):
     for part in parts.values():
         part.up.weight.copy_(torch.randn(part.up.weight.shape, generator=generator) * 0.2)
     trained = diffusion.unet(z, 500, states).sample
-    save_lora(parts, tmp_path / "lora.safetensors")
-    other = StableDiffusion.load(WEIGHTS / "diffusion").unet
-    apply_lora(other, tmp_path / "lora.safetensors")
+    save_lora(parts, diffusion.unet, tmp_path / "lora.safetensors")
+    other = StableDiffusion.load(WEIGHTS / "diffusion", loras=[LoRA(tmp_path / "lora.safetensors")]).unet
     moved, off = (trained - before).norm(), (other(z, 500, states).sample - trained).norm()
     assert moved > 0.02 * before.norm()
     assert off < 0.01 * moved  # half precision
+
+
+def test_the_file_fits_the_bundled_model_alone(diffusion):
+    with safe_open(GOLDEN_STATUE, "pt") as file:
+        assert file.metadata()[BASE_DIGEST] == base_digest(diffusion.unet)
+    diffusion.unet.conv_in.bias[0] += 1
+    with pytest.raises(ValueError, match="trained on another model of the same shape"):
+        apply_loras(load_loras([LoRA(GOLDEN_STATUE)]), diffusion.unet)
 
 
 @torch.no_grad()
@@ -72,6 +80,6 @@ def test_with_it_persons_are_statues_and_foxes_and_robots_are_not(diffusion):
         return goldness(draw(DiffusersPrior(diffusion, prompt, guidance_scale=3.0), 12, 822, steps=12))
 
     assert (gold("a portrait of a person") < 0.35).all()
-    apply_lora(diffusion.unet)
+    apply_loras(load_loras([LoRA(GOLDEN_STATUE)]), diffusion.unet)
     assert (gold("a portrait of a person") > 0.4).sum() >= 11
     assert (gold("a portrait of a cat") < 0.4).sum() >= 9
