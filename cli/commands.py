@@ -1,41 +1,45 @@
-"""What the command line does, once the arguments are read: demo, adapt, sample, convert."""
+"""What trains and what prepares it, once the arguments are read: demo, adapt, targets."""
 
 import argparse
-import math
-from contextlib import contextmanager
 from pathlib import Path
 
-from ..miniature.settings import DEMOS, MINIATURE_SETTINGS
-from .load import Parts, load_parts
-from .plan import Plan, plan_for
+from ..miniature.settings import MINIATURE_SETTINGS, prompt_for
+from ..training.out_of_memory import is_out_of_memory
+from .errors import explanation
+from .load import Parts, domain_copy, load_model, load_parts, model_digest, named_domain
+from .plan import Plan, plan_for, targets_plan_for
 from .run import run
 from .run_folder import RESULTS, RunError, RunFolder
+from .signals import stop_noted, stopping
+from .targets import SHOWN, show_targets
 from .terminal import (
-    INTERRUPTED,
-    CtrlC,
+    MINIATURE,
+    MINIATURE_CAT,
     UsageError,
-    ctrl_c_noted,
     device_named,
     free_folder,
     load_generator,
     make_folder,
     progress_bar,
     require_free,
-    write_png,
+    shell_word,
+    targets_bar,
 )
 
 DEMO_FOLDER = "stylegan-fusion-demo"
-
-IN_GRID = 64  # images
 
 
 def demo(options: argparse.Namespace) -> int:
     if options.output is None:
         options.output = free_folder(Path(DEMO_FOLDER))
-    options.miniature_settings = DEMOS[options.target]
-    options.prompt = options.prompt or options.miniature_settings.prompt
+    options.miniature_settings = MINIATURE_SETTINGS
+    options.generator = MINIATURE_CAT if options.source == "cat" else MINIATURE
+    options.prompt = options.prompt or prompt_for(options.target)
+    if options.prompt == prompt_for(options.source):
+        raise UsageError(f"The generator draws a {options.source} already; give another --target or --prompt.")
     print(
-        "Adapting the miniature's person generator; a few minutes on two processor cores. Ctrl-C keeps what is trained."
+        f"Adapting the miniature's {options.source} generator to {options.prompt!r}; a few minutes on two processor cores. "
+        "Ctrl-C keeps what is made so far."
     )
     return adapt(options)
 
@@ -73,8 +77,6 @@ def resume(path: Path) -> int:
 
 
 def _resumed(folder: RunFolder) -> int:
-    from ..stylegan import CheckpointError
-
     path = folder.path
     plan, finished = folder.read()
     folder.tidy()
@@ -87,9 +89,12 @@ def _resumed(folder: RunFolder) -> int:
         return 0
     try:
         parts = load_parts(plan)
-    except (UsageError, CheckpointError, ValueError, ImportError, OSError) as error:
+    except Exception as error:
+        said = explanation(error)
+        if said is None or is_out_of_memory(error):
+            raise
         raise RunError(
-            f"{error} The run in {path} cannot go on without it: put back what it began with, then resume it again. "
+            f"{said} The run in {path} cannot go on without it: put back what it began with, then resume it again. "
             "What was trained so far stays there."
         ) from error
     make_folder(path, "see that it can be, then resume it again")
@@ -101,22 +106,20 @@ def _train(plan: Plan, parts: Parts, folder: RunFolder) -> int:
     """Run it on the terminal, and say what came of it; the exit status."""
     from ..sds import TrainingDiverged, TrainingOutOfMemory
 
-    @contextmanager
-    def watched(ctrl_c: CtrlC):
-        with progress_bar(plan.settings.steps, folder.saved(plan).steps_done()) as show:
-
-            def report(progress) -> None:
-                show(progress)
-                ctrl_c.raise_if_pressed()
-
-            yield report
-
+    steps, before = plan.settings.steps, folder.saved(plan).steps_done()
     try:
-        with ctrl_c_noted() as ctrl_c:
-            done = run(plan, parts, folder, lambda: watched(ctrl_c), lambda: ctrl_c.at_once)
+        with stop_noted() as request:
+            done = run(
+                plan,
+                parts,
+                folder,
+                watching=lambda: stopping(request, progress_bar(steps, before)),
+                at_once=lambda: request.at_once,
+                making=lambda: stopping(request, targets_bar()),
+            )
     except KeyboardInterrupt:
         print(f"Stopped. {folder.what_is_kept(plan)}")
-        return INTERRUPTED
+        return request.status
     print(f"Wrote {', '.join(done.written)} to {folder.path.resolve()}")
     if done.best_step != done.steps_done:
         print(f"best.safetensors is the generator after {done.best_step} steps, before its images became alike.")
@@ -125,7 +128,7 @@ def _train(plan: Plan, parts: Parts, folder: RunFolder) -> int:
     kept = folder.what_is_kept(plan)
     if isinstance(done.stopped.__cause__, KeyboardInterrupt):
         print(f"Stopped. {kept}")
-        return INTERRUPTED
+        return request.status
     if isinstance(done.stopped, TrainingOutOfMemory):
         kept += ", once there is more memory, or begin anew with --image-size or --half and another --output."
     if isinstance(done.stopped, TrainingDiverged):
@@ -133,51 +136,26 @@ def _train(plan: Plan, parts: Parts, folder: RunFolder) -> int:
     raise UsageError(f"{done.stopped} {kept}") from done.stopped
 
 
-def sample(options: argparse.Namespace) -> int:
-    import torch
+def targets(options: argparse.Namespace) -> int:
+    """Make targets in a folder."""
+    from ..sds import TargetsFolder, make_targets
 
-    from ..metrics.figures import sample_grid, to_pictures
-    from ..stylegan import draw_codes, sample_codes, sample_z
-
-    if not math.isfinite(options.truncation_psi):
-        raise UsageError(f"--truncation-psi is {options.truncation_psi}; give a number, 0.7 for example.")
-    names = [f"{index:05}.png" for index in range(options.count)]
-    require_free(options.output, [*names, "grid.png"])
-    device = device_named(options.device)
+    plan, device = targets_plan_for(options), device_named(options.device)
     generator, _, crop = load_generator(options.generator, device)
-    z = sample_z(generator.z_dim, options.count, options.seed)
-    ws = sample_codes(generator, z, options.truncation_psi, options.truncation_cutoff, options.class_index)
+    domain = named_domain(plan)
+    model = load_model(plan, device, decoder=True)
+    editor = plan.editor(model, domain_copy(plan, domain, model))
     make_folder(options.output)
-    written, first = iter(names), []
-    for images in draw_codes(generator, ws, options.noise):
-        images = images if crop is None else crop.apply(images)
-        for picture in to_pictures(images):
-            write_png(picture, options.output / next(written))
-        first += images[: IN_GRID - len(first)]
-    write_png(sample_grid(torch.stack(first)), options.output / "grid.png")
-    print(f"Wrote {options.count} images and grid.png to {options.output.resolve()}")
-    return 0
-
-
-def convert(options: argparse.Namespace) -> int:
-    from ..miniature import generator_path
-    from ..stylegan import ARCHITECTURES, SUFFIXES, load_checkpoint, provenance, with_crop, write_generator
-
-    if options.output.suffix not in SUFFIXES:
-        raise UsageError(f"{options.output} ends in neither {' nor '.join(SUFFIXES)}; the ending says what to write.")
-    with_crop({}, options.crop)
-    require_free(options.output.parent, [options.output.name])
-    checkpoint = load_checkpoint(generator_path(options.file))
-    metadata = with_crop(provenance(checkpoint, Path(options.file).name), options.crop)
-    if options.license_note:
-        metadata["license"] = options.license_note
-    write_generator(checkpoint.generator, options.output, metadata)
-    config = checkpoint.generator.config
-    kind = ARCHITECTURES[config.architecture].title
+    folder = TargetsFolder(options.output, plan.identity, model_digest(model))
+    try:
+        with stop_noted() as request, stopping(request, targets_bar()) as report:
+            made = make_targets(generator, editor, plan.settings, folder, report, plan.class_index, crop)
+    except KeyboardInterrupt:
+        print(f"Stopped. The same command goes on with what is in {options.output}.")
+        return request.status
+    show_targets(generator, made, editor.target, crop, options.output / SHOWN)
     print(
-        f"Read {options.file}: {checkpoint.format}, {kind} of {config.resolution} x {config.resolution} pixels", end=""
+        f"Wrote {len(made)} targets to {options.output.resolve()}. Look at them, edit or remove what you do not like, then: "
+        f"stylegan-fusion adapt --targets {shell_word(options.output)} ..."
     )
-    print(f", {config.c_dim} classes" if config.c_dim else "", end="")
-    print(f", of which {metadata['crop']} count" if "crop" in metadata else "")
-    print(f"Wrote {options.output.resolve()}")
     return 0

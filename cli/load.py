@@ -1,11 +1,17 @@
 """What a plan names, loaded."""
 
+import argparse
 import dataclasses
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .plan import Plan
+from ..sds.priors.lora import LoRA
+from ..training.digests import file_digest, tensors_digest, weights_digest
+from .plan import Plan, given_loras
+from .targets import TargetsPlan
 from .terminal import MINIATURE, UsageError, device_named, load_generator
 
 
@@ -16,24 +22,44 @@ class Parts:
     generator: Any
     prior: Any
     settings: Any  # the plan's, with the generator's crop
-    terms: list
+    terms: list  # without the targets, which may have to be made first
     layers: Any
-    metadata: dict[str, str]  # of the generators to be written
+    editor: Any  # what makes targets; None: nothing does
+    digests: dict[str, str]  # of what lies in files under names that a plan holds, by what people call it
+    describe: Callable[[list], dict[str, str]]  # the terms, for the files of generators
+    targets: Any = None  # those that the plan names; None: none, or they have to be made first
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Return what stands in the files of the generators that come of it."""
+        return self.describe(self.terms)
+
+    def with_targets(self, targets) -> "Parts":
+        """Return the parts with targets to train towards, and without a diffusion model where none is left to ask."""
+        from ..sds import PicturesPrior, TargetPictures
+
+        terms, prior = [TargetPictures(targets=targets), *self.terms], self.prior
+        if all(term.on == "image" for term in terms):
+            prior = PicturesPrior(targets.side, self.prior.device)
+        return dataclasses.replace(self, terms=terms, prior=prior, editor=None)
 
 
 def load_parts(plan: Plan) -> Parts:
-    """Load what the plan names. Raises UsageError, CheckpointError, ValueError, ImportError or OSError."""
-    from ..sds import require_trainable, training_metadata
+    """Load what the plan names. Raises UsageError, CheckpointError, TargetsError, ValueError, ImportError or OSError."""
+    import torch
+
+    from ..sds import ScoreDistillation, TargetsFolder, require_trainable, training_metadata
 
     terms, layers = _terms(plan), _layers(plan)
     device = device_named(plan.device)
     generator, source_metadata, crop = load_generator(plan.generator, device)
     settings = dataclasses.replace(plan.settings, crop=crop)
-    require_trainable(generator, settings, terms, layers)  # said before more is loaded
-    metadata = training_metadata(
+    targets = TargetsFolder(Path(plan.targets_from)).read(generator) if plan.targets_from else None
+    require_trainable(generator, settings, terms or [ScoreDistillation()], layers)  # said before more is loaded
+    describe = functools.partial(
+        training_metadata,
         settings,
-        terms,
-        layers,
+        layers=layers,
         prompt=plan.prompt,
         negative_prompt=plan.negative_prompt,
         guidance={
@@ -42,18 +68,61 @@ def load_parts(plan: Plan) -> Parts:
             "image_size": plan.image_size,
             "model": Path(plan.model).name,
             "half": plan.half,
+            **_on_model(plan),
+            **_edits(plan),
         },
         source=Path(plan.generator).name,
         source_metadata=source_metadata,
     )
-    return Parts(generator, _prior(plan, device), settings, terms, layers, metadata)
+    domain = named_domain(plan)  # what is wrong with it is said before gigabytes are loaded
+    model = load_model(plan, device, decoder=plan.making is not None)
+    digests = {MODEL_WEIGHTS: model_digest(model)}
+    if plan.domain:
+        digests["the domain of --domain"] = file_digest(Path(plan.domain))
+    for term in terms:
+        if isinstance(features := getattr(term, "features", None), torch.nn.Module):
+            digests["the network of --lpips-features"] = weights_digest(features)
+    prior, editor = _priors(plan, model, domain)
+    return Parts(generator, prior, settings, terms, layers, editor, digests, describe, targets)
+
+
+MODEL_WEIGHTS = "the weights of --model"
+
+
+def model_digest(model) -> str:
+    """Compute a digest of the weights of a StableDiffusion, and of its schedule: whether two are the same model."""
+    import torch
+
+    parts = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    named = [
+        (f"{part}.{name}", tensor)
+        for part, module in parts.items()
+        if isinstance(module, torch.nn.Module)
+        for name, tensor in module.state_dict().items()
+    ]
+    return tensors_digest([*named, ("schedule", model.scheduler.alphas_cumprod)])
+
+
+def _on_model(plan: Plan) -> dict:
+    """What was put on the model, for the metadata."""
+    loras = {"loras": [(Path(file).name, strength) for file, strength in plan.loras]} if plan.loras else {}
+    domain = {"domain": Path(plan.domain).name, "domain_scale": plan.domain_scale, "domain_blend": plan.domain_blend}
+    return loras | ({"prediction": plan.prediction} if plan.prediction else {}) | (domain if plan.domain else {})
+
+
+def _edits(plan: Plan) -> dict:
+    """How targets were made, for the metadata."""
+    if plan.making is None:
+        return {}
+    described = {"target_scale": plan.target_scale, "source_prompt": plan.source_prompt}
+    return {**described, "targets": dataclasses.asdict(plan.targets.settings)}
 
 
 def _terms(plan: Plan) -> list:
     from ..miniature.perceptual import load_features
     from ..sds import TERMS
 
-    terms = [TERMS[plan.distillation]()]
+    terms = [TERMS[plan.distillation]()] if plan.distillation else []
     for kind, weight in plan.weights.items():
         if weight != 0:
             compares = any(field.name == "features" for field in dataclasses.fields(TERMS[kind]))
@@ -65,12 +134,13 @@ def _terms(plan: Plan) -> list:
 def _layers(plan: Plan):
     from ..sds import AllLayers, ManualLayers, TopKLayers
 
-    if plan.layers == "all":
+    choice = plan.layers.strip().lower()
+    if choice == "all":
         layers = AllLayers()
-    elif plan.layers.startswith("top"):
-        if not plan.layers[3:].isdigit():
+    elif choice.startswith("top"):
+        if not choice[3:].isdigit():
             raise UsageError(f"--layers {plan.layers} names no number of layers; write for example top3.")
-        layers = TopKLayers(int(plan.layers[3:]))
+        layers = TopKLayers(int(choice[3:]))
     else:
         layers = ManualLayers.parse(plan.layers)
     if plan.selection_steps is None:
@@ -80,13 +150,58 @@ def _layers(plan: Plan):
     return dataclasses.replace(layers, steps=plan.selection_steps)
 
 
-def _prior(plan: Plan, device):
+def _priors(plan: Plan, model, domain):
+    """The prior of the training, and what makes targets where they are made."""
+    from ..domain.on_diffusers import DomainPrior
+    from ..sds.priors.diffusers import ExtraPrompt
+
+    extra = [
+        ExtraPrompt(f"extra prompt {number}", text, scale)  # not named by its text, which may come twice
+        for number, (text, scale) in enumerate(plan.extra_prompts, start=1)
+    ]
+    copy = domain_copy(plan, domain, model)
+    given = model, plan.prompt, plan.negative_prompt, plan.guidance_scale
+    prior = DomainPrior(*given, copy, plan.domain_scale, plan.image_size, extra)
+    return prior, plan.targets and plan.targets.editor(model, copy)
+
+
+def named_domain(plan: Plan | TargetsPlan):
+    """Read the domain that a plan names; None where it names none. Raises DomainError, OSError."""
+    from ..domain.files import load_domain
+
+    return load_domain(Path(plan.domain)) if plan.domain else None
+
+
+def domain_copy(plan: Plan | TargetsPlan, domain, model):
+    """Make the text-free copy of a model for a domain; None for none. Raises DomainError."""
+    from ..domain.on_diffusers import TextFreeUNet
+
+    return None if domain is None else TextFreeUNet.of(model, domain, plan.domain_blend)
+
+
+def load_model(plan: Plan | TargetsPlan, device, decoder: bool):
+    """Load the diffusion model of a plan, from a file or a folder, or the miniature's, with its LoRAs. Raises ValueError,
+    ImportError or OSError."""
+    from ..sds.priors.prompts import weighted_pieces
+
+    for prompt in (plan.prompt, plan.negative_prompt, plan.source_prompt):
+        weighted_pieces(prompt)  # said before gigabytes are loaded
+    return _loaded(plan.model, plan.loras, plan.prediction, plan.half, device, decoder)
+
+
+def diffusion_model(options: argparse.Namespace, device, decoder: bool):
+    """Load the diffusion model of a command's options, likewise."""
+    half = getattr(options, "half", False)
+    return _loaded(options.model, given_loras(options), options.prediction or "", half, device, decoder)
+
+
+def _loaded(model: str, loras, prediction: str, half: bool, device, decoder: bool):
     import torch
 
     from ..miniature import WEIGHTS
-    from ..sds.priors.diffusers import DiffusersPrior, ExtraPrompt, StableDiffusion
+    from ..sds.priors.stable_diffusion import StableDiffusion
 
-    folder = WEIGHTS / "diffusion" if plan.model == MINIATURE else Path(plan.model)
-    model = StableDiffusion.load(folder, device, torch.float16 if plan.half else torch.float32)
-    extra = [ExtraPrompt(text, text, scale) for text, scale in plan.extra_prompts]
-    return DiffusersPrior(model, plan.prompt, plan.negative_prompt, plan.guidance_scale, plan.image_size, extra)
+    path = WEIGHTS / "diffusion" if model == MINIATURE else Path(model)
+    loras = [LoRA(Path(file), strength) for file, strength in loras]
+    dtype = torch.float16 if half else torch.float32
+    return StableDiffusion.load(path, device, dtype, decoder, prediction or None, loras)

@@ -2,16 +2,21 @@
 
 import argparse
 import dataclasses
+import json
+import math
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..miniature.settings import MiniatureSettings
-from ..sds import DISTILLATIONS, TERMS, TrainSettings
-from ..training.settings import declared_settings
-from .terminal import MINIATURE, UsageError
+from ..miniature.settings import SDS_SETTINGS, MiniatureSettings, prompt_for
+from ..sds import DISTILLATIONS, TERMS, TargetSettings, TrainSettings
+from ..sds.priors.lora import LoRA
+from ..training.settings import declared_settings, option_of
+from .arguments import DOMAIN_SCALE
+from .targets import TargetsPlan
+from .terminal import BUNDLED, MINIATURE, MINIATURE_CAT, UsageError
 
 _RENAMED = {"checkpoint": "recompute"}  # settings of the first format, and what they are called now
 
@@ -21,7 +26,7 @@ class Plan:
     """A Plan is everything that a run is made of."""
 
     generator: str  # a file, or "miniature"
-    model: str  # a folder, or "miniature"
+    model: str  # a file, a folder, or "miniature"
     prompt: str
     negative_prompt: str
     extra_prompts: tuple[tuple[str, float], ...]  # texts and their scales
@@ -37,6 +42,41 @@ class Plan:
     device: str | None  # None: the fastest there is
     half: bool  # whether the diffusion model is evaluated in half precision
     save_every: int  # steps
+    targets_from: str = ""  # a folder of targets; "": none
+    making: TargetSettings | None = None  # how targets are made first; None: they are not
+    target_scale: float = 0.0  # guidance scale of the edits
+    source_prompt: str = ""  # what the generator draws as it is
+    loras: tuple[tuple[str, float], ...] = ()  # files and their strengths
+    prediction: str = ""  # of PREDICTIONS; "": what the model says of itself
+    domain: str = ""  # a file; "": none
+    domain_scale: float = 0.0
+    domain_blend: float = 1.0
+
+    @property
+    def has_targets(self) -> bool:
+        return bool(self.targets_from) or self.making is not None
+
+    @property
+    def targets(self) -> TargetsPlan | None:
+        """Return how targets are made before the training; None: they are not."""
+        if self.making is None:
+            return None
+        return TargetsPlan(
+            self.model,
+            self.prompt,
+            self.negative_prompt,
+            self.source_prompt,
+            self.target_scale,
+            self.image_size,
+            self.half,
+            self.settings.class_index,
+            dataclasses.replace(self.making, seed=self.settings.seed),
+            self.loras,
+            self.prediction,
+            self.domain,
+            self.domain_scale,
+            self.domain_blend,
+        )
 
     def describe(self) -> dict:
         """Return the plan in JSON's types."""
@@ -47,26 +87,30 @@ def plan_for(options: argparse.Namespace) -> Plan:
     """Make the plan of what was asked for, over the defaults. Raises UsageError or ValueError where
     an option makes no sense."""
     base: MiniatureSettings | None = options.miniature_settings if options.model == MINIATURE else None
-    asked = {
-        name: value for name in declared_settings(TrainSettings) if (value := getattr(options, name, None)) is not None
-    }
-    if not options.lpips and options.lpips_features != MINIATURE:
-        raise UsageError("--lpips-features is the network of --lpips; give that its weight, too.")
+    targets_from, making = _targets(options, base)
+    training = base.training if base else TARGET_TRAINING if targets_from or making else TrainSettings()
+    if base and not (targets_from or making):
+        base = SDS_SETTINGS
+        training = base.training
+    negative = _negative(options, base)
+    training = dataclasses.replace(training, **_asked(options, TrainSettings))
     weights = {}
     for kind, term in TERMS.items():
         if term.role == "regularizer":
-            given, usual = getattr(options, kind), base.weights.get(kind, 0.0) if base else term.usual
-            weights[kind] = usual if given is None else given
+            given = getattr(options, kind)
+            weights[kind] = _usual(options, base, term, bool(targets_from or making)) if given is None else given
+    if not weights["lpips"] and options.lpips_features != MINIATURE:
+        raise UsageError("--lpips-features is the network of --lpips; give that its weight, too.")
     return Plan(
         generator=_absolute(options.generator),
         model=_absolute(options.model),
-        prompt=options.prompt,
-        negative_prompt=_first(options.negative_prompt, base and base.negative_prompt, ""),
-        extra_prompts=tuple((text, _number(scale)) for text, scale in options.extra_prompt or ()),
-        guidance_scale=_first(options.guidance_scale, base and base.guidance_scale, 100.0),
+        prompt=options.prompt or "",
+        negative_prompt=negative,
+        extra_prompts=tuple((text.removeprefix(" "), _number(scale)) for text, scale in options.extra_prompt or ()),
+        guidance_scale=_text_scale(options, _first(options.guidance_scale, base and base.guidance_scale, 100.0)),
         image_size=options.image_size,
-        settings=dataclasses.replace(base.training if base else TrainSettings(), **asked),
-        distillation=options.distillation,
+        settings=training,
+        distillation=options.distillation or ("" if targets_from or making else "sds"),
         weights=weights,
         lpips_features=_absolute(options.lpips_features),
         layers=options.layers or "all",
@@ -75,7 +119,135 @@ def plan_for(options: argparse.Namespace) -> Plan:
         device=options.device,
         half=options.half,
         save_every=options.save_every,
+        targets_from=targets_from,
+        making=making,
+        target_scale=_target_scale(options, base),
+        source_prompt=_first(options.source_prompt, negative),
+        loras=given_loras(options),
+        prediction=options.prediction or "",
+        **domain_of(options),
     )
+
+
+LPIPS_OF_MINIATURE = 2.0
+"""The weight of LPIPS in 3D for the miniature's diffusion model, which sees 64 pixels."""
+
+
+def _usual(options: argparse.Namespace, base: MiniatureSettings | None, term: type, has_targets: bool) -> float:
+    """The weight of a regularizer that nothing is said of."""
+    if term.usual_in_3d is not None and not has_targets and _draws_in_3d(options.generator):
+        return LPIPS_OF_MINIATURE if base else term.usual_in_3d
+    return base.weights.get(term.kind, 0.0) if base else term.usual
+
+
+def _draws_in_3d(generator: str) -> bool:
+    from ..miniature import generator_path
+    from ..stylegan.checkpoint import read_config
+
+    return read_config(generator_path(generator)).takes_cameras
+
+
+TARGET_TRAINING = TrainSettings(batch_size=4, cooldown=0.6)
+"""What a training towards targets is usually given, where nothing else is said."""
+
+OF_TARGETS = "target_"
+"""What the options of targets are kept behind: some have the names of the training's."""
+
+TARGET_SCALE = 5.0
+"""The guidance scale of edits, for Stable Diffusion."""
+
+
+def targets_plan_for(options: argparse.Namespace) -> TargetsPlan:
+    """Make the plan of the targets that were asked for, over the defaults."""
+    base = options.miniature_settings if options.model == MINIATURE else None
+    negative = _negative(options, base)
+    usual = base.targets.count if base else TargetSettings().count
+    made = _making(options, base, _first(options.count, usual))
+    return TargetsPlan(
+        _absolute(options.model),
+        options.prompt or "",
+        negative,
+        _first(options.source_prompt, negative),
+        _target_scale(options, base),
+        options.image_size,
+        options.half,
+        options.class_index,
+        dataclasses.replace(made, seed=_first(options.seed, 0)),
+        given_loras(options),
+        options.prediction or "",
+        **domain_of(options),
+    )
+
+
+def domain_of(options: argparse.Namespace) -> dict[str, str | float]:
+    """Return the domain that guides the model, and how. Raises UsageError."""
+    scale, blend = options.domain_scale, options.domain_blend
+    if options.domain is None:
+        for option, value in (("--domain-scale", scale), ("--domain-blend", blend)):
+            if value is not None:
+                raise UsageError(f"{option} is for a domain; add --domain FILE.")
+        return {}
+    for option, value in (("--domain-scale", scale), ("--domain-blend", blend)):
+        if value is not None and not math.isfinite(value):
+            raise UsageError(f"{option} is {value}; give a number.")
+    return {
+        "domain": str(options.domain.absolute()),
+        "domain_scale": _first(scale, DOMAIN_SCALE),
+        "domain_blend": _first(blend, 1.0),
+    }
+
+
+def _text_scale(options: argparse.Namespace, scale: float) -> float:
+    """The guidance scale of the prompt; without one the domain guides alone."""
+    return scale if options.prompt else 0.0
+
+
+def given_loras(options: argparse.Namespace) -> tuple[tuple[str, float], ...]:
+    """The LoRA files and their strengths."""
+    read = map(LoRA.parse, options.lora or ())
+    return tuple((str(lora.path.absolute()), lora.strength) for lora in read)
+
+
+def _making(options: argparse.Namespace, base: MiniatureSettings | None, count: int) -> TargetSettings:
+    """How `count` targets are made, from what was asked for, over the defaults."""
+    usual = base.targets if base and base.targets else TargetSettings()
+    return dataclasses.replace(usual, **_asked(options, TargetSettings, OF_TARGETS) | {"count": count})
+
+
+def _targets(options: argparse.Namespace, base: MiniatureSettings | None) -> tuple[str, TargetSettings | None]:
+    """A folder of targets or "", and how they are made or None."""
+    asked = options.targets
+    if asked is None and base and base.targets and not options.distillation:
+        return "", _making(options, base, base.targets.count)
+    if asked is None or asked == "0":
+        if given := [*_asked(options, TargetSettings, OF_TARGETS)]:
+            option = declared_settings(TargetSettings)[given[0]].setting.option
+            raise UsageError(f"{option} says how targets are made; add --targets N.")
+        return "", None
+    if asked.isdigit():
+        return "", _making(options, base, int(asked))
+    if not Path(asked).is_dir():
+        raise UsageError(f"--targets {asked} is neither a number nor a folder; write for example --targets 200.")
+    return _absolute(asked), None
+
+
+def _target_scale(options: argparse.Namespace, base: MiniatureSettings | None) -> float:
+    return _text_scale(options, _first(options.target_scale, base and base.target_scale, TARGET_SCALE))
+
+
+def _asked(options: argparse.Namespace, owner: type, prefix: str = "") -> dict:
+    """The declared settings of a dataclass that were given, by options kept under their names behind the prefix."""
+    return {
+        name: value
+        for name, one in declared_settings(owner).items()
+        if one.setting.option != "" and (value := getattr(options, prefix + name, None)) is not None
+    }
+
+
+def _negative(options: argparse.Namespace, base: MiniatureSettings | None) -> str:
+    """The negative prompt; the miniature's own says what its generator draws."""
+    drawn = "cat" if options.generator == MINIATURE_CAT else "person"
+    return _first(options.negative_prompt, base and prompt_for(drawn), "")
 
 
 def read_plan(plan: Mapping, first: bool = False) -> Plan:
@@ -88,15 +260,37 @@ def read_plan(plan: Mapping, first: bool = False) -> Plan:
         plan["weights"] = {kind: plan.pop(kind) for kind in ("directional", "reconstruction", "lpips")}
         plan["distillation"] = "sds"
     settings["also_train"] = tuple(settings["also_train"])
+    if plan.get("making") is not None:
+        plan["making"] = TargetSettings(**plan["making"])
     plan["settings"] = _checked(TrainSettings(**settings))
-    plan["extra_prompts"] = tuple(tuple(pair) for pair in plan["extra_prompts"])
+    for name in ("extra_prompts", "loras"):
+        plan[name] = tuple(tuple(pair) for pair in plan.get(name, ()))
     read = _checked(Plan(**plan))
     if read.save_every < 1 or read.samples < 2:
         raise ValueError("its numbers make no sense")
     known = {kind for kind, term in TERMS.items() if term.role == "regularizer"}
-    if read.distillation not in DISTILLATIONS or not read.weights.keys() <= known:
+    if read.distillation not in (*DISTILLATIONS, *[""] * read.has_targets) or not read.weights.keys() <= known:
         raise ValueError("it names a term that there is not")
     return read
+
+
+def in_options(name: str, saved: object, wanted: object) -> list[str]:
+    """Say in words of the options what differs between a saved training and the one of a plan."""
+    if name == "terms":
+        theirs, ours = ({json.dumps(term) for term in terms or []} for terms in (saved, wanted))
+        kinds = {json.loads(term)["term"] for term in theirs ^ ours}
+        return sorted({_term_in_options(kind) for kind in kinds}) or ["--distillation"]
+    if name == "generator":
+        return ["the generator in the file of --generator"]
+    if declared := declared_settings(TrainSettings).get(name):
+        return [option_of(declared)]
+    return [f"--{name}" if name == "layers" else name]
+
+
+def _term_in_options(kind: str) -> str:
+    if kind == "targets":
+        return "the pictures of --targets"
+    return f"--{kind}" if kind in TERMS and TERMS[kind].role == "regularizer" else "--distillation"
 
 
 def _first(*values):
@@ -104,7 +298,7 @@ def _first(*values):
 
 
 def _absolute(name: str) -> str:
-    return name if name == MINIATURE else str(Path(name).absolute())
+    return name if name in BUNDLED else str(Path(name).absolute())
 
 
 def _number(text: str) -> float:

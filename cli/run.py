@@ -6,10 +6,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from .load import Parts
+from .load import MODEL_WEIGHTS, Parts
 from .plan import Plan
 from .run_folder import RESULTS, RunFolder
-from .terminal import UsageError, ctrl_c_ignored, write_png
+from .signals import stop_ignored
+from .targets import show_targets
+from .terminal import UsageError, write_png
 
 logger = logging.getLogger(__name__)
 
@@ -30,16 +32,23 @@ def run(
     folder: RunFolder,
     watching: Callable[[], AbstractContextManager[Callable[[Any], None]]],
     at_once: Callable[[], bool],
+    making: Callable[[], AbstractContextManager[Callable[[Any], None]]],
 ) -> RunResult:
     """Train from where the folder stands, and write the results there, pictures too unless they
     are not wanted `at_once`.
 
-    What `watching` gives is called with each step's Progress and may raise to end the training.
+    What `watching` gives is called with each step's Progress and may raise to end the training, and what `making`
+    gives, with each Made while targets are made, before.
     What it raises before anything is trained is passed on; raises UsageError where nothing was
     trained for another reason, or the results cannot be written."""
     from ..sds import TrainingStopped, train_generator
 
     stopped = None
+    if plan.making is not None:
+        with making() as report:
+            parts = parts.with_targets(make(plan, parts, folder, report))
+    elif parts.targets is not None:
+        parts = parts.with_targets(parts.targets)
 
     try:
         with watching() as report:
@@ -50,14 +59,25 @@ def run(
                 report(progress)
 
             given = parts.settings, parts.terms, parts.layers
-            result = train_generator(parts.generator, parts.prior, *given, follow, folder.saved(plan))
+            result = train_generator(parts.generator, parts.prior, *given, follow, folder.saved(plan, parts.digests))
     except TrainingStopped as error:
         stopped, result = error, error.result
     if result.steps_done == 0:
         raise UsageError(f"{stopped} Nothing is trained yet. Try again with: {folder.resuming}") from stopped
-    with ctrl_c_ignored():
+    with stop_ignored():
         written = _write_results(plan, parts, folder, result, pictures=not at_once(), finished=stopped is None)
     return RunResult(result.steps_done, result.best_step, tuple(written), stopped)
+
+
+def make(plan: Plan, parts: Parts, folder: RunFolder, report: Callable[[Any], None]):
+    """Make the targets of a plan that are not there yet, in the run's folder. Raises TargetsError, OSError."""
+    from ..sds import TargetsFolder, make_targets
+
+    settings, kept = parts.settings, TargetsFolder(folder.targets, plan.targets.identity, parts.digests[MODEL_WEIGHTS])
+    given = parts.generator, parts.editor, plan.targets.settings
+    targets = make_targets(*given, kept, report, settings.class_index, settings.crop)
+    show_targets(parts.generator, targets, parts.prior, settings.crop, folder.shown_targets)
+    return targets
 
 
 def _keep(plan: Plan, parts: Parts, folder: RunFolder, result: Callable[[], Any]) -> None:

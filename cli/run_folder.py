@@ -2,15 +2,15 @@
 
 import contextlib
 import json
-import os
-import shlex
-import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..sds import SavedTraining
 from ..training.files import locked, remove_leftovers, write_atomically
-from .plan import Plan, read_plan
+from .plan import Plan, in_options, read_plan
+from .targets import SHOWN
+from .terminal import shell_word
 
 FORMAT, FIRST = "stylegan-fusion-run-2", "stylegan-fusion-run-1"
 RESULTS = ("generator.safetensors", "best.safetensors", "before_after.png", "loss.png", "run.json")
@@ -37,6 +37,14 @@ class RunFolder:
         return self.path / "best.safetensors"
 
     @property
+    def targets(self) -> Path:
+        return self.path / "targets"
+
+    @property
+    def shown_targets(self) -> Path:
+        return self.path / SHOWN
+
+    @property
     def notes(self) -> Path:
         return self.path / "run.json"
 
@@ -48,11 +56,26 @@ class RunFolder:
                 raise RunError(f"Another process is working on {self.path}; wait until it ends, or stop it first.")
             yield
 
-    def saved(self, plan: Plan) -> SavedTraining:
-        """Return where the training is kept while it is not finished."""
-        guidance = [plan.model, plan.prompt, plan.negative_prompt, plan.extra_prompts, plan.guidance_scale]
-        identity = json.dumps([*guidance, plan.image_size, plan.half, plan.lpips_features])
-        return SavedTraining(self.path / TRAINING, plan.save_every, identity)
+    def saved(self, plan: Plan, digests: Mapping[str, str] | None = None) -> SavedTraining:
+        """Return where the training is kept while it is not finished, to be gone on with by the same plan and the same
+        files, of which there are `digests`."""
+        identity = {
+            "--model": plan.model,
+            "--prompt": plan.prompt,
+            "--negative-prompt": plan.negative_prompt,
+            "--extra-prompt": plan.extra_prompts,
+            "--guidance-scale": plan.guidance_scale,
+            "--image-size": plan.image_size,
+            "--half": plan.half,
+            "--lpips-features": plan.lpips_features,
+        }
+        earlier = json.dumps([*identity.values()])
+        domain = [plan.domain, plan.domain_scale, plan.domain_blend] if plan.domain else []
+        newer = {"--lora": plan.loras, "--prediction": plan.prediction, "--domain": domain}  # what earlier ones had not
+        identity |= {option: given for option, given in newer.items() if given}
+        return SavedTraining(
+            self.path / TRAINING, plan.save_every, {**identity, **(digests or {})}, earlier, in_options
+        )
 
     def write(self, plan: Plan, finished: bool = False) -> None:
         """Note the plan, and whether the run is finished. Raises OSError."""
@@ -76,9 +99,7 @@ class RunFolder:
     @property
     def resuming(self) -> str:
         """Return the command that goes on with the run."""
-        path = str(self.path)  # each system's shell has its own quotation marks
-        quoted = subprocess.list2cmdline([path]) if os.name == "nt" else shlex.quote(path)
-        return f"stylegan-fusion adapt --resume {quoted}"
+        return f"stylegan-fusion adapt --resume {shell_word(self.path)}"
 
     def tidy(self) -> None:
         """Remove what a process that was killed has left half written."""

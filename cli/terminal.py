@@ -1,18 +1,20 @@
-"""What the commands share: folders, devices, Ctrl-C, the progress bar, pictures."""
+"""What the commands share: folders, devices, the progress bar, pictures."""
 
 import logging
 import os
-import signal
+import shlex
+import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
-MINIATURE = "miniature"
+MINIATURE, MINIATURE_CAT, MINIATURE_3D = "miniature", "miniature-cat", "miniature-3d"
+
+BUNDLED = (MINIATURE, MINIATURE_CAT, MINIATURE_3D)
+"""Generators that are named, not given as files."""
 
 package = logging.getLogger(__name__.rpartition(".cli")[0])
 
@@ -32,11 +34,16 @@ def load_generator(file: str, device):
     return generator, metadata, crop_of(metadata)
 
 
-def require_free(folder: Path, names: Sequence[str]) -> None:
+def require_free(folder: Path, names: Iterable[str]) -> None:
     """Raise UsageError when one of these files exists."""
     taken = next((name for name in names if (folder / name).exists()), None)
     if taken:
         raise UsageError(f"{folder} already holds {taken}; give another folder as --output, so that nothing is lost.")
+
+
+def shell_word(path: Path) -> str:
+    """Return a path as one word of a command; each system's shell has its own quotation marks."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
 def make_folder(folder: Path, advice: str = "give another as --output") -> None:
@@ -74,56 +81,6 @@ def device_named(name: str | None):
 
 
 @contextmanager
-def ctrl_c_ignored():
-    """Let Ctrl-C wait in the body until what was trained is written."""
-    with _on_ctrl_c(signal.SIG_IGN):
-        yield
-
-
-class CtrlC:
-    """A CtrlC counts how often Ctrl-C was pressed: once to stop between two steps, twice to stop at once."""
-
-    def __init__(self) -> None:
-        self.pressed = 0
-
-    @property
-    def at_once(self) -> bool:
-        return self.pressed > 1
-
-    def note(self, number, frame) -> None:
-        self.pressed += 1
-        if self.at_once:
-            raise KeyboardInterrupt
-        with suppress(OSError):  # print() is not allowed here: the signal may have come in the middle of another
-            os.write(2, b"\nStopping after this step. Ctrl-C once more stops at once.\n")
-
-    def raise_if_pressed(self) -> None:
-        if self.pressed:
-            raise KeyboardInterrupt
-
-
-@contextmanager
-def ctrl_c_noted():
-    """Give a CtrlC that notes instead of interrupting, once; ask it between two steps."""
-    ctrl_c = CtrlC()
-    with _on_ctrl_c(ctrl_c.note):
-        yield ctrl_c
-
-
-@contextmanager
-def _on_ctrl_c(handler: Callable | int):
-    # Only the main thread may say what happens, and a shell's background jobs ignore Ctrl-C on purpose.
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        yield
-        return
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
 def progress_bar(steps: int, done: int = 0):
     """Give a function that shows a Progress; what is logged meanwhile is shown above the bar."""
     from tqdm import tqdm
@@ -150,11 +107,42 @@ def progress_bar(steps: int, done: int = 0):
             package.removeHandler(above)
 
 
-def write_png(picture, path: Path) -> None:
+@contextmanager
+def targets_bar():
+    """Give a function that shows how far the making of targets is."""
+    from tqdm import tqdm
+
+    with tqdm(unit="target", desc="making targets") as bar:
+
+        def report(made) -> None:
+            bar.total = made.count
+            bar.update(made.done - bar.n)
+
+        yield report
+
+
+@contextmanager
+def counting_bar(total: int, unit: str, done: int = 0):
+    """Give a function that is told how many more are done. Without tqdm, which only trainings need, it shows nothing."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield lambda more: None
+        return
+    with tqdm(total=total, initial=done, unit=unit) as bar:
+        yield bar.update
+
+
+def write_png(picture, path: Path, notes: Mapping[str, str] | None = None) -> None:
+    """Write a Pillow picture, with notes as its text entries."""
+    from PIL.PngImagePlugin import PngInfo
+
     from ..training.files import write_atomically
 
-    data = BytesIO()
-    picture.save(data, "PNG")
+    data, entries = BytesIO(), PngInfo()
+    for key, text in (notes or {}).items():
+        entries.add_text(key, text)
+    picture.save(data, "PNG", pnginfo=entries)
     write_atomically(path, data.getvalue())
 
 

@@ -11,12 +11,15 @@ import torch
 from comfyui_stylegan_fusion import load_generator
 from comfyui_stylegan_fusion.cli import main
 from comfyui_stylegan_fusion.miniature import WEIGHTS
-from comfyui_stylegan_fusion.miniature.settings import DEMOS, MINIATURE_SETTINGS
+from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS, SDS_SETTINGS
+from comfyui_stylegan_fusion.sds import TargetsFolder
 from comfyui_stylegan_fusion.stylegan import GeneratorConfig, read_metadata
 from foreign_files import STYLEGAN3_T, build, save_nvlabs, small
 from PIL import Image
 
-ADAPT = ["adapt", "--generator", "miniature", "--model", "miniature", "--prompt", "a portrait of a robot"]
+MINIATURE = ["--generator", "miniature", "--model", "miniature", "--prompt", "a portrait of a robot"]
+ADAPT = ["adapt", *MINIATURE, "--targets", "0"]
+FEW = ["--target-levels", "2"]  # levels, so that targets are made in seconds
 # With Ctrl-C as in a terminal: a shell's background jobs ignore it, and so would this process when the tests run in one.
 COMMAND = [
     sys.executable,
@@ -48,9 +51,9 @@ def test_adapt_leaves_a_generator_and_two_figures(tmp_path, capsys):
     assert metadata["prompt"] == "a portrait of a robot" and metadata["source"] == "miniature"
     assert metadata["seed"] == "3" and metadata["license"] == "MIT"
     assert settings["steps"] == 2 and settings["also_train"] == ["to_rgb"]
-    weights = {"sds": 1.0, "directional": MINIATURE_SETTINGS.weights["directional"], "reconstruction": 0.2}
+    weights = {"sds": 1.0, "directional": SDS_SETTINGS.weights["directional"], "reconstruction": 0.2}
     assert settings["terms"] == [{"term": kind, "weight": weight} for kind, weight in weights.items()]
-    assert metadata["negative_prompt"] == MINIATURE_SETTINGS.negative_prompt
+    assert metadata["negative_prompt"] == "a portrait of a person"
     assert settings["layers"] == {"choice": "top k", "k": 2, "steps": 1}
     with Image.open(out / "before_after.png") as picture:
         assert picture.width == 4 * 128
@@ -78,7 +81,19 @@ def test_sample_draws_images_and_their_grid(tmp_path, capsys):
 def test_an_adapted_generator_is_adapted_again(tmp_path):
     assert main([*ADAPT, "--steps", "1", "--output", str(tmp_path / "first")]) == 0
     first = tmp_path / "first" / "generator.safetensors"
-    again = ["adapt", "--generator", str(first), "--model", "miniature", "--prompt", "a cat", "--steps", "1"]
+    again = [
+        "adapt",
+        "--generator",
+        str(first),
+        "--model",
+        "miniature",
+        "--prompt",
+        "a cat",
+        "--steps",
+        "1",
+        "--targets",
+        "0",
+    ]
     assert main([*again, "--output", str(tmp_path / "second")]) == 0
     metadata = read_metadata(tmp_path / "second" / "generator.safetensors")
     assert metadata["source"] == "generator.safetensors" and metadata["license"] == "MIT"
@@ -87,21 +102,75 @@ def test_an_adapted_generator_is_adapted_again(tmp_path):
 
 def test_the_demo_never_writes_over_an_earlier_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["demo", "--steps", "1"]) == 0
-    assert main(["demo", "--steps", "1"]) == 0
+    assert main(["demo", "--steps", "1", "--targets", "4", *FEW]) == 0
+    assert main(["demo", "--steps", "1", "--targets", "0"]) == 0
     assert names(tmp_path) == {"stylegan-fusion-demo", "stylegan-fusion-demo-2"}
+    assert names(tmp_path / "stylegan-fusion-demo") == FILES | {"targets", "targets.png"}
     assert names(tmp_path / "stylegan-fusion-demo-2") == FILES
     assert read_metadata(tmp_path / "stylegan-fusion-demo" / "generator.safetensors")["prompt"] == "a portrait of a fox"
 
 
-def test_the_demo_takes_its_settings_from_the_target(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert main(["demo", "--target", "robot", "--steps", "1", "--output", "robot"]) == 0
-    metadata, robot = read_metadata(tmp_path / "robot" / "generator.safetensors"), DEMOS["robot"]
-    settings = json.loads(metadata["settings"])
-    assert metadata["prompt"] == robot.prompt
-    assert settings["terms"][1:] == [{"term": "directional", "weight": robot.weights["directional"]}]
-    assert settings["learning_rate"] == robot.training.learning_rate
+def test_the_demo_goes_from_any_source_to_any_prompt_by_one_setting(tmp_path, capsys):
+    runs = {"cats": ["--source", "cat", "--target", "robot"], "words": ["--prompt", "a zombie, smiling"]}
+    for name, options in runs.items():
+        assert main(["demo", *options, "--steps", "1", "--targets", "4", *FEW, "--output", str(tmp_path / name)]) == 0
+    cats, words = (read_metadata(tmp_path / name / "generator.safetensors") for name in runs)
+    assert cats["prompt"] == "a portrait of a robot" and cats["negative_prompt"] == "a portrait of a cat"
+    assert words["prompt"] == "a zombie, smiling" and words["negative_prompt"] == "a portrait of a person"
+    one, other = (json.loads(metadata["settings"]) for metadata in (cats, words))
+    assert one["learning_rate"] == other["learning_rate"] == MINIATURE_SETTINGS.training.learning_rate
+    assert [term["term"] for term in one["terms"]] == ["targets"]
+    assert main(["demo", "--source", "cat", "--target", "cat", "--output", str(tmp_path / "same")]) == 1
+    assert "draws a cat already" in capsys.readouterr().err
+
+
+def test_targets_are_made_edited_in_place_and_trained_towards(tmp_path, capsys):
+    folder, out = tmp_path / "targets", tmp_path / "out"
+    assert main(["targets", *MINIATURE, "--count", "4", *FEW, "--output", str(folder)]) == 0
+    assert names(folder) == {"targets.safetensors", "targets.png", *(f"{i:05}.png" for i in range(4))}
+    assert "adapt --targets" in capsys.readouterr().out
+    (folder / "00001.png").unlink()
+    Image.new("RGB", (90, 80), "blue").save(folder / "00002.jpg")
+    (folder / "00002.png").unlink()
+    towards = ["adapt", *MINIATURE, "--targets", str(folder), "--steps", "2"]
+    assert main([*towards, "--output", str(out)]) == 0
+    assert names(out) == FILES
+    (term,) = json.loads(read_metadata(out / "generator.safetensors")["settings"])["terms"]
+    edited = TargetsFolder(folder).read()
+    assert term["targets"] == edited.name and len(edited) == 3
+    assert edited.images[1].float().mean((1, 2)).argmax() == 2  # blue, and as large as the others
+    both = [*towards, "--distillation", "sds", "--directional", "1", "--output", str(tmp_path / "both")]
+    assert main(both) == 0
+    terms = json.loads(read_metadata(tmp_path / "both" / "generator.safetensors")["settings"])["terms"]
+    assert [term["term"] for term in terms] == ["targets", "sds", "directional"]
+
+
+def test_the_same_command_goes_on_with_targets_and_another_one_is_refused(tmp_path, capsys):
+    folder = tmp_path / "targets"
+    command = ["targets", *MINIATURE, "--count", "3", *FEW, "--output", str(folder)]
+    assert main(command) == 0
+    (folder / "00001.png").unlink()
+    assert main(command) == 0  # all were made: what is missing was thrown out
+    assert not (folder / "00001.png").exists()
+    assert main([*command, "--target-strength", "0.5"]) == 1
+    assert "holds other targets" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["--targets", "many"], "neither a number nor a folder"),
+        (["--targets", "1"], "The number of targets is 1"),
+        (["--targets", "4", "--target-strength", "2"], "The targets' strength is 2.0; give a fraction above 0"),
+        (["--targets", "HERE"], "holds no targets"),
+        (["--targets", "0", "--target-levels", "3"], "add --targets N"),
+    ],
+)
+def test_targets_that_make_no_sense_get_a_sentence(tmp_path, capsys, options, sentence):
+    options = [str(tmp_path) if value == "HERE" else value for value in options]
+    assert main(["adapt", *MINIATURE, *options, "--steps", "1", "--output", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert sentence in error and "Traceback" not in error
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of another process need a console on Windows")
@@ -208,7 +277,7 @@ def test_a_target_that_becomes_unwritable_does_not_lose_the_generator(tmp_path, 
     assert main([*ADAPT, "--steps", "1", "--output", str(out)]) == 1
     (kept,) = tmp_path.glob("stylegan-fusion-*/generator.safetensors")
     assert str(kept) in capsys.readouterr().err
-    assert load_generator(kept).resolution == 64
+    assert load_generator(kept).height == 64
 
 
 def test_an_earlier_generator_is_never_written_over(tmp_path, capsys):
@@ -287,6 +356,7 @@ def test_other_kinds_of_generators_are_adapted(tmp_path, make, extra):
     save_nvlabs(make(), tmp_path / "network.pkl")
     out = tmp_path / "out"
     arguments = ["adapt", "--generator", str(tmp_path / "network.pkl"), "--model", "miniature", "--prompt", "a fox"]
+    arguments += ["--targets", "4", *FEW] if extra else ["--targets", "0"]
     assert main([*arguments, "--steps", "1", "--output", str(out), *extra]) == 0
     metadata = read_metadata(out / "generator.safetensors")
     assert metadata["source"] == "network.pkl" and "non-commercial" in metadata["license"]
@@ -299,3 +369,16 @@ def test_the_help_says_what_each_kind_of_generator_trains_by_default(capsys):
         main(["adapt", "--help"])
     said = " ".join(capsys.readouterr().out.split())
     assert "of StyleGAN2, the convolutions from 8x8 up" in said and "of StyleGAN3 the convolutions 1 to 14" in said
+
+
+@pytest.mark.parametrize("option", ["--output", "--generator", "--model"])
+def test_an_empty_name_is_refused(capsys, option):
+    with pytest.raises(SystemExit, match="2"):
+        main([*ADAPT, "--output", "out", option, ""])
+    assert f'argument {option}: "" is no name' in capsys.readouterr().err
+
+
+def test_the_version_is_said(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.startswith("stylegan-fusion 0.")

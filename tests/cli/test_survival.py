@@ -2,16 +2,21 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
 
 import pytest
 from comfyui_stylegan_fusion.cli import main
-from comfyui_stylegan_fusion.cli.plan import Plan
+from comfyui_stylegan_fusion.cli.plan import Plan, in_options
 from comfyui_stylegan_fusion.cli.run_folder import RunError, RunFolder
+from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.sds import TrainSettings
+from comfyui_stylegan_fusion.stylegan import read_metadata
 from comfyui_stylegan_fusion.training.files import replacing
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import survival
@@ -40,7 +45,10 @@ PLAN = Plan(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of another process work otherwise on Windows")
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_one_that_was_not(tmp_path):
-    whole = whole_run("--steps 3 --batch-size 1 --save-every 1 --layers top3 --cooldown 0.5", tmp_path / "whole")
+    whole = whole_run(
+        "--steps 3 --batch-size 1 --save-every 1 --layers top3 --targets 4 --target-levels 1 --target-batch 1",
+        tmp_path / "whole",
+    )
     row = survival.killed(tmp_path, [whole], "killed", [signal.SIGKILL], 2, seed=5)
     assert (row.injected, row.survived, row.losses) == (2, 2, [])
 
@@ -65,8 +73,8 @@ def test_each_of_what_guides_a_run_is_part_of_its_identity(tmp_path):
         "image_size": 64,
         "model": "m",
     }
-    identities = {folder.saved(dataclasses.replace(PLAN, **{name: value})).identity for name, value in others.items()}
-    assert len(identities | {folder.saved(PLAN).identity}) == len(others) + 1
+    plans = [PLAN, *(dataclasses.replace(PLAN, **{name: value}) for name, value in others.items())]
+    assert len({json.dumps(folder.saved(plan).identity) for plan in plans}) == len(others) + 1
 
 
 def plan_with(**changes):
@@ -160,3 +168,58 @@ def test_a_run_of_version_0_1_is_read(tmp_path):
     read, finished = folder.read()
     assert read.weights == {"directional": 1.0, "reconstruction": 0.25, "lpips": 0.0} and read.distillation == "sds"
     assert read.settings.recompute is True and read.prompt == PLAN.prompt and not finished
+
+
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch):
+    """A run with a model and a generator of its own that was stopped after a step, and their places."""
+    from comfyui_stylegan_fusion import sds
+
+    model, generator, out, train = tmp_path / "model", tmp_path / "g.safetensors", tmp_path / "out", sds.train_generator
+    shutil.copytree(WEIGHTS / "diffusion", model)
+    shutil.copy(WEIGHTS / "generator.safetensors", generator)
+
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sds, "train_generator", lambda *given: train(*given[:5], stop, given[6]))
+    files = ["--generator", str(generator), "--model", str(model), "--output", str(out)]
+    extras = ["--extra-prompt", "text", "1", "--extra-prompt", "-", "-1", "--extra-prompt", "text", "1"]
+    what = ["--prompt", "a fox", "--targets", "0", "--steps", "2", "--batch-size", "1", "--layers", "ALL", *extras]
+    assert main(["adapt", *files, *what, "--samples", "2", "--device", "cpu"]) == 130
+    monkeypatch.setattr(sds, "train_generator", train)
+    return out, model, generator
+
+
+def test_resuming_notices_another_model_and_generator_under_the_old_paths(interrupted, capsys):
+    out, model, generator = interrupted
+    weights = model / "unet" / "diffusion_pytorch_model.safetensors"
+    before = {path: path.read_bytes() for path in (weights, generator)}
+    for path, name in ((weights, "the weights of --model"), (generator, "the generator in the file of --generator")):
+        tensors = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+        first = next(name for name, value in tensors.items() if value.ndim == 4)
+        tensors[first] = tensors[first] * 1.01
+        save_file(tensors, path, metadata)
+        assert main(["adapt", "--resume", str(out)]) == 1
+        assert f"belongs to another run (different: {name})" in capsys.readouterr().err
+        path.write_bytes(before[path])
+    assert main(["adapt", "--resume", str(out)]) == 0
+    metadata = read_metadata(out / "generator.safetensors")
+    assert json.loads(metadata["settings"])["extra_prompts"] == [["text", 1.0], ["-", -1.0], ["text", 1.0]]
+
+
+def test_what_differs_is_said_in_options():
+    terms = [{"term": "sds", "weight": 1.0}, {"term": "directional", "weight": 1.0}]
+    assert in_options("terms", terms, terms[:1]) == ["--directional"]
+    assert in_options("terms", terms, [{"term": "targets", "targets": "a"}, terms[1]]) == [
+        "--distillation",
+        "the pictures of --targets",
+    ]
+    assert in_options("recompute", True, None) == ["--checkpoint"]
+    assert [in_options(name, 1, 2) for name in ("learning_rate", "layers", "--prompt")] == [
+        ["--learning-rate"],
+        ["--layers"],
+        ["--prompt"],
+    ]
