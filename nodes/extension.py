@@ -2,18 +2,29 @@
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 
+from ..miniature.lora import GOLDEN_STATUE
 from .adapt.guidance import ExtraPrompt, LayerSelect, SDSGuidance
-from .adapt.terms import LPIPS, Directional, DistillationTerm, Reconstruction
+from .adapt.optimizer import Optimizer
+from .adapt.presets import register_presets
+from .adapt.targets import MakeTargets, PreviewTargets, TargetsFromPictures
+from .adapt.terms import LPIPS, Directional, DistillationTerm, Reconstruction, TargetLoss
 from .adapt.training import PANELS, TrainGenerator
+from .domain.guiding import DomainGuider, LoadDomain
+from .domain.training import TrainDomain
+from .error_names import name_exceptions
+from .explore.alignment import AlignPortrait
 from .explore.blending import BlendGenerators
+from .explore.cameras import Camera, DrawDepth, Orbit
 from .explore.editing import EditLatents, LatentWalk, StyleMixing
 from .explore.latents import DrawLatents, PickLatents, SampleLatents
 from .explore.projection import ProjectImage
 from .explore.sampling import SampleGenerator
+from .explore.shapes import ExtractShape
 from .files.conversion import ConvertCheckpoint
 from .files.generators import LoadGenerator, SaveGenerator
-from .files.miniature import LoadMiniature
-from .host.folders import register_folders
+from .files.miniature import MINIATURE_LORA, LoadMiniature, MiniatureDrawings, MiniatureLoRA
+from .host.folders import offer_portrait, register_folders
+from .host.loras import replace_stock_loaders
 from .host.server import routes
 from .judge.compare import CompareSamples
 from .judge.evaluation import EvaluateGenerator
@@ -26,9 +37,13 @@ class StyleGANFusionExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return our nodes. The host asks once, before its server starts: what they need of it is registered here."""
+        name_exceptions()
         register_folders()
+        offer_portrait()
+        replace_stock_loaders(GOLDEN_STATUE.name, MINIATURE_LORA)
         serve_web_files(routes())
         register_routes(routes(), PANELS)
+        register_presets(routes())
         return [
             LoadGenerator,
             SDSGuidance,
@@ -37,6 +52,11 @@ class StyleGANFusionExtension(ComfyExtension):
             Reconstruction,
             LPIPS,
             DistillationTerm,
+            PreviewTargets,
+            MakeTargets,
+            TargetsFromPictures,
+            TargetLoss,
+            Optimizer,
             LayerSelect,
             TrainGenerator,
             SampleGenerator,
@@ -49,8 +69,18 @@ class StyleGANFusionExtension(ComfyExtension):
             LatentWalk,
             EditLatents,
             BlendGenerators,
+            AlignPortrait,
             ProjectImage,
+            Camera,
+            Orbit,
+            DrawDepth,
+            ExtractShape,
             SaveGenerator,
             ConvertCheckpoint,
             LoadMiniature,
+            MiniatureLoRA,
+            MiniatureDrawings,
+            TrainDomain,
+            LoadDomain,
+            DomainGuider,
         ]

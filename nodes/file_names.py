@@ -17,10 +17,16 @@ def within(folder: Path, relative: str) -> Path:
     """Return folder/relative, with / or \\ between its parts. Raises ValueError for a name that leads elsewhere, on any
     system; links that the user put there are followed."""
     parts = _parts(relative)
+    if not relative:
+        raise ValueError("The file name is empty; give one.")
+    if not _is_text(relative):
+        raise ValueError(f"The file name {relative!r} contains a character that no file name may have; leave it out.")
     # Windows drops dots and spaces at the end of a part: ".. " may be "..".
     upwards = any(not part.strip(". ") and part not in ("", ".") for part in parts)
-    if parts[0] == "" or upwards or any(":" in part or not _is_text(part) for part in parts):
+    if parts[0] == "" or upwards or parts[0][1:2] == ":":  # from the root of a disk, or of a share
         raise ValueError(f"The file name {relative!r} leads out of the folder {folder.name}; use a plain name.")
+    if ":" in relative:
+        raise ValueError(f"The file name {relative!r} contains ':', which Windows cannot store; leave it out.")
     device = next((part for part in parts if part.partition(".")[0].strip().upper() in DEVICES), None)
     if device is not None:
         raise ValueError(f"The file name {relative!r} contains {device!r}, a device on Windows; use another name.")

@@ -1,10 +1,17 @@
 """Inputs that several nodes have, in one wording."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from comfy_api.v0_0_2 import io
 
 from ..stylegan import NOISE_MODES
+
+
+def advanced(one: io.Input) -> io.Input:
+    """Return the input as one that is rarely touched: the node shows it when it is asked for more. The oldest host has
+    no argument for it, but hands on what stands in extra_dict."""
+    one.extra_dict = {**one.extra_dict, "advanced": True}
+    return one
 
 
 def seed_input(name: str, default: int, tooltip: str, control: bool | str = True) -> io.Int.Input:
@@ -28,12 +35,14 @@ def psi_input(default: float) -> io.Float.Input:
 
 def cutoff_input() -> io.Int.Input:
     """Make the input of how many layers are truncated."""
-    return io.Int.Input(
-        "truncation_cutoff",
-        default=0,
-        min=0,
-        max=18,
-        tooltip="Truncate only this many layers, counted from the coarse end: 8 keeps all colours. 0 truncates all.",
+    return advanced(
+        io.Int.Input(
+            "truncation_cutoff",
+            default=0,
+            min=0,
+            max=18,
+            tooltip="Truncate only this many layers, counted from the coarse end: 8 keeps all colours. 0 truncates all.",
+        )
     )
 
 
@@ -50,13 +59,16 @@ def noise_input() -> io.Combo.Input:
 
 def class_input() -> io.Int.Input:
     """Make the input of a class, which `class_number` reads."""
-    return io.Int.Input(
-        "class_index",
-        optional=True,  # came later: graphs saved before it stay valid
-        default=-1,
-        min=-1,
-        max=65535,
-        tooltip="For generators with classes (CIFAR-10 has 0 to 9): the one to draw. -1 takes all classes. Others ignore -1.",
+    return advanced(
+        io.Int.Input(
+            "class_index",
+            optional=True,  # came later: graphs saved before it stay valid
+            default=-1,
+            min=-1,
+            max=65535,
+            tooltip="For generators with classes (CIFAR-10 has 0 to 9): the one to draw. -1 takes all classes. Others "
+            "ignore -1.",
+        )
     )
 
 
@@ -72,6 +84,24 @@ def at_least(least: int, **values: int) -> None:
             raise ValueError(f"{name} is {value}; give it {least} or more.")
 
 
+UNLINKED = object()
+"""The default of a parameter of validate_inputs for an optional link: the host gives None for one that is linked, whose
+value comes only when the graph runs, and leaves out what is not."""
+
+
+def first_complaint(*answers: str | bool) -> str | bool:
+    """Return, for validate_inputs, the first of these answers that says what is wrong, or True."""
+    return next((answer for answer in answers if answer is not True), True)
+
+
+def known_choice(name: str, value: str | None, choices: Collection[str]) -> str | bool:
+    """Return, for validate_inputs, what is wrong with a choice, or True: the host does not look at inputs that
+    validate_inputs asks for."""
+    if value is None or value in choices:
+        return True
+    return f"There is no {name} {value!r}; choose from {', '.join(choices)}."
+
+
 def complaint(check: Callable[..., object], *values) -> str | bool:
     """Return, for validate_inputs, the sentence of the ValueError that check(*values) raises, or True.
 
@@ -83,3 +113,32 @@ def complaint(check: Callable[..., object], *values) -> str | bool:
     except ValueError as error:
         return str(error)
     return True
+
+
+def range_inputs(what: str, prefix: str = "") -> list[io.Input]:
+    """Make the inputs of the shares of the sampling between which something counts; graphs saved before they came leave it
+    on."""
+    shares = {
+        "start": (0.0, "begins to count; 0 is pure noise, where shapes are laid out"),
+        "end": (1.0, "stops counting; 1 is the finished picture"),
+    }
+    return [
+        advanced(
+            io.Float.Input(
+                f"{prefix}{name}",
+                optional=True,
+                default=usual,
+                min=0.0,
+                max=1.0,
+                step=0.01,
+                tooltip=f"The share of the sampling at which {what} {does}.",
+            )
+        )
+        for name, (usual, does) in shares.items()
+    ]
+
+
+def require_range(start: float, end: float) -> None:
+    """Raise ValueError for a range in which nothing counts."""
+    if not 0.0 <= start < end <= 1.0:
+        raise ValueError(f"The range {start:g} to {end:g} is empty; start has to be below end, both from 0 to 1.")

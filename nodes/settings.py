@@ -6,7 +6,7 @@ from typing import Any
 from comfy_api.v0_0_2 import io
 
 from ..training.settings import Declared, declared_settings
-from .inputs import seed_input
+from .inputs import advanced, seed_input
 
 
 class SettingInputs:
@@ -36,6 +36,10 @@ def input_name(declared: Declared) -> str:
 
 def setting_input(declared: Declared) -> io.Input:
     """Make the input of a setting."""
+    return advanced(_setting_input(declared)) if declared.setting.advanced else _setting_input(declared)
+
+
+def _setting_input(declared: Declared) -> io.Input:
     setting, name = declared.setting, input_name(declared)
     tooltip = setting.help if setting.none_as is None else f"{setting.help} {setting.none_as}: {setting.none}."
     if setting.control:
@@ -44,6 +48,8 @@ def setting_input(declared: Declared) -> io.Input:
     if setting.labels is not None:
         usual = next(label for label, value in setting.labels.items() if value == declared.default)
         return io.Combo.Input(name, options=list(setting.labels), default=usual, **given)
+    if declared.kind is bool:
+        return io.Boolean.Input(name, default=declared.default, **given)
     if declared.kind is tuple:
         return io.String.Input(name, default=", ".join(declared.default), **given)
     if setting.choices:

@@ -17,6 +17,16 @@ TermsType = io.Custom("STYLEGAN_FUSION_REGULARIZER")
 LayersType = io.Custom("STYLEGAN_FUSION_LAYERS")
 ExtraPromptsType = io.Custom("STYLEGAN_FUSION_EXTRA_PROMPTS")
 LatentsType = io.Custom("STYLEGAN_FUSION_LATENTS")
+TargetsType = io.Custom("STYLEGAN_FUSION_TARGETS")
+OptimizerType = io.Custom("STYLEGAN_FUSION_OPTIMIZER")
+DomainType = io.Custom("STYLEGAN_FUSION_DOMAIN")
+CameraType = io.Custom("STYLEGAN_FUSION_CAMERA")  # stylegan.Views
+
+HostCameraType = io.Custom("LOAD3D_CAMERA")
+"""A camera of the host's 3D nodes; hosts without them have nothing that could be linked."""
+
+HostMeshType = io.Custom("MESH")
+"""A mesh of the host's 3D nodes."""
 
 
 @io.comfytype(io_type="STYLEGAN_FUSION_PANEL")
@@ -46,6 +56,15 @@ class NamedGenerator:
 
 
 @dataclass(frozen=True)
+class NamedDomain:
+    """A NamedDomain is a domain as it travels through a graph: the text-free copy of a MODEL that it was loaded for."""
+
+    copy: Any  # the host's model patcher
+    pooled: Tensor | None  # what the empty prompt is as a whole, for models that read it
+    name: str  # the file it is in
+
+
+@dataclass(frozen=True)
 class Latents:
     """Latents are W+ codes as they travel through a graph; they fit every generator of their shape, and mean the same
     to those with the same mapping."""
@@ -53,6 +72,7 @@ class Latents:
     ws: Tensor  # [N, num_ws, w_dim], on the CPU
     mapping: str  # of stylegan.mapping_digest
     description: str  # where they come from, for people
+    columns: int = 0  # how many of them, one after the other, belong in a row; 0: any number
 
 
 @dataclass(frozen=True)
@@ -68,3 +88,4 @@ class Guidance:
     negative_prompt: str
     extra_prompts: str  # the words behind the extra prompts
     extra_scales: tuple[float, ...]  # of the extra prompts, in the order of their words
+    warnings: tuple[str, ...] = ()  # what should be known of the prompts before a training

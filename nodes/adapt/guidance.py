@@ -1,13 +1,21 @@
 """Nodes that say what to train towards and where: the critic with its prompts, the layers."""
 
+from collections.abc import Sequence
+
 from comfy_api.v0_0_2 import io
 
 from ...sds import TRAINED_BY_DEFAULT, AllLayers, ManualLayers, TopKLayers, TrainSettings
 from ...sds.settings import GUIDANCE
-from ..host.guiders import text_guider
+from ..host.guiders import Extra, same_prompts, text_guider, unknown_words
+from ..host.server import hint
+from ..inputs import UNLINKED, advanced, complaint, first_complaint, known_choice, range_inputs, require_range
 from ..settings import SettingInputs, settings_from
 from ..types import CATEGORY, ExtraPromptsType, Guidance, GuidanceType, LayersType, aliases
-from .prompt_text import negative_of_guider, prompt_behind
+from .prompt_checks import prompt_warnings
+from .prompt_text import is_blank, negative_of_guider, prompt_behind
+
+MODES = ("top k", "list", "all")
+"""Ways to choose layers."""
 
 
 class SDSGuidance(io.ComfyNode):
@@ -58,19 +66,32 @@ class SDSGuidance(io.ComfyNode):
                     "1 to 2 for the miniature. Too high saturates the colours, too low changes nothing.",
                 ),
                 *shown.take("t_min", "t_max"),
-                io.Int.Input(
-                    "image_size",
-                    default=0,
-                    min=0,
-                    max=2048,
-                    step=8,
-                    tooltip="Side in pixels of the picture that the diffusion model looks at. 0: the size it was trained on.",
+                advanced(
+                    io.Int.Input(
+                        "image_size",
+                        default=0,
+                        min=0,
+                        max=2048,
+                        step=8,
+                        tooltip="Side in pixels of the picture that the diffusion model looks at. 0: the size it was trained on.",
+                    )
                 ),
                 *shown.take("guidance_end", "timestep_schedule", "weighting"),
                 *shown.rest(),
             ],
             outputs=[GuidanceType.Output(display_name="guidance", tooltip="For Train Generator.")],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, t_min, t_max, model=UNLINKED, positive=UNLINKED, negative=UNLINKED, guider=UNLINKED, extra_prompts=UNLINKED
+    ):
+        links = {"model": model, "positive": positive, "negative": negative, "extra_prompts": extra_prompts}
+        linked = [name for name, value in links.items() if value is not UNLINKED]
+        return first_complaint(
+            complaint(_require_links, linked, guider is not UNLINKED),
+            complaint(lambda low, high: TrainSettings(t_min=low, t_max=high), t_min, t_max),
         )
 
     @classmethod
@@ -88,18 +109,16 @@ class SDSGuidance(io.ComfyNode):
     ) -> io.NodeOutput:
         settings = settings_from(TrainSettings, GUIDANCE, inputs)
         TrainSettings(**settings)  # raises what is wrong with them
-        given = [name for name, value in (("model", model), ("positive", positive), ("negative", negative)) if value]
-        if guider is not None and (given or extra_prompts):
-            extra = ["extra_prompts"] if extra_prompts else []
-            raise ValueError(
-                f"SDS Guidance has a guider and {', '.join(given + extra)}, which the guider brings itself; unlink one of both."
-            )
-        if guider is None and len(given) < 3:
-            raise ValueError("SDS Guidance needs model, positive and negative, or a guider; link them.")
+        links = {"model": model, "positive": positive, "negative": negative, "extra_prompts": extra_prompts}
+        _require_links([name for name, value in links.items() if value], guider is not None)
         graph, node = cls.hidden.prompt, cls.hidden.unique_id
+        critic = guider or text_guider(model, positive, negative, guidance_scale, extra_prompts)
+        blank = guider is None and is_blank(graph, node, "positive")
+        warnings = prompt_warnings(blank, same_prompts(critic), unknown_words(critic))
+        hint(node, "\n".join(warnings))
         return io.NodeOutput(
             Guidance(
-                guider=guider or text_guider(model, positive, negative, guidance_scale, extra_prompts),
+                guider=critic,
                 vae=vae,
                 guidance_scale=guidance_scale if guider is None else None,
                 settings=settings,
@@ -109,8 +128,22 @@ class SDSGuidance(io.ComfyNode):
                 if guider is None
                 else negative_of_guider(graph, node),
                 extra_prompts=prompt_behind(graph, node, "extra_prompts"),
-                extra_scales=tuple(scale for _, _, scale in reversed(extra_prompts)),
+                extra_scales=tuple(extra.scale for extra in reversed(extra_prompts)),
+                warnings=warnings,
             )
+        )
+
+
+def _require_links(linked: Sequence[str], has_guider: bool) -> None:
+    """Raise ValueError where what is linked is too much or too little."""
+    if has_guider and linked:
+        raise ValueError(
+            f"SDS Guidance has a guider and {', '.join(linked)}, which the guider brings itself; unlink one of both."
+        )
+    missing = [name for name in ("model", "positive", "negative") if name not in linked]
+    if not has_guider and missing:
+        raise ValueError(
+            f"SDS Guidance needs model, positive and negative, or a guider; link them. Missing: {', '.join(missing)}."
         )
 
 
@@ -139,6 +172,7 @@ class ExtraPrompt(io.ComfyNode):
                     "prompt: 30 beside 100 is about a third of its pull.",
                 ),
                 ExtraPromptsType.Input("previous", optional=True, tooltip="Another extra prompt, to use both."),
+                *range_inputs("it"),
             ],
             outputs=[
                 ExtraPromptsType.Output(
@@ -148,8 +182,13 @@ class ExtraPrompt(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, conditioning, scale, previous=()) -> io.NodeOutput:
-        return io.NodeOutput((*previous, (f"extra {len(previous) + 1}", conditioning, scale)))
+    def validate_inputs(cls, start=0.0, end=1.0):
+        return complaint(require_range, start, end)
+
+    @classmethod
+    def execute(cls, conditioning, scale, previous=(), start=0.0, end=1.0) -> io.NodeOutput:
+        require_range(start, end)
+        return io.NodeOutput((*previous, Extra(f"extra {len(previous) + 1}", conditioning, scale, start, end)))
 
 
 class LayerSelect(io.ComfyNode):
@@ -165,7 +204,7 @@ class LayerSelect(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "mode",
-                    options=["top k", "list", "all"],
+                    options=list(MODES),
                     default="top k",
                     tooltip="top k: in each step the layers that matter most. list: the same ones always. all: the default, the first layer frozen.",
                 ),
@@ -194,6 +233,10 @@ class LayerSelect(io.ComfyNode):
             ],
             outputs=[LayersType.Output(display_name="selected layers", tooltip="For layers of Train Generator.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, mode, layers):
+        return complaint(ManualLayers.parse, layers) if mode == "list" else known_choice("mode", mode, MODES)
 
     @classmethod
     def execute(cls, mode, k, selection_steps, layers) -> io.NodeOutput:

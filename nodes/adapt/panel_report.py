@@ -5,11 +5,13 @@ import logging
 import math
 import time
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from ...metrics.colours import rgb
 from ...metrics.figures import sample_grid
 from ...sds import Progress, TrainSettings
-from ...stylegan import Crop
 from ...training.out_of_memory import handle_out_of_memory
 from ..panel.moments import how_many
 from ..panel.panel import RUNNING, Ended, Panel
@@ -17,6 +19,9 @@ from .report import PREVIEW_SAMPLES, Report
 from .running_node import RunningNode
 
 logger = logging.getLogger(__name__)
+
+CELL = 512
+"""Pixels of each sample in the panel's pictures, at most: a click shows it large."""
 
 SHARE = 0.015
 """Of the training's time, what the panel may take; the first and the last moment, taken in any case, stay within 2 %."""
@@ -26,14 +31,16 @@ class PanelReport(Report):
     """A PanelReport writes a panel in place of the node's text and previews, and ends the training when its user
     asks."""
 
-    def __init__(self, settings: TrainSettings, node: RunningNode, panel: Panel):
+    def __init__(self, settings: TrainSettings, node: RunningNode, panel: Panel, targets: Tensor | None = None):
         super().__init__(settings, node)
-        self.panel = panel
+        self.panel, self.targets = panel, targets  # of the samples that are shown, [N, 3, H, W]
         self.spent, self.moment_seconds = 0.0, []  # of the panel in all, of each moment
         self.last_moment = 0
 
     def before(self, images: Tensor) -> None:
-        self.panel.take_moment(0, _jpeg(images[:PREVIEW_SAMPLES], self.crop), {})
+        images = images[:PREVIEW_SAMPLES]
+        self.panel.lay_out(len(images), 1 if self.targets is None else 2)
+        self.panel.take_moment(0, self.picture_of(images), {})
 
     def show(self, progress: Progress, now: float) -> None:
         self.bar.update_absolute(progress.step, progress.steps)
@@ -52,6 +59,10 @@ class PanelReport(Report):
 
     def note(self, text: str) -> None:
         self.panel.note(text)
+
+    def warn(self, text: str) -> None:
+        self.panel.warn(text)
+        self.panel.publish(RUNNING)
 
     def ended(self, status: str, text: str, step: int) -> None:
         if text:
@@ -80,7 +91,7 @@ class PanelReport(Report):
         try:
             weights = progress.weights()
             self.picture_every = max(1, self.steps // how_many(weights))
-            self.panel.take_moment(progress.step, _jpeg(progress.samples(PREVIEW_SAMPLES), self.crop), weights)
+            self.panel.take_moment(progress.step, self.picture_of(progress.samples(PREVIEW_SAMPLES)), weights)
         except Exception as error:
             if not (handle_out_of_memory(error) or isinstance(error, OSError)):
                 raise
@@ -96,9 +107,12 @@ class PanelReport(Report):
         self.panel.publish(RUNNING, step=progress.step, seconds_per_step=seconds, seconds_left=left)
         self.shown = now
 
-
-def _jpeg(images: Tensor, crop: Crop | None) -> bytes:
-    images = images if crop is None else crop.apply(images)
-    file = io.BytesIO()
-    sample_grid(images, columns=len(images), cell=256).save(file, "JPEG", quality=85)
-    return file.getvalue()
+    def picture_of(self, images: Tensor) -> bytes:
+        """Return samples [N, img_channels, H, W] as a JPEG in one row, their targets below them where there are any."""
+        images = rgb(images if self.crop is None else self.crop.apply(images))
+        columns, file = len(images), io.BytesIO()
+        if self.targets is not None:
+            below = F.interpolate(self.targets[:columns], images.shape[-2:], mode="bilinear", antialias=True)
+            images = torch.cat([images, below])
+        sample_grid(images, columns=columns, cell=CELL).save(file, "JPEG", quality=85)
+        return file.getvalue()

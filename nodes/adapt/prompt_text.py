@@ -31,6 +31,13 @@ def prompt_behind(graph: Mapping | None, node_id: str | None, input_name: str) -
     return _words(graph or {}, _inputs(graph or {}, node_id).get(input_name), input_name == "negative")
 
 
+def is_blank(graph: Mapping | None, node_id: str | None, input_name: str) -> bool:
+    """Tell whether texts go into an input of a node, and all of them are blank."""
+    graph = graph or {}
+    texts = _texts(graph, _inputs(graph, node_id).get(input_name), input_name == "negative")
+    return bool(texts) and not any(text.strip() for text in texts)
+
+
 def negative_of_guider(graph: Mapping | None, node_id: str | None) -> str:
     """Find the negative prompt of the guider that goes into a node's input "guider"; "" for one without."""
     graph = graph or {}
@@ -53,6 +60,10 @@ def is_link(graph: Mapping, value) -> bool:
 
 
 def _words(graph: Mapping, link, negative: bool) -> str:
+    return " | ".join(dict.fromkeys(text for text in _texts(graph, link, negative) if text))
+
+
+def _texts(graph: Mapping, link, negative: bool) -> list[str]:
     texts: list[str] = []
     waiting, seen = [(link, False)], set()
     while waiting:
@@ -63,10 +74,10 @@ def _words(graph: Mapping, link, negative: bool) -> str:
         for name, value in _followed(_inputs(graph, link[0]), negative):
             names_text = name in ENCODERS or name in SIDES or "text" in name or "prompt" in name
             names_string = name.startswith(STRINGS) or name.endswith(STRINGS)
-            if isinstance(value, str) and value and (names_text or (of_text and names_string)):
+            if isinstance(value, str) and (names_text or (of_text and names_string)):
                 texts.append(value)
             waiting.append((value, names_text or of_text))
-    return " | ".join(dict.fromkeys(texts))
+    return texts
 
 
 def _followed(inputs: Mapping, negative: bool) -> Iterator[tuple[str, object]]:

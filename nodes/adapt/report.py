@@ -49,7 +49,7 @@ class Report:
         self.node.raise_if_interrupted()
         now = time.monotonic()
         if progress.warning:
-            self.note(progress.warning)
+            self.warn(progress.warning)
         if self.began is None:  # the first step also loads and warms up: it does not tell how long the others take
             self.began = (progress.step, now)
         self.show(progress, now)
@@ -74,6 +74,10 @@ class Report:
         """Put a sentence below the progress, where it stays with the two before it."""
         self.notes = [*self.notes, text][-3:]
         self._write("")
+
+    def warn(self, text: str) -> None:
+        """Show a warning."""
+        self.note(text)
 
     def ended(self, status: str, text: str, step: int) -> None:
         """Say how the training ended, after how many steps. What failed, the host says by itself."""

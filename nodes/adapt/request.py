@@ -4,12 +4,16 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ...sds import (
     AllLayers,
     LayerChoice,
+    Prior,
     ScoreDistillation,
+    TargetPictures,
+    Targets,
     Term,
     TrainSettings,
     of_objective,
@@ -21,11 +25,33 @@ from ...sds import (
 from ...sds.describing import describe_settings
 from ...sds.earlier import first_settings
 from ...sds.settings import TRAIN
-from ...stylegan import crop_of
+from ...stylegan import crop_of, require_fitting
+from ..host.editors import HostPicturesPrior
 from ..host.guiders import conditioning_fingerprint
 from ..host.prior import ComfyPrior
 from ..settings import settings_from
 from ..types import Guidance, NamedGenerator
+
+NO_AIM = "Train Generator needs to know what to train towards; link a guidance, or targets, or both."
+
+
+def _prior(guidance: Guidance | None, terms: Sequence[Term]) -> Prior:
+    """The critic, where a term asks for one; else what compares pictures. Raises ValueError when there is none."""
+    if all(term.on == "image" for term in terms):
+        pool = next(term.pool for term in terms if term.pool is not None)
+        return HostPicturesPrior(pool.side)
+    if guidance is None:
+        raise ValueError(NO_AIM)
+    return ComfyPrior(guidance.guider, guidance.vae, guidance.image_size)
+
+
+def _require_of(generator: NamedGenerator, terms: Sequence[Term]) -> None:
+    """Raise ValueError when targets are of another generator, or there is more than one set of them."""
+    pools = [term.pool for term in terms if term.pool is not None]
+    if len({id(pool) for pool in pools}) > 1 or len([term for term in terms if term.kind == TargetPictures.kind]) > 1:
+        raise ValueError("Targets are linked twice; link them to Train Generator or to Target Loss, not to both.")
+    for pool in pools:
+        require_fitting(generator.generator, pool.codes)
 
 
 @dataclass(frozen=True)
@@ -33,8 +59,8 @@ class TrainingRequest:
     """A TrainingRequest is what a run of the training node trains, and towards what."""
 
     generator: NamedGenerator
-    guidance: Guidance
-    prior: ComfyPrior
+    guidance: Guidance | None  # None: pictures alone say what to train towards
+    prior: Prior
     settings: TrainSettings
     terms: Sequence[Term]
     layers: LayerChoice
@@ -44,47 +70,66 @@ class TrainingRequest:
     def of(
         cls,
         generator: NamedGenerator,
-        guidance: Guidance,
+        guidance: Guidance | None,
         terms: Sequence[Term],
         layers: LayerChoice | None,
         inputs: Mapping[str, Any],
+        targets: Targets | None = None,
+        optimizer: Mapping[str, Any] | None = None,
     ) -> "TrainingRequest":
         """Put together what came through the node's inputs. Raises ValueError where it does not fit together."""
         own = settings_from(TrainSettings, TRAIN, inputs)
-        settings = TrainSettings(**guidance.settings, **own, crop=crop_of(generator.metadata))
-        prior = ComfyPrior(guidance.guider, guidance.vae, guidance.image_size)
-        if settings.guidance_end != 1.0 and not prior.can_scale:
-            raise ValueError("This guider has no guidance scale that could change; set guidance_end to 1.")
+        of_guidance = guidance.settings if guidance else {}
+        settings = TrainSettings(**of_guidance, **own, **(optimizer or {}), crop=crop_of(generator.metadata))
+        if targets is not None:
+            terms = (*terms, TargetPictures(targets=targets))
         counting, layers = of_objective(terms, default=ScoreDistillation()), layers or AllLayers()
+        _require_of(generator, counting)
         require_trainable(generator.generator, settings, counting, layers)
+        prior = _prior(guidance, counting)
+        if settings.guidance_end != 1.0 and isinstance(prior, ComfyPrior) and not prior.can_scale:
+            raise ValueError("This guider has no guidance scale that could change; set guidance_end to 1.")
         require_parts(prior, counting)
         return cls(generator, guidance, prior, settings, counting, layers, terms)
 
     def metadata(self) -> dict[str, str]:
         """Describe the training for the files of generators that come of it."""
         guidance = self.guidance
-        return training_metadata(
-            self.settings,
-            self.terms,
-            self.layers,
-            prompt=guidance.prompt,
-            negative_prompt=guidance.negative_prompt,
-            guidance={
+        of_guidance = {}
+        if guidance is not None:
+            of_guidance = {
                 "guidance_scale": guidance.guidance_scale,
                 "extra_prompts": guidance.extra_prompts,
                 "extra_scales": guidance.extra_scales,
                 "image_size": self.prior.image_size,
-            },
+            }
+        return training_metadata(
+            self.settings,
+            self.terms,
+            self.layers,
+            prompt=guidance.prompt if guidance else "",
+            negative_prompt=guidance.negative_prompt if guidance else "",
+            guidance=of_guidance,
             source=self.generator.name,
             source_metadata=self.generator.metadata,
         )
 
-    def inputs_fingerprint(self) -> str:
-        """Describe what came through the links but the seed, in a few numbers."""
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What should be known before the training begins."""
+        return self.guidance.warnings if self.guidance and isinstance(self.prior, ComfyPrior) else ()
+
+    @cached_property
+    def generator_digest(self) -> str:
+        """A digest of the generator that the training starts from."""
+        return weights_digest(self.generator.generator)
+
+    def inputs_fingerprint(self, **but: object) -> str:
+        """Describe what came through the links but the seed, in a few numbers; with further settings taken as these."""
         described = {
-            "generator": weights_digest(self.generator.generator),
+            "generator": self.generator_digest,
             "guidance": self._of_guidance(),
-            "settings": describe_settings(dataclasses.replace(self.settings, seed=0)),
+            "settings": describe_settings(dataclasses.replace(self.settings, seed=0, **but)),
             "terms": sorted((term.describe() for term in self.terms), key=json.dumps),
             "layers": self.layers.describe(),
         }
@@ -94,8 +139,27 @@ class TrainingRequest:
         """Describe the same as version 0.1 did, so that what that left unfinished is found."""
         settings = first_settings(dataclasses.replace(self.settings, seed=0))
         others = f"({settings}, {tuple(self.chained)!r}, {self.layers!r})"
-        return f"({weights_digest(self.generator.generator)!r}, {self._of_guidance()!r}, {others})"
+        return f"({self.generator_digest!r}, {self._of_guidance()!r}, {others})"
+
+    def details(self) -> dict[str, str]:
+        """Describe the settings in words, by their names for people: those that tell trainings apart at a glance."""
+        settings, guidance = self.settings, self.guidance
+        scale = guidance.guidance_scale if guidance else None
+        found = {
+            "seed": f"{settings.seed}",
+            "guidance scale": "" if scale is None else f"{scale:g}",
+            "timesteps": f"{settings.t_min:g} to {settings.t_max:g}" if guidance else "",
+            "learning rate": f"{settings.learning_rate:g}",
+            "batch": f"{settings.batch_size * settings.accumulation}",
+            "terms": ", ".join(f"{term.kind} {term.weight:g}" for term in self.terms),
+            "layers": " ".join(str(value) for value in self.layers.describe().values()),
+            "from": self.generator.name,
+            "negative prompt": guidance.negative_prompt if guidance else "",
+        }
+        return {name: said for name, said in found.items() if said}
 
     def _of_guidance(self) -> tuple:
         guidance = self.guidance
+        if guidance is None:
+            return ()
         return guidance.image_size, guidance.guidance_scale, conditioning_fingerprint(guidance.guider)

@@ -1,15 +1,19 @@
 """One run of the training node: train, or go back to a moment; keep what was trained, whatever happens."""
 
+import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ...sds import (
     LayerChoice,
     Prior,
     SavedTrainingError,
+    Targets,
     Term,
     TrainingDiverged,
     TrainingOutOfMemory,
@@ -19,14 +23,19 @@ from ...sds import (
     train_generator,
     with_weights,
 )
-from ...stylegan import Generator, render_samples, sample_z
+from ...sds.collapse import ImagesAlike
+from ...sds.describing import describe_settings
+from ...sds.targets.pool import to_unit
+from ...stylegan import Generator, draw_codes, render_samples, sample_z
 from ...training.out_of_memory import handle_out_of_memory
+from ...training.saving import lengthen
 from ..on_device import on_device
 from ..panel.panel import CANCELLED, FAILED, FINISHED, STOPPED, Ended, Panel
+from ..panel.shown import About, ShownTraining
 from ..sentences import sentence
 from .endings import NOTHING_YET, failure, keep, keep_latest, out_of_memory_at_first
 from .panel_report import PanelReport
-from .report import Report
+from .report import PREVIEW_SAMPLES, Report
 from .running_node import RunningNode
 from .spare_memory import give_back
 from .unfinished import Unfinished
@@ -49,20 +58,26 @@ class TrainingRun:
     panel: Panel | None
     node: RunningNode
     folder: Path  # output/stylegan
+    about: About | None = None  # what the panel says of the training
+    warnings: Sequence[str] = ()  # what should be known before it begins
 
     def __call__(self) -> tuple[TrainResult, dict[str, str], Tensor, Tensor]:
         """Return the result, its metadata, and samples [B, 3, R, R] before and after. What it raises says what was
         kept.
 
         To be called outside of torch.inference_mode."""
-        step = self.panel and self.panel.moment_for(self.unfinished.saved.identity)
+        about, metadata = self._about, dict(self.metadata)
+        step = self.panel and self.panel.moment_for(about.training, about.of_any_length, about.generator)
         if step is not None:
-            result = self._moment(step)
+            given = self.panel.given
+            result = self._moment(step, given)
             pictures = self._draw(self.generator), self._draw(result.generator)
-            self.panel.publish(self.panel.state["status"], kept=step)
+            if given.about.training != about.training:
+                metadata = dict(given.about.metadata)
+                self.panel.note(_of_another(given, step))
+            self._show_kept(given, step)
         else:
             result, *pictures = self._train()
-        metadata = dict(self.metadata)
         if result.interrupted:
             metadata["steps_done"] = str(result.steps_done)
         if step is None:  # a moment is still there to be chosen again
@@ -88,19 +103,19 @@ class TrainingRun:
             report.ended(FAILED, said, result.steps_done)
             raise RuntimeError(said) from error
         if not result.interrupted:
-            report.ended(FINISHED, "", result.steps_done)
             self.unfinished.forget()
+            report.ended(FINISHED, "", result.steps_done)
         if self.panel and result.best_step == result.steps_done:  # the panel has no other
-            self.panel.result = result.steps_done
+            self.panel.passes_on(result.steps_done)
         return result, before, after
 
     def _attempt(self, report: Report) -> "tuple[Tensor, TrainResult] | _Failure":
         """Train, and keep what was trained when that fails: samples before and the result, or what to raise."""
         step = self.unfinished.saved.steps_done()
         try:
-            before = self._draw(self.generator)
-            report.before(before)
-            return before, self._trained(report)
+            drawn = self._draw(self.generator, max(self.samples, PREVIEW_SAMPLES))
+            report.before(drawn)
+            return drawn[: self.samples], self._trained(report)
         except SavedTrainingError as error:
             return _Failure(RuntimeError(f'{error} Or set when_unfinished to "{START_OVER}".'), step)
         except TrainingStopped as stopped:
@@ -119,18 +134,23 @@ class TrainingRun:
 
     def _trained(self, report: Report) -> TrainResult:
         """Train to the end, or to where the panel's user ends it."""
-        arguments = self.prior, self.settings, self.terms, self.layers, report, self.unfinished.saved
+        saved = self.unfinished.saved
+        if self.panel:
+            saved = dataclasses.replace(saved, finished=self.panel.shown.saved_state)
+        arguments = self.prior, self.settings, self.terms, self.layers, report, saved
         try:
             return train_generator(self.generator, *arguments)
         except TrainingStopped as stopped:
             ended = stopped.__cause__
+            if isinstance(ended, ImagesAlike):
+                return self._before_collapse(report, stopped.result)
             if not isinstance(ended, Ended):
                 raise
             result, done = stopped.result, stopped.result.steps_done
             said = f"Stopped after {done} of {self.settings.steps} steps and kept."
             if ended.step not in (None, done):
                 try:
-                    result = self._moment(ended.step)
+                    result = self._moment(ended.step, self.panel.shown)
                     said += f" The generator is the one after {ended.step} steps."
                 except ValueError as error:
                     said += f" {error}"
@@ -138,35 +158,107 @@ class TrainingRun:
             self.panel.publish(STOPPED, kept=result.steps_done)
             return result
 
-    def _moment(self, step: int) -> TrainResult:
-        """Return the training as it was after `step` steps. Raises ValueError when its weights are gone."""
-        generator = with_weights(self.generator, self.panel.moments.weights(step)) if step else self.generator
-        history = self.panel.history.until(step)
-        return TrainResult(generator, history, step, step < self.settings.steps, best=generator, best_step=step)
+    def _before_collapse(self, report: Report, result: TrainResult) -> TrainResult:
+        """The training as it was before its images became alike, for which it was stopped."""
+        best, generator = result.best_step, result.best
+        said = f"Stopped after {result.steps_done} of {self.settings.steps} steps: the images have become alike. "
+        said += (
+            f"The generator is the one after {best} steps, before that."
+            if best
+            else "The generator is the one that came in."
+        )
+        if self.panel and not self.panel.moments.has(best):
+            before = dict(self.generator.named_parameters())
+            changed = {name: p.cpu() for name, p in generator.named_parameters() if not torch.equal(p, before[name])}
+            with contextlib.suppress(OSError):  # then there is no going back to it on the panel
+                self.panel.take_moment(best, report.picture_of(self._draw(generator, PREVIEW_SAMPLES)), changed)
+        report.ended(STOPPED, said, result.steps_done)
+        if self.panel:
+            self._show_kept(self.panel.shown, best)
+        return TrainResult(generator, result.history.until(best), best, True, best=generator, best_step=best)
+
+    def _moment(self, step: int, shown: ShownTraining) -> TrainResult:
+        """Return a training as it was after `step` steps. Raises ValueError when its weights are gone."""
+        generator = with_weights(self.generator, shown.moments.weights(step)) if step else self.generator
+        ended = step < shown.state.get("steps", self.settings.steps)
+        return TrainResult(generator, shown.history.until(step), step, ended, best=generator, best_step=step)
+
+    def _show_kept(self, shown: ShownTraining, step: int) -> None:
+        """Show which moment the node passes on."""
+        if shown is self.panel.shown:
+            self.panel.publish(self.panel.state["status"], kept=step)
+        else:
+            self.panel.publish(self.panel.state["status"])
+            shown.keep()
+
+    @property
+    def _about(self) -> About:
+        return self.about or About(self.unfinished.saved.identity)
 
     def _report(self) -> Report:
         """Make the report, which says where the training begins."""
+        self._lengthen()
         done = self.unfinished.saved.steps_done()
         if self.panel:
             layers = len(self.generator.synthesis.layers)
-            report = PanelReport(self.settings, self.node, self.panel)
-            self.panel.begin(self.unfinished.saved.identity, self.settings.steps, layers, done)
+            report = PanelReport(self.settings, self.node, self.panel, self._targets())
+            self.panel.begin(self._about.training, self.settings.steps, layers, done, self._about)
         else:
             report = Report(self.settings, self.node)
+        for warning in self.warnings:
+            report.warn(warning)
         if done:
             report.going_on(done, f'when_unfinished "{START_OVER}" begins anew')
         else:
             report.other_seeds(self.unfinished.other_seeds())
         return report
 
-    def _draw(self, generator: Generator) -> Tensor:
-        z = sample_z(generator.z_dim, self.samples, self.settings.seed)
+    def _lengthen(self) -> None:
+        """Take up the finished training that the panel shows, where it shall be given further steps."""
+        saved = self.unfinished.saved
+        if self.panel and self.panel.extends and not saved.path.exists():
+            try:
+                lengthen(self.panel.shown.saved_state, saved.path, describe_settings(self.settings), saved.identity)
+            except OSError as error:
+                raise RuntimeError(
+                    f"The training cannot go on: {saved.path} could not be written ({error.strerror or error}); free some "
+                    "space."
+                ) from error
+
+    @property
+    def _pool(self) -> Targets | None:
+        return next((term.pool for term in self.terms if term.pool is not None), None)
+
+    def _targets(self) -> Tensor | None:
+        """The first targets as images [N, 3, H, W], whose codes are those that the panel's samples are drawn from."""
+        return None if self._pool is None else to_unit(self._pool.images[:PREVIEW_SAMPLES])
+
+    def _draw(self, generator: Generator, count: int | None = None) -> Tensor:
+        count = count or self.samples
+        z = sample_z(generator.z_dim, count, self.settings.seed)
 
         def drawn() -> Tensor:
             with on_device(self.prior.device, generator):
+                if self._pool is not None:
+                    return torch.cat(
+                        [
+                            *draw_codes(
+                                generator, self._pool.codes[:count], cameras=self._pool.draw(slice(count)).cameras
+                            )
+                        ]
+                    )
                 return render_samples(generator, z, class_index=self.settings.class_index)
 
         return self.node.retry_without_models(drawn)
+
+
+def _of_another(given: ShownTraining, step: int) -> str:
+    """Say that a moment is not one of the training that the node's inputs ask for."""
+    prompt = f' "{given.about.prompt}"' if given.about.prompt else ""
+    return (
+        f"The graph went on with the training{prompt} as it was after {step} steps. Run it once more to train with the "
+        "inputs as they are."
+    )
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,15 @@ from ...sds import (
     PerceptualRegularizer,
     ReconstructionRegularizer,
     ScoreDistillation,
+    TargetLatents,
+    TargetPictures,
     Term,
 )
 from ...stylegan.feature_files import WHERE_FROM
 from ...training.settings import declared_settings
 from ..features import NodeWithFeatures, features_input, load_network
 from ..settings import setting_input
-from ..types import CATEGORY, TermsType, aliases
+from ..types import CATEGORY, TargetsType, TermsType, aliases
 
 
 def _weight(term: type[Term]) -> io.Input:
@@ -56,6 +58,46 @@ class DistillationTerm(io.ComfyNode):
     @classmethod
     def execute(cls, term, weight, previous=()) -> io.NodeOutput:
         return io.NodeOutput((*previous, TERMS[term](weight)))
+
+
+class TargetLoss(NodeWithFeatures):
+    @classmethod
+    def define_schema(cls):
+        shown = declared_settings(TargetPictures)
+        return io.Schema(
+            node_id="StyleGANFusionTargetLoss",
+            display_name="Target Loss",
+            category=CATEGORY,
+            **aliases("stylegan", "loss", "perceptual", "lpips", "edges", "targets"),
+            description="Says how pictures are compared with their targets, where pixels and edges alike are not the right "
+            "choice: photographs gain from LPIPS with VGG16. In place of the targets input of Train Generator.",
+            inputs=[
+                TargetsType.Input("targets", tooltip="From Make Targets."),
+                *(setting_input(shown[name]) for name in ("weight", "edges", "perceptual")),
+                io.Float.Input(
+                    "latents",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.05,
+                    tooltip="How much the latents' differences count, for which Train Generator needs a guidance: the encoder "
+                    "of its VAE reads each picture. 0 goes without.",
+                ),
+                features_input(
+                    "The network of LPIPS: that of the miniature, which has seen drawings only, or VGG16 from a file in "
+                    f"models/lpips. {WHERE_FROM}. Press R for new files."
+                ),
+                _previous(),
+            ],
+            outputs=[_output()],
+        )
+
+    @classmethod
+    def execute(cls, targets, weight, edges, perceptual, latents, features, previous=()) -> io.NodeOutput:
+        network = load_network(features) if perceptual > 0 else None
+        term = TargetPictures(weight, edges=edges, perceptual=perceptual, targets=targets, features=network)
+        further = (TargetLatents(latents, targets=targets),) if latents > 0 else ()
+        return io.NodeOutput((*previous, term, *further))
 
 
 class Directional(io.ComfyNode):

@@ -12,12 +12,14 @@ from ...sds import (
     TrainSettings,
 )
 from ...sds.figures import loss_plot
-from ...sds.settings import TRAIN
+from ...sds.settings import TRAIN, parse_groups
 from ..drawing import picture_image, to_image
 from ..host import folders
 from ..host.running_node import HostNode
 from ..host.server import PanelPage
+from ..inputs import UNLINKED, advanced, complaint
 from ..panel.panels import Panels
+from ..panel.shown import About
 from ..settings import SettingInputs, input_name, shown_settings
 from ..types import (
     CATEGORY,
@@ -25,17 +27,19 @@ from ..types import (
     GuidanceType,
     LayersType,
     NamedGenerator,
+    OptimizerType,
     PanelType,
+    TargetsType,
     TermsType,
     aliases,
 )
-from .request import TrainingRequest
+from .request import NO_AIM, TrainingRequest
 from .run import START_OVER, TrainingRun
 from .unfinished import Unfinished, unfinished_training
 
 logger = logging.getLogger(__name__)
 
-PANELS = Panels(PanelPage(), folders.temporary_folder)
+PANELS = Panels(PanelPage(), folders.moments_folder)
 
 GO_ON = "go on"
 LEAVE_THE_TRAINING_ALONE = {"samples", "save_every", "when_unfinished", "panel"} | {
@@ -59,7 +63,11 @@ class TrainGenerator(io.ComfyNode):
             f"Cancel keeps what was trained, in output/stylegan. {TRAINED_BY_DEFAULT}",
             inputs=[
                 GeneratorType.Input("generator", tooltip="The generator to start from."),
-                GuidanceType.Input("guidance", tooltip="From SDS Guidance: the prompt and the model that judges."),
+                GuidanceType.Input(
+                    "guidance",
+                    optional=True,
+                    tooltip="From SDS Guidance: the prompt and the model that judges. Not needed with targets.",
+                ),
                 *shown.take("steps", "batch_size", "learning_rate", "seed"),
                 io.Int.Input(
                     "samples",
@@ -69,21 +77,25 @@ class TrainGenerator(io.ComfyNode):
                     tooltip="Number of images before and after; they leave the training alone.",
                 ),
                 *shown.take("also_train", "cooldown", "class_index", "accumulation", "recompute"),
-                io.Int.Input(
-                    "save_every",
-                    optional=True,
-                    default=100,
-                    min=0,
-                    max=100_000,
-                    tooltip="Steps between two savings in output/stylegan/unfinished, from which the same graph goes on "
-                    "after a crash. 0 saves only on cancel. A finished training's file goes; of others the last five stay.",
+                advanced(
+                    io.Int.Input(
+                        "save_every",
+                        optional=True,
+                        default=100,
+                        min=0,
+                        max=100_000,
+                        tooltip="Steps between two savings in output/stylegan/unfinished, from which the same graph goes on "
+                        "after a crash. 0 saves only on cancel. A finished training's file goes; of others the last five stay.",
+                    )
                 ),
-                io.Combo.Input(
-                    "when_unfinished",
-                    optional=True,
-                    options=[GO_ON, START_OVER],
-                    default=GO_ON,
-                    tooltip="When this very training was cancelled or crashed before: go on from there, or start over.",
+                advanced(
+                    io.Combo.Input(
+                        "when_unfinished",
+                        optional=True,
+                        options=[GO_ON, START_OVER],
+                        default=GO_ON,
+                        tooltip="When this very training was cancelled or crashed before: go on from there, or start over.",
+                    )
                 ),
                 *shown.take("collapse_threshold"),
                 TermsType.Input("regularizer", optional=True, tooltip="Keeps the images close to the originals."),
@@ -97,6 +109,17 @@ class TrainGenerator(io.ComfyNode):
                     tooltip="Watch the training, stop it when it looks right, go back to an earlier moment.",
                 ),
                 *shown.rest(),
+                TargetsType.Input(
+                    "targets",
+                    optional=True,
+                    tooltip="From Make Targets: pictures to aim for, in place of the guidance's score distillation. With a "
+                    "Distillation Term, both.",
+                ),
+                OptimizerType.Input(
+                    "optimizer",
+                    optional=True,
+                    tooltip="From Optimizer. Without it Muon towards targets, and Adam with score distillation.",
+                ),
             ],
             outputs=[
                 GeneratorType.Output(
@@ -118,20 +141,29 @@ class TrainGenerator(io.ComfyNode):
         return PANELS.fingerprint(panel, inputs)
 
     @classmethod
+    def validate_inputs(cls, also_train, guidance=UNLINKED, targets=UNLINKED, regularizer=UNLINKED):
+        # Targets may come with the regularizers, too.
+        if guidance is UNLINKED and targets is UNLINKED and regularizer is UNLINKED:
+            return NO_AIM
+        return complaint(lambda text: TrainSettings(also_train=parse_groups(text)), also_train)
+
+    @classmethod
     def execute(
         cls,
         generator,
-        guidance,
         samples,
+        guidance=None,
         save_every=100,
         when_unfinished=GO_ON,
         regularizer=(),
         layers=None,
         panel="",
+        targets=None,
+        optimizer=None,
         **inputs,
     ) -> io.NodeOutput:
         with PANELS.showing_refusals(panel):  # before anything of the training before is given up for this one
-            request = TrainingRequest.of(generator, guidance, regularizer, layers, inputs)
+            request = TrainingRequest.of(generator, guidance, regularizer, layers, inputs, targets, optimizer)
         shown = PANELS.open(panel)
         unfinished = cls._unfinished(request, save_every)
         if when_unfinished == START_OVER and not (shown and shown.asked):
@@ -139,6 +171,15 @@ class TrainGenerator(io.ComfyNode):
             if shown:
                 shown.result = None
         unfinished.make_room()
+        metadata = request.metadata()
+        about = About(
+            unfinished.saved.identity,
+            unfinished.of_any_length,
+            request.generator_digest,
+            metadata["prompt"],
+            request.details(),
+            metadata,
+        )
         with torch.inference_mode(False):
             done = TrainingRun(
                 generator.generator,
@@ -146,12 +187,14 @@ class TrainGenerator(io.ComfyNode):
                 request.settings,
                 request.chained,
                 request.layers,
-                request.metadata(),
+                metadata,
                 unfinished,
                 samples,
                 shown,
                 HostNode(cls.hidden.unique_id),
                 folders.output_folder(),
+                about,
+                request.warnings,
             )()
             return _outputs(request, *done)
 
@@ -167,6 +210,7 @@ class TrainGenerator(io.ComfyNode):
             "seed",
             request.inputs_fingerprint(),
             request.first_inputs_fingerprint(),
+            length_fingerprint=request.inputs_fingerprint(steps=1),
         )
 
 

@@ -30,6 +30,7 @@ class Unfinished:
 
     saved: SavedTraining
     families: tuple[str, ...]  # what the names of trainings begin with that differ by their seed alone
+    of_any_length: str = ""  # what tells trainings from others but those that differ by their number of steps alone
 
     @property
     def name(self) -> str:
@@ -91,6 +92,8 @@ def unfinished_training(
     seed: str,
     inputs_fingerprint: str,
     first_fingerprint: str = "",
+    length: str = "steps",
+    length_fingerprint: str = "",
 ) -> Unfinished:
     """Find where in output/stylegan (`folder`) the training of a node is kept: it follows from everything that goes
     into the node but `ignored` inputs.
@@ -98,10 +101,13 @@ def unfinished_training(
     graph is the API form, {id: {"class_type", "inputs"}}; ids do not count, so that a graph opened again is the same.
     `inputs_fingerprint` says what came through the links but the seed: a node that is given a list runs once for each
     of its entries, with one graph. `seed` names the node's input whose trainings are kept under names that begin
-    alike. `first_fingerprint` says the same as version 0.1 did: what that has left is gone on with."""
+    alike. `first_fingerprint` says the same as version 0.1 did: what that has left is gone on with. `length`
+    names the input that says how many steps there are, and `length_fingerprint` says what came through the links but
+    that."""
     graph, node_id = graph or {}, str(node_id)
     whole = _digest(graph, node_id, {}, frozenset(ignored))
     but_the_seed = _digest(graph, node_id, {}, frozenset((*ignored, seed)))
+    but_its_length = _digest(graph, node_id, {}, frozenset((*ignored, length)))
 
     def place(fingerprint: str) -> tuple[Path, str]:
         family, identity = _hash(but_the_seed + fingerprint), _hash(whole + fingerprint)
@@ -113,7 +119,8 @@ def unfinished_training(
         with contextlib.suppress(OSError):  # held by another program: the training begins anew, and the file stays
             first_path.replace(path)
     families = tuple(each.name.partition("-")[0] for each in (path, first_path))
-    return Unfinished(SavedTraining(path, every, identity, first_identity), families)
+    of_any_length = _hash(but_its_length + length_fingerprint)
+    return Unfinished(SavedTraining(path, every, identity, first_identity), families, of_any_length)
 
 
 def _digest(graph: Mapping, node_id: str, known: dict[str, str], ignored: frozenset[str] = frozenset()) -> str:

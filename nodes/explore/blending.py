@@ -2,7 +2,7 @@
 
 from comfy_api.v0_0_2 import io
 
-from ...stylegan import blend_generators, blend_metadata, swap_amounts, swap_amounts_at
+from ...stylegan import blend_metadata, blended
 from ..types import GeneratorType, NamedGenerator, aliases
 from .codes import EXPLORE
 
@@ -73,15 +73,9 @@ class BlendGenerators(io.ComfyNode):
 
     @classmethod
     def execute(cls, first, second, mode, weight, swap_from, softness, swap_layer=-1) -> io.NodeOutput:
-        count = len(first.generator.synthesis.layers)
-        if mode == ALL:
-            amounts, mapping, said = [weight] * count, weight, f"{weight:g} in all weights"
-        elif swap_layer >= 0:
-            amounts, mapping = swap_amounts_at(count, swap_layer, weight, softness), 0.0
-            said = f"{weight:g} from layer {swap_layer} on, softness {softness:g}"
-        else:
-            amounts, mapping = swap_amounts(first.generator, int(swap_from), weight, softness), 0.0
-            said = f"{weight:g} from {swap_from} pixels on, softness {softness:g}"
-        blended = blend_generators(first.generator, second.generator, amounts, mapping)
+        swap = {} if mode == ALL else {"swap_from": int(swap_from), "softness": softness}
+        if mode == SWAP and swap_layer >= 0:
+            swap["swap_layer"] = swap_layer
+        blend, said = blended(first.generator, second.generator, weight, **swap)
         metadata = blend_metadata((first.name, first.metadata), (second.name, second.metadata), said)
-        return io.NodeOutput(NamedGenerator(blended, f"{first.name} with {second.name}", metadata))
+        return io.NodeOutput(NamedGenerator(blend, f"{first.name} with {second.name}", metadata))

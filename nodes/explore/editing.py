@@ -3,20 +3,17 @@
 import torch
 from comfy_api.v0_0_2 import io
 
-from ...metrics.figures import sample_grid
+from ...metrics.figures import mixing_grid
 from ...stylegan import (
     PATHS,
+    edit_codes,
     mapping_digest,
     mix_styles,
-    move_codes,
-    sample_codes,
     sample_z,
-    sefa_directions,
-    w_statistics,
-    walk,
+    walk_codes,
 )
 from ..drawing import draw, picture_image, sampled
-from ..inputs import at_least, class_input, class_number, noise_input, psi_input, seed_input
+from ..inputs import advanced, at_least, class_input, class_number, noise_input, psi_input, seed_input
 from ..types import GeneratorType, Latents, LatentsType, aliases
 from .codes import (
     EXPLORE,
@@ -46,14 +43,16 @@ class StyleMixing(io.ComfyNode):
                 seed_input("column_seed", 1, "Seed of the top row's images, which give the chosen layers."),
                 io.Int.Input("columns", default=4, min=1, max=64, tooltip="Number of images in the top row."),
                 psi_input(0.7),
-                noise_input(),
-                io.Int.Input(
-                    "cell_size",
-                    default=256,
-                    min=32,
-                    max=1024,
-                    step=32,
-                    tooltip="Width of each image in the grid, in pixels at most. The output 'mixed' has them at full size.",
+                advanced(noise_input()),
+                advanced(
+                    io.Int.Input(
+                        "cell_size",
+                        default=256,
+                        min=32,
+                        max=1024,
+                        step=32,
+                        tooltip="Width of each image in the grid, in pixels at most. The output 'mixed' has them at full size.",
+                    )
                 ),
                 class_input(),
                 LatentsType.Input("row_latents", optional=True, tooltip="For the left column, in place of its seed."),
@@ -95,21 +94,12 @@ class StyleMixing(io.ComfyNode):
         top = column_latents or sampled(generator, column_seed, columns, truncation_psi, 0, class_index)
         sources = fitting(generator, left), fitting(generator, top)
         mixed = mix_styles(sources[0][:, None], sources[1][None], codes).flatten(0, 1)
-        images = draw(generator, torch.cat([*sources, mixed]), noise)
-        grid = _mixing_grid(*images.split([len(left.ws), len(top.ws), len(mixed)]), cell_size)
+        images = draw(generator, torch.cat([*sources, mixed]), noise, row_seed)
+        grid = picture_image(mixing_grid(images.movedim(-1, 1) * 2 - 1, len(left.ws), len(top.ws), cell_size))
         description = f"layers {codes[0]} to {codes[-1]} of {top.description} in {left.description}"
-        latents = Latents(mixed, shared_mapping(left, top), description)
+        latents = Latents(mixed, shared_mapping(left, top), description, len(top.ws))
         tell_of_another_mapping(cls.hidden.unique_id, generator, latents)
         return io.NodeOutput(grid, images[-len(mixed) :], latents)
-
-
-def _mixing_grid(left: torch.Tensor, top: torch.Tensor, mixed: torch.Tensor, cell: int) -> torch.Tensor:
-    """Make an IMAGE [1, H, W, 3] with `left` [R, h, w, 3] beside and `top` [C, h, w, 3] above `mixed` [R C, h, w,
-    3]."""
-    rows = [torch.ones_like(top[:1]), top]  # a white corner
-    for beside, row in zip(left.split(1), mixed.split(len(top)), strict=True):
-        rows += [beside, row]
-    return picture_image(sample_grid(torch.cat(rows).movedim(-1, 1) * 2 - 1, columns=len(top) + 1, cell=cell))
 
 
 class LatentWalk(io.ComfyNode):
@@ -150,7 +140,7 @@ class LatentWalk(io.ComfyNode):
                     tooltip="even: always the same speed from key to key. slow at keyframes: rests a moment at each of them.",
                 ),
                 psi_input(0.7),
-                noise_input(),
+                advanced(noise_input()),
                 class_input(),
                 LatentsType.Input(
                     "latents",
@@ -183,24 +173,17 @@ class LatentWalk(io.ComfyNode):
     ) -> io.NodeOutput:
         at_least(1, frames_per_key=frames_per_key)
         network, steps = generator.generator, (frames_per_key, path, loop, pace != "even")
-        if path == "sphere":
-            if latents is not None:
-                raise ValueError(
-                    "The path sphere goes through Z, which given latents do not have; choose curve or straight."
-                )
-            if network.c_dim and class_index < 0:
-                raise ValueError(
-                    "The path sphere stays in one class: give its class_index, or choose curve or straight."
-                )
-            z = walk(sample_z(network.z_dim, keyframes, seed), *steps)
+        if latents is None:
             with torch.inference_mode(False):
-                ws = sample_codes(network, z, truncation_psi, None, class_number(class_index))
+                z, chosen = sample_z(network.z_dim, keyframes, seed), class_number(class_index)
+                ws = walk_codes(network, *steps, z=z, truncation_psi=truncation_psi, class_index=chosen)
             frames = Latents(ws, mapping_digest(network), f"a walk of seed {seed}, {generator.name}")
         else:
-            keys = latents or sampled(generator, seed, keyframes, truncation_psi, 0, class_index)
-            frames = Latents(walk(fitting(generator, keys), *steps), keys.mapping, f"a walk of {keys.description}")
+            ws = walk_codes(network, *steps, ws=fitting(generator, latents))
+            frames = Latents(ws, latents.mapping, f"a walk of {latents.description}")
         tell_of_another_mapping(cls.hidden.unique_id, generator, frames)
-        return io.NodeOutput(draw(generator, frames.ws, noise), frames)
+        images = draw(generator, frames.ws, noise, seed)
+        return io.NodeOutput(images[..., :3], frames)  # films have no alpha
 
 
 class EditLatents(io.ComfyNode):
@@ -254,10 +237,6 @@ class EditLatents(io.ComfyNode):
         at_least(1, strip=strip)
         network, ws = generator.generator, fitting(generator, latents)
         codes = chosen_codes(network, layers, custom_layers)
-        if direction >= network.w_dim:
-            raise ValueError(f"There is no direction {direction}: this generator has 0 to {network.w_dim - 1}.")
         with torch.inference_mode(False):
-            reach = strength * w_statistics(network)[1].item()
-        strengths = [reach] if strip == 1 else torch.linspace(-reach, reach, strip).tolist()
-        edited = move_codes(ws, sefa_directions(network, codes)[direction], codes, strengths)
-        return io.NodeOutput(Latents(edited, latents.mapping, f"direction {direction} of {latents.description}"))
+            edited = edit_codes(network, ws, direction, codes, strength, strip)
+        return io.NodeOutput(Latents(edited, latents.mapping, f"direction {direction} of {latents.description}", strip))

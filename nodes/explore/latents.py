@@ -1,13 +1,21 @@
 """Nodes that sample, pick and draw latents."""
 
+import math
+
 import torch
 from comfy_api.v0_0_2 import io
+from PIL import Image
 
+from ...metrics.figures import sample_grid
 from ...stylegan import parse_codes
-from ..drawing import draw, sampled
+from ..drawing import draw, picture_image, sampled
 from ..inputs import class_input, complaint, cutoff_input, noise_input, psi_input, seed_input
 from ..types import GeneratorType, Latents, LatentsType, aliases
+from .cameras import camera_input
 from .codes import EXPLORE, fitting, shared_mapping, tell_of_another_mapping
+
+LARGEST = 8192
+"""Pixels of a side of a picture of all latents."""
 
 
 class SampleLatents(io.ComfyNode):
@@ -100,14 +108,32 @@ class DrawLatents(io.ComfyNode):
                 GeneratorType.Input("generator", tooltip="The one that the latents belong to, or one adapted from it."),
                 LatentsType.Input("latents", tooltip="From Sample Latents, Project Image or another node."),
                 noise_input(),
+                camera_input(
+                    "From where a generator that draws in 3D is looked at; Orbit gives several images of each."
+                ),
             ],
-            outputs=[io.Image.Output(display_name="images", tooltip="One for each latent, in order.")],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="One for each latent and each camera, in order."),
+                io.Image.Output(
+                    display_name="rows",
+                    tooltip="One picture of all: a strip of Edit Latents is a row, and so is one of Style Mixing.",
+                ),
+            ],
             hidden=[io.Hidden.unique_id],
             **aliases("stylegan", "synthesis", "render", "decode"),
         )
 
     @classmethod
-    def execute(cls, generator, latents, noise) -> io.NodeOutput:
+    def execute(cls, generator, latents, noise, camera=None) -> io.NodeOutput:
         ws = fitting(generator, latents)
         tell_of_another_mapping(cls.hidden.unique_id, generator, latents)
-        return io.NodeOutput(draw(generator, ws, noise))
+        images = draw(generator, ws, noise, views=camera)
+        columns = latents.columns if camera is None or len(camera) == 1 else len(camera)
+        return io.NodeOutput(images, picture_image(_rows(images, columns)))
+
+
+def _rows(images: torch.Tensor, columns: int) -> Image.Image:
+    """Draw images [N, H, W, 3] in rows of so many, 0 for about as many rows; a picture of at most LARGEST pixels a side."""
+    columns = columns if columns > 1 else math.ceil(math.sqrt(len(images)))
+    cell = max(16, min(256, LARGEST // max(columns, math.ceil(len(images) / columns))))
+    return sample_grid(images.movedim(-1, 1) * 2 - 1, columns, cell)

@@ -6,25 +6,27 @@ from functools import partial
 import torch
 from comfy_api.v0_0_2 import io
 
+from ...metrics.colours import rgb
 from ...metrics.figures import sample_grid
-from ...stylegan import crop_of, mapping_digest
+from ...stylegan import crop_of, mapping_digest, picture_size
 from ...stylegan.projection import NODE, ProjectionProgress, ProjectionSettings, fitted, project
-from ..drawing import to_image
+from ..drawing import from_image, to_image
 from ..features import NodeWithFeatures, features_input, load_network
 from ..host.device import make_room, raise_if_interrupted, retry_without_models, torch_device
 from ..host.server import progress_bar, show_text
 from ..on_device import on_device
 from ..settings import SettingInputs, settings_from
 from ..types import GeneratorType, Latents, LatentsType, aliases
+from .cameras import camera_input
 from .codes import EXPLORE
 
 PREVIEWS = 25  # for each picture, and in long projections every 20 steps
 
 
-def _room(resolution: int) -> int:
-    """Estimate the bytes on the device for a step with VGG16, with some to spare: its tensors take 1.0 GB at 256
-    pixels, 1.8 GB at 512, 3.3 GB at 1024, beside 0.2 GB of weights."""
-    return round(2**30 * (1.25 + 4 * (resolution / 1024) ** 2))
+def _room(pixels: int) -> int:
+    """Estimate the bytes on the device for a step with VGG16, with some to spare: its tensors take 1.0 GB for pictures of
+    256 x 256 pixels, 1.8 GB at 512 x 512, 3.3 GB at 1024 x 1024, beside 0.2 GB of weights."""
+    return round(2**30 * (1.25 + 4 * pixels / 1024**2))
 
 
 class ProjectImage(NodeWithFeatures):
@@ -50,6 +52,9 @@ class ProjectImage(NodeWithFeatures):
                 ),
                 *shown.take("pixel_weight", "learning_rate", "seed", "class_index"),
                 *shown.rest(),
+                camera_input(
+                    "From where the picture was taken, for a generator that draws in 3D; the front without it."
+                ),
             ],
             outputs=[
                 LatentsType.Output(
@@ -70,21 +75,21 @@ class ProjectImage(NodeWithFeatures):
         generator,
         images,
         features,
+        camera=None,
         **inputs,
     ) -> io.NodeOutput:
         settings = ProjectionSettings(**settings_from(ProjectionSettings, NODE, inputs))
         network, crop = generator.generator, crop_of(generator.metadata)
-        side = network.resolution
-        width, height = (side, side) if crop is None else (min(crop.width, side), min(crop.height, side))
         with torch.inference_mode(False):
-            targets = fitted(images[..., :3].clone().movedim(-1, 1) * 2 - 1, width, height)
+            seen = None if camera is None else camera.cameras(network.config)[:1]
+            targets = fitted(from_image(images), *picture_size(network, crop))
             report = _Report(cls.hidden.unique_id, len(targets), settings.steps, crop)
             network_of_features, found = load_network(features), []
-            make_room(_room, side)
+            make_room(_room, network.height * network.width)
             with on_device(torch_device(), network):
                 for target in targets.split(1):
                     report.begin(target)
-                    arguments = network, target, network_of_features, settings, crop, report
+                    arguments = network, target, network_of_features, settings, crop, report, seen
                     found.append(retry_without_models(partial(project, *arguments)))
         ws = torch.cat([projection.ws for projection in found])
         drawn = torch.cat([projection.image for projection in found])
@@ -113,7 +118,7 @@ class _Report:
         preview = None
         if progress.step % self.preview_every == 0:
             drawn = progress.image.cpu() if self.crop is None else self.crop.apply(progress.image.cpu())
-            preview = "JPEG", sample_grid(torch.cat([self.target, drawn]), columns=2, cell=256), None
+            preview = "JPEG", sample_grid(torch.cat([self.target, rgb(drawn)]), columns=2, cell=256), None
         self.bar.update_absolute(done, total, preview)
         if now - self.shown > 1:
             self.shown = now

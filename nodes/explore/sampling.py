@@ -3,8 +3,9 @@
 from comfy_api.v0_0_2 import io
 
 from ..drawing import draw, sampled
-from ..inputs import class_input, cutoff_input, noise_input, psi_input, seed_input
+from ..inputs import advanced, class_input, cutoff_input, noise_input, psi_input, seed_input
 from ..types import CATEGORY, GeneratorType, aliases
+from .cameras import camera_input
 
 
 class SampleGenerator(io.ComfyNode):
@@ -26,8 +27,11 @@ class SampleGenerator(io.ComfyNode):
                 io.Int.Input("count", default=16, min=1, max=4096, tooltip="Number of images, 1 to 4096."),
                 psi_input(1.0),
                 cutoff_input(),
-                noise_input(),
+                advanced(noise_input()),
                 class_input(),
+                camera_input(
+                    "From where a generator that draws in 3D is looked at; Orbit gives several images of each."
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -38,6 +42,8 @@ class SampleGenerator(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, generator, seed, count, truncation_psi, truncation_cutoff, noise, class_index=-1) -> io.NodeOutput:
+    def execute(
+        cls, generator, seed, count, truncation_psi, truncation_cutoff, noise, class_index=-1, camera=None
+    ) -> io.NodeOutput:
         latents = sampled(generator, seed, count, truncation_psi, truncation_cutoff, class_index)
-        return io.NodeOutput(draw(generator, latents.ws, noise))
+        return io.NodeOutput(draw(generator, latents.ws, noise, seed, camera))

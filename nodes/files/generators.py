@@ -18,10 +18,12 @@ class LoadGenerator(io.ComfyNode):
             node_id="StyleGANFusionLoadGenerator",
             display_name="Load StyleGAN2",
             category=CATEGORY,
-            **aliases("stylegan", "stylegan3", "gan", "load generator", "checkpoint", "pkl", "pt", "safetensors"),
-            description="Loads a StyleGAN2 or StyleGAN3 generator from models/stylegan, or one that you adapted from "
-            "output/stylegan: safetensors of this pack, .pt in rosinality's layout, .pkl of NVlabs' programs. Nothing in "
-            "a file is ever executed.",
+            **aliases(
+                "stylegan", "stylegan3", "eg3d", "gan", "load generator", "checkpoint", "pkl", "pt", "safetensors"
+            ),
+            description="Loads a StyleGAN2, StyleGAN3 or EG3D generator from models/stylegan, or one that you adapted from "
+            "output/stylegan: safetensors of this pack, and what the StyleGAN programs and encoders write (.pkl, .pt, "
+            ".pth, .safetensors). Nothing in a file is ever executed.",
             inputs=[
                 io.Combo.Input(
                     "file",
@@ -64,11 +66,12 @@ class SaveGenerator(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="generator",
-                    tooltip="Name of the file in output/stylegan; a number is added. A / makes a sub-folder.",
+                    tooltip="Name of the file in output/stylegan; a number is added. A / makes a sub-folder, %date% is today, "
+                    "%Train Generator.seed% what the node of that title has there.",
                 ),
             ],
             outputs=[],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             is_output_node=True,
         )
 
@@ -78,6 +81,6 @@ class SaveGenerator(io.ComfyNode):
 
     @classmethod
     def execute(cls, generator, filename_prefix) -> io.NodeOutput:
-        with outputs.claimed(folders.output_folder(), filename_prefix) as path:
+        with outputs.claimed(folders.output_folder(), filename_prefix, graph=cls.hidden.prompt) as path:
             save_generator(generator.generator, path, generator.metadata)
         return io.NodeOutput(ui=answer(cls.hidden.unique_id, outputs.saved_as(folders.output_folder(), path)))

@@ -28,6 +28,6 @@ def load_named(file: str) -> NamedGenerator:
             with on_device(torch_device(), generator):
                 metadata = provenance(checkpoint, file)
         named = _in_memory[state] = NamedGenerator(generator, file, metadata)
-        side = generator.resolution
-        logger.info("StyleGAN Fusion read %s: %s, %d x %d pixels", file, checkpoint.format, side, side)
+        sides = generator.width, generator.height
+        logger.info("StyleGAN Fusion read %s: %s, %d x %d pixels", file, checkpoint.format, *sides)
     return named

@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from ...sds.priors.ldm_names import FAMILIES
+
 # The longer side in pixels of the images that a family was trained on, by the host's name for its configuration;
 # 1024 for all others. Stable Cascade's encoder makes a 24 x 24 latent, that of a 1024-pixel image, of 768 pixels.
 _SIZES = {"SD15": 512, "SD20": 512, "Stable_Cascade_C": 768, "WAN21_T2V": 832, "HunyuanImage21": 2048}
@@ -27,6 +29,12 @@ def native_size(model, downscale: int) -> int:
         if base.__name__ in _SIZES:
             return _SIZES[base.__name__]
     return _SIZE_OF_NEWER
+
+
+def family_of(model) -> str:
+    """Return what people call models of a MODEL's kind; "" for kinds of its own, such as the miniature."""
+    width = model.model.model_config.unet_config.get("context_dim")
+    return FAMILIES.get(width, "") if isinstance(width, int) else ""
 
 
 def side_multiple(model, downscale: int) -> int:

@@ -3,30 +3,49 @@ models/lpips, for the networks of the perceptual regularizer."""
 
 import contextlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import folder_paths
 
 from ...miniature import WEIGHTS
+from ...training.files import write_atomically
 from ..file_names import within
-from ..outputs import SUBFOLDER, UNFINISHED
+from ..outputs import MOMENTS, SUBFOLDER, UNFINISHED
 
 LPIPS = "lpips"
 """Our folder in the host's folder of models for networks that compare images."""
+
+DOMAINS = "stylegan_domains"
+"""Our folder in the host's folder of models for domains."""
+
+PORTRAIT = "stylegan_fusion_portrait.jpg"
+"""The name of our portrait among the host's inputs."""
+
+MINIATURE_PORTRAIT = WEIGHTS.parent / "portrait.jpg"
 
 ENDINGS = (".safetensors", ".pt", ".pth", ".pkl", ".ckpt")
 """Of the files that are offered; what is in them is recognized by their content."""
 
 
 def register_folders() -> None:
-    """Make models/stylegan (other packs use the folder too) and models/lpips known to the host, and the miniature's
-    LoRA."""
-    for name in (SUBFOLDER, LPIPS):
+    """Make models/stylegan (other packs use the folder too), models/lpips and models/stylegan_domains known to the
+    host."""
+    for name in (SUBFOLDER, LPIPS, DOMAINS):
         folder = os.path.join(folder_paths.models_dir, name)
         with contextlib.suppress(OSError):  # a read-only models folder is no reason to go without our nodes
             os.makedirs(folder, exist_ok=True)
         folder_paths.add_model_folder_path(name, folder, is_default=True)
-    folder_paths.add_model_folder_path("loras", str(WEIGHTS / "loras"))  # last: of one name, the user's own file counts
+
+
+def offer_portrait() -> None:
+    """Put the portrait that templates begin with into the host's folder of inputs, once: Load Image reads nothing from
+    elsewhere."""
+    path = Path(folder_paths.get_input_directory()) / PORTRAIT
+    with contextlib.suppress(OSError):  # a read-only folder is no reason to go without our nodes
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, MINIATURE_PORTRAIT.read_bytes())
 
 
 def output_folder() -> Path:
@@ -34,20 +53,56 @@ def output_folder() -> Path:
     return Path(folder_paths.get_output_directory()) / SUBFOLDER
 
 
-def temporary_folder() -> Path:
-    """Return temp/stylegan, which the host empties when it starts."""
-    return Path(folder_paths.get_temp_directory()) / SUBFOLDER
+def moments_folder() -> Path:
+    """Return output/stylegan/moments, where panels keep their trainings."""
+    return output_folder() / MOMENTS
 
 
 def generator_names() -> list[str]:
     """List the files that may be generators: paths within models/stylegan, and within output/stylegan behind
     "output/"."""
-    return _brought(SUBFOLDER) + [f"output/{name}" for name in _names(output_folder(), but=UNFINISHED)]
+    return _brought(SUBFOLDER) + [f"output/{name}" for name in _names(output_folder(), but=(UNFINISHED, MOMENTS))]
 
 
 def network_names() -> list[str]:
     """List the files that may be networks of the perceptual regularizer: paths within models/lpips."""
     return _brought(LPIPS)
+
+
+def domains_folder() -> Path:
+    """Return models/stylegan_domains, where domains are written."""
+    return _roots(DOMAINS)[0]
+
+
+def domain_names() -> list[str]:
+    """List the files that may be domains: paths within models/stylegan_domains."""
+    return [name for name in _brought(DOMAINS) if name.endswith(".safetensors")]
+
+
+def domain_path(name: str) -> Path:
+    """Find the file of a name from `domain_names`. Raises ValueError for names that leave the folder or do not exist."""
+    path = _found(_roots(DOMAINS), name)
+    if path is not None:
+        return path
+    raise ValueError(
+        f"There is no domain {name!r} in models/{DOMAINS}; train one, or put it there, press R to refresh, and choose it "
+        "again."
+    )
+
+
+def picture_folders() -> list[str]:
+    """List the folders within the host's folder of inputs."""
+    root = Path(folder_paths.get_input_directory())
+    found = [Path(folder).relative_to(root).as_posix() for folder, _, _ in os.walk(root) if Path(folder) != root]
+    return sorted(name for name in found if not name.startswith(".") and "/." not in name)
+
+
+def pictures_folder(name: str) -> Path:
+    """Find a folder of a name from `picture_folders`. Raises ValueError for one that leads elsewhere or does not exist."""
+    path = within(Path(folder_paths.get_input_directory()), name)
+    if path.is_dir():
+        return path
+    raise ValueError(f"There is no folder {name!r} in ComfyUI's input folder; put your pictures there, and press R.")
 
 
 def generator_path(name: str) -> Path:
@@ -103,14 +158,14 @@ def _brought(folder: str) -> list[str]:
     return sorted({name for root in _roots(folder) for name in _names(root)})
 
 
-def _names(root: Path, but: str | None = None) -> list[str]:
-    """List files as the host does: links to folders are followed, but not in circles. Without the folder `but` in
+def _names(root: Path, but: Collection[str] = ()) -> list[str]:
+    """List files as the host does: links to folders are followed, but not in circles. Without the folders `but` in
     root."""
     found = []
     for folder, below, names in os.walk(root, followlinks=True):
         here = Path(folder)
         leads_back = os.path.realpath(here) in map(os.path.realpath, here.parents)
-        if leads_back or (but is not None and here == root / but):
+        if leads_back or (here.parent == root and here.name in but):
             below.clear()
         else:
             found += [here / name for name in names if not name.startswith(".")]

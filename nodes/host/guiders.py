@@ -7,7 +7,8 @@ custom guidance count exactly as they do when the host samples.
 import contextlib
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,24 +29,46 @@ try:
 except (ImportError, AttributeError) as error:
     raise incompatible(error) from error
 
+UNKNOWN_WORDS = "unknown_words"
+"""What an encoder of ours notes in a CONDITIONING."""
+
 _EVALUATION = "sampler_calc_cond_batch_function"  # the host's option that replaces its evaluation of the conditions
 
 
-def text_guider(model, positive, negative, guidance_scale: float, extras=()) -> CFGGuider:
+class Extra(NamedTuple):
+    """An Extra is one more condition of a guider: scale * (D_of_it - D_negative), between two shares of the sampling, 0 its
+    begin and 1 its end."""
+
+    name: str
+    conditioning: Any  # CONDITIONING
+    scale: float
+    start: float = 0.0
+    end: float = 1.0
+
+
+def text_guider(model, positive, negative, guidance_scale: float, extras: Sequence[Extra] = ()) -> CFGGuider:
     """Make the guider of a MODEL with prompts: guided = CFG(positive, negative) + sum_i s_i (D_i - D_negative).
 
-    CFG is the host's, with all functions that users hang on the MODEL. extras are (name, CONDITIONING, scale)."""
-    if not (math.isfinite(guidance_scale) and guidance_scale >= 0):
-        raise ValueError(f"The guidance scale is {guidance_scale}; give 0 or more.")
-    for name, _, scale in extras:
-        if not math.isfinite(scale):
-            raise ValueError(f"The scale of {name} is {scale}; give a number, below 0 to stay away from it.")
-    guider = _ExtraGuider(model) if extras else CFGGuider(model)
+    CFG is the host's, with all functions that users hang on the MODEL."""
+    extras = [Extra(*extra) for extra in extras]
+    require_scales(guidance_scale, extras)
+    guider = ExtraGuider(model) if extras else CFGGuider(model)
     guider.set_conds(positive, negative)
     guider.set_cfg(guidance_scale)
     if extras:
         guider.set_extras(extras)
     return guider
+
+
+def require_scales(guidance_scale: float, extras: Sequence[Extra]) -> None:
+    """Raise ValueError for a scale that is none."""
+    if not (math.isfinite(guidance_scale) and guidance_scale >= 0):
+        raise ValueError(f"The guidance scale is {guidance_scale}; give 0 or more.")
+    for extra in extras:
+        if not math.isfinite(extra.scale):
+            raise ValueError(
+                f"The scale of {extra.name} is {extra.scale}; give a number, below 0 to stay away from it."
+            )
 
 
 def require_active(guider, sigma: Tensor, t: float, apart: bool = False) -> None:
@@ -70,20 +93,42 @@ def require_active(guider, sigma: Tensor, t: float, apart: bool = False) -> None
             )
 
 
-class _ExtraGuider(CFGGuider):
-    """_ExtraGuider is classifier-free guidance with further conditions, each with its own scale; one evaluation of all
-    of them."""
+class ExtraGuider(CFGGuider):
+    """ExtraGuider is classifier-free guidance with further conditions, each with its own scale; one evaluation of all of
+    them."""
 
-    def set_extras(self, extras) -> None:
-        names = [name for name, _, _ in extras]
+    def set_extras(self, extras: Sequence[Extra]) -> None:
+        names = [extra.name for extra in extras]
         if len({*names, "positive", "negative"}) < len(names) + 2:
             raise ValueError(f"The conditions are named {', '.join(names)}; give each a name of its own.")
         self.extras = names
-        self.cfg_extras = tuple(scale for _, _, scale in extras)
-        self.inner_set_conds({name: conditioning for name, conditioning, _ in extras})
+        self.cfg_extras = tuple(extra.scale for extra in extras)
+        self.ranges = {extra.name: (extra.start, extra.end) for extra in extras}
+        self.inner_set_conds({extra.name: extra.conditioning for extra in extras})
+
+    def is_on(self, name: str, sigma: Tensor) -> bool:
+        """Tell whether a condition counts at the host's noise level of a running guider."""
+        start, end = self.ranges.get(name, (0.0, 1.0))
+        if (start, end) == (0.0, 1.0):
+            return True
+        now, level = float(sigma.flatten()[0]), self.inner_model.model_sampling.percent_to_sigma
+        # The very first share begins above all levels, the very last ends below them.
+        return now <= (math.inf if start <= 0 else float(level(start))) and now >= (
+            0 if end >= 1 else float(level(end))
+        )
 
     def predict_noise(self, x, timestep, model_options=None, seed=None):
-        extras = [self.conds[name] for name in self.extras]
+        return self.predicted(x, timestep, model_options, seed)[0]
+
+    def predicted(self, x, timestep, model_options=None, seed=None, prompt: bool = True) -> tuple[Tensor, Tensor]:
+        """Return the guided denoised estimate, and that of the negative prompt; without `prompt` the former leaves the
+        positive one out."""
+        scales = {
+            name: scale
+            for name, scale in zip(self.extras, self.cfg_extras, strict=True)
+            if scale and self.is_on(name, timestep)
+        }
+        extras = [self.conds[name] for name in scales]
         given = model_options or {}
         found = []
 
@@ -92,17 +137,26 @@ class _ExtraGuider(CFGGuider):
             asked = arguments["conds"]
             # At scale 1 the host leaves the negative prompt out, but the extras are differences to it.
             conds = [asked[0], self.conds["negative"], *asked[2:], *extras]
-            evaluation = given.get(_EVALUATION)
-            if evaluation is None:
-                outputs = comfy.samplers.calc_cond_batch(model, conds, x, timestep, options)
-            else:
-                outputs = evaluation({**arguments, "conds": conds})
+            outputs = self._evaluated(model, conds, x, timestep, options, given)
             found.extend((outputs[1], *outputs[len(asked) :]))
             return outputs[: len(asked)]
 
-        denoised = super().predict_noise(x, timestep, {**given, _EVALUATION: evaluate}, seed)
-        unconditional, *parts = found
-        return denoised + sum(s * (part - unconditional) for s, part in zip(self.cfg_extras, parts, strict=True))
+        if prompt:
+            denoised = super().predict_noise(x, timestep, {**given, _EVALUATION: evaluate}, seed)
+            unconditional, *parts = found
+        else:
+            conds = [self.conds["negative"], *extras]
+            unconditional, *parts = self._evaluated(self.inner_model, conds, x, timestep, given, given)
+            denoised = unconditional
+        added = sum(s * (part - unconditional) for s, part in zip(scales.values(), parts, strict=True))
+        return denoised + added if parts else denoised, unconditional
+
+    @staticmethod
+    def _evaluated(model, conds, x, timestep, options, given):
+        evaluation = given.get(_EVALUATION)
+        if evaluation is None:
+            return comfy.samplers.calc_cond_batch(model, conds, x, timestep, options)
+        return evaluation({"conds": conds, "input": x, "sigma": timestep, "model": model, "model_options": options})
 
 
 def as_first_step(guider, extra_args: dict, sigma: Tensor) -> None:
@@ -170,8 +224,22 @@ def _fingerprint(value):
     if isinstance(value, list | tuple):
         return [_fingerprint(part) for part in value]
     if isinstance(value, dict):
-        return {str(key): _fingerprint(part) for key, part in value.items() if key != "uuid"}
+        return {str(key): _fingerprint(part) for key, part in value.items() if key not in ("uuid", UNKNOWN_WORDS)}
     return value if isinstance(value, str | int | float | bool | None) else type(value).__name__
+
+
+def same_prompts(guider) -> bool:
+    """Tell whether the positive and the negative prompt of a guider are one and the same."""
+    conditions = conditions_of(guider)
+    if not {"positive", "negative"} <= conditions.keys():
+        return False
+    return _fingerprint(conditions["positive"]) == _fingerprint(conditions["negative"])
+
+
+def unknown_words(guider) -> list[str]:
+    """Return the words of a guider's prompts of which their encoder says that it never learned them, each once."""
+    entries = [entry for named in conditions_of(guider).values() for entry in named or () if isinstance(entry, dict)]
+    return list(dict.fromkeys(word for entry in entries for word in entry.get(UNKNOWN_WORDS, ())))
 
 
 def require_text_alone(running) -> None:
@@ -198,6 +266,31 @@ def can_scale(guider) -> bool:
     # A class of its own that leaves cfg at 1 guides by something else.
     plain = type(guider).predict_noise is CFGGuider.predict_noise if isinstance(guider, CFGGuider) else False
     return plain or any(value != 1.0 for value in scales.values())
+
+
+def set_scale(guider, scale: float) -> None:
+    """Give a guider of ours another guidance scale; scales of further prompts stay in proportion. A guider that has no
+    scale of its own stays as it is."""
+    if can_scale(guider) and (cfg := getattr(guider, "cfg", 0)):
+        for name, value in _scales(guider).items():
+            factor = scale / cfg
+            changed = tuple(factor * s for s in value) if isinstance(value, tuple) else factor * value
+            setattr(guider, name, changed)
+
+
+def source_guider(guider, source=None):
+    """Make the guider that predicts, without guidance, what pictures show: a CONDITIONING `source`, or the negative
+    prompt of a guider; None where it has none."""
+    path = CFGGuider(guider.model_patcher)
+    if source is not None:
+        path.set_conds(source, source)
+    else:
+        negative = conditions_of(guider).get("negative")
+        if not negative:
+            return None
+        path.original_conds = {"positive": negative, "negative": negative}
+    path.set_cfg(1.0)
+    return path
 
 
 @contextlib.contextmanager

@@ -3,6 +3,8 @@
 Imported by its node when it runs: a host that lacks a part of it can run all the others."""
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import comfy.clip_vision
@@ -18,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 
 from ...miniature import WEIGHTS
+from .guiders import UNKNOWN_WORDS
 
 FOLDER = WEIGHTS / "diffusion"
 CLIP_FOLDER = WEIGHTS / "clip"
@@ -111,14 +114,21 @@ def load_clip(folder: Path = FOLDER, clip_folder: Path = CLIP_FOLDER):
         def __init__(self, embedding_directory=None, tokenizer_data=None):
             super().__init__(embedding_directory, tokenizer_data or {}, tokenizer=WordTokenizer)
 
-        def tokenize_with_weights(self, *arguments, **options):
-            tokens = super().tokenize_with_weights(*arguments, **options)
-            return {**tokens, "common": tokens[self.clip_name]}
+        def tokenize_with_weights(self, text, *arguments, **options):
+            tokens = super().tokenize_with_weights(text, *arguments, **options)
+            of_text = _Tokens(tokens[self.clip_name])
+            of_text.unknown = _unknown(getattr(self, self.clip).tokenizer, text)
+            return {**tokens, self.clip_name: of_text, "common": tokens[self.clip_name]}
 
     class PromptEncoder(comfy.sd1_clip.SD1ClipModel):
         def __init__(self, device="cpu", dtype=None, model_options=None):
             super().__init__(device=device, dtype=dtype, model_options=model_options or {}, clip_model=encoder_class)
             self.clip_common = common_class(device, dtype, model_options)
+
+        def encode_token_weights(self, token_weight_pairs):
+            encoded = super().encode_token_weights(token_weight_pairs)
+            unknown = getattr(token_weight_pairs[self.clip_name], "unknown", ())
+            return (*encoded[:2], {UNKNOWN_WORDS: list(unknown)}) if unknown else encoded
 
     clip = comfy.sd.CLIP(
         comfy.supported_models_base.ClipTarget(PromptTokenizer, PromptEncoder),
@@ -128,6 +138,18 @@ def load_clip(folder: Path = FOLDER, clip_folder: Path = CLIP_FOLDER):
     clip.load_sd(state)
     clip.cond_stage_model.clip_common.load_sd(common_state)
     return clip
+
+
+class _Tokens(list):
+    """_Tokens are the host's tokens of a text, with the words of it that are `unknown`."""
+
+    unknown: Sequence[str] = ()
+
+
+def _unknown(tokenizer, text: str) -> list[str]:
+    """Return the words of a text that are more than one token: they are in no caption that the miniature learned from."""
+    words = dict.fromkeys(word.lower() for word in re.findall(r"[^\W\d_]+", text))
+    return [word for word in words if len(tokenizer(word, add_special_tokens=False)["input_ids"]) > 1]
 
 
 def load_clip_vision(folder: Path = CLIP_FOLDER / "vision"):

@@ -53,6 +53,11 @@ class ComfyPrior(Prior):
         return _HostSession(self)  # made anew: kept, it would be a circle that holds the model
 
     @property
+    def fingerprint(self) -> str:
+        """Return the guider's prompts and scales in a few numbers."""
+        return guiders.conditioning_fingerprint(self._guider)
+
+    @property
     def has_conditions(self) -> bool:
         return "unconditional" in guiders.condition_names(self._guider).values()
 
@@ -70,6 +75,11 @@ class ComfyPrior(Prior):
         check_sides(*images.shape[-2:], self._multiple)
         latents = self._encoder(images, recompute)
         return self._from_model(self._latent_format.process_in(self._to_model(latents)))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        images = self.vae.decode(self._latent_format.process_out(self._to_model(latents)))
+        images = images.flatten(0, -4)[..., :3]  # a film of one frame each
+        return images.movedim(-1, 1).float().mul(2).sub(1)
 
     @torch.no_grad()
     def guided(self, z_t: Tensor, t: float, scaling: float = 1.0) -> Tensor:

@@ -32,6 +32,16 @@ def show_text(node_id: str, text: str) -> None:
     PromptServer.instance.send_progress_text(text, node_id, PromptServer.instance.client_id)
 
 
+_told: set[str] = set()  # nodes with a hint on them
+
+
+def hint(node_id: str, text: str) -> None:
+    """Show on a node what should be known of what it was given; "" takes back what was shown."""
+    if text or node_id in _told:
+        show_text(node_id, text)
+    (_told.add if text else _told.discard)(node_id)
+
+
 def answer(node_id: str, text: str) -> ui.PreviewText:
     """Show on a node what came of it, and return that for programs: the page shows nothing of it by itself."""
     show_text(node_id, text)

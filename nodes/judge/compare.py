@@ -3,6 +3,7 @@
 import torch
 from comfy_api.v0_0_2 import io, ui
 
+from ..drawing import image_colours
 from ..types import CATEGORY, aliases
 
 
@@ -24,6 +25,15 @@ class CompareSamples(io.ComfyNode):
                     tooltip="The images at its right: the same latents after training, in the same order. Any two "
                     "batches do; the shorter one says how many are shown.",
                 ),
+                io.String.Input(
+                    "before_label",
+                    default="Before",
+                    optional=True,
+                    tooltip="What the node calls the images at the left: 400 steps, Adam, another prompt.",
+                ),
+                io.String.Input(
+                    "after_label", default="After", optional=True, tooltip="What it calls those at the right."
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -37,13 +47,15 @@ class CompareSamples(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, before, after) -> io.NodeOutput:
+    def execute(cls, before, after, before_label="Before", after_label="After") -> io.NodeOutput:
         before, after, notes = pair(before, after)
         files = {
             name: ui.PreviewImage(images, cls=cls).values for name, images in (("before", before), ("after", after))
         }
         # Not under the name "images": the page itself would draw those on the node.
-        return io.NodeOutput(torch.cat([before, after], dim=2), ui={**files, "text": notes})
+        return io.NodeOutput(
+            torch.cat([before, after], dim=2), ui={**files, "text": notes, "labels": [before_label, after_label]}
+        )
 
 
 def pair(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
@@ -51,7 +63,7 @@ def pair(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch
     took.
 
     The first ones of the longer batch stay; the smaller images are enlarged bilinearly, so nothing is lost."""
-    notes, batches = [], {"before": _colours(before), "after": _colours(after)}
+    notes, batches = [], {"before": image_colours(before), "after": image_colours(after)}
     count = min(len(before), len(after))
     for name, images in batches.items():
         if len(images) > count:
@@ -66,9 +78,3 @@ def pair(before: torch.Tensor, after: torch.Tensor) -> tuple[torch.Tensor, torch
             planes = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear", antialias=True)
             batches[name] = planes.movedim(1, -1)
     return batches["before"], batches["after"], notes
-
-
-def _colours(images: torch.Tensor) -> torch.Tensor:
-    """Return [B, H, W, 3] of an IMAGE of any number of channels."""
-    images = images[..., :3].float().cpu()
-    return images.expand(*images.shape[:-1], 3) if images.shape[-1] == 1 else images

@@ -1,17 +1,18 @@
 """The node that measures what a generator draws."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
-from ...metrics.evaluation import Measure, clip_score, lpips_diversity, pooled_features, require_distances
-from ...metrics.lpips import Features, reduced
-from ...metrics.report import SETS, Evaluation, Row, distance_rows, evaluation_picture
-from ...stylegan import Generator, crop_of, draw_codes
-from ..drawing import picture_image, room_to_draw, sampled
+from ...metrics.colours import rgb
+from ...metrics.evaluation import require_distances
+from ...metrics.judging import Space, judge
+from ...metrics.report import SETS, Evaluation, evaluation_picture
+from ...stylegan import Generator, crop_of, draw_codes, picture_size
+from ..drawing import from_image, picture_image, room_to_draw, sampled
 from ..features import NodeWithFeatures, features_input, load_network
 from ..host.device import raise_if_interrupted, retry_without_models, torch_device
 from ..host.server import answer, progress_bar
@@ -140,28 +141,22 @@ def evaluated(
         if value is not None
     }
     if reference is not None:
-        require_distances()  # before anything is drawn
-    evaluation = Evaluation()
-    target = _target(clip, clip_vision, text.strip(), evaluation.notes)
+        require_distances()  # before the text is embedded
+    notes: list[str] = []
+    target = _target(clip, clip_vision, text.strip(), notes)
     network = load_network(features)
+    embed = partial(clip_space.image_embeddings, clip_vision) if clip_vision is not None else None
+    space = embed and Space("the CLIP vision model's embeddings", embed, is_square=True)
     bar = progress_bar(2 * sum(map(len, sets.values())))
+
+    def looked(count: int) -> None:
+        raise_if_interrupted()
+        bar.update(count)
+
     with on_device(torch_device(), network):
-        seen = {name: _look(images, clip_vision, network, bar) for name, images in sets.items()}
-        if target is not None:
-            scores = {name: clip_score(found.embeddings, target) for name, found in seen.items()}
-            evaluation.rows.append(Row("CLIP score", "higher fits the text better", scores))
-        if reference is not None:
-            compared = {
-                name: pooled_features(found.small, network) if clip_vision is None else found.embeddings
-                for name, found in seen.items()
-            }
-            rows, notes = distance_rows(compared, seed)
-            evaluation.rows += rows
-            evaluation.notes += notes
-        varied = {name: _diversity(found, network, seed, bar) for name, found in seen.items()}
-        evaluation.rows.append(Row("Diversity", "higher is more varied", varied))
-    evaluation.notes += _about(sets, clip_vision, network)
-    return evaluation
+        found = judge(sets, network, space, embed, target, seed, on_images=looked)
+    found.notes[:0] = notes
+    return found
 
 
 class _Set:
@@ -181,53 +176,25 @@ class _Set:
         """Give images [b, 3, H, W] in [-1, 1], a few at a time: many large ones are never in memory together."""
         if not self.drawn:
             for piece in self.value.split(PIECE):
-                yield piece[..., :3].float().cpu().movedim(-1, 1) * 2 - 1
+                yield from_image(piece)
             return
         generator, crop = self.value.generator, crop_of(self.value.metadata)
         latents = sampled(self.value, self.seed, self.count, self.psi)
         with room_to_draw(self.value, min(PIECE, self.count), OTHERWISE), on_device(torch_device(), generator):
             for ws in latents.ws.split(PIECE):
                 images = retry_without_models(lambda ws=ws: _drawn(generator, ws))
-                yield images if crop is None else crop.apply(images)
+                yield rgb(images if crop is None else crop.apply(images))
 
     def size(self) -> tuple[int, int]:
         """Return width and height in pixels."""
         if not self.drawn:
             return self.value.shape[2], self.value.shape[1]
-        crop, side = crop_of(self.value.metadata), self.value.generator.resolution
-        return (side, side) if crop is None else (min(side, crop.width), min(side, crop.height))
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """_Seen is what is kept of a set of N images."""
-
-    small: Tensor  # [N, 3, h, w] as large as the network of LPIPS looks at
-    embeddings: Tensor | None  # [N, D]
+        return picture_size(self.value.generator, crop_of(self.value.metadata))
 
 
 def _drawn(generator: Generator, ws: Tensor) -> Tensor:
     with torch.inference_mode(False):
         return torch.cat(list(draw_codes(generator, ws))).clamp(-1, 1)
-
-
-def _look(images: _Set, clip_vision, network: Features, bar) -> _Seen:
-    small, embeddings = [], []
-    for piece in images.pieces():
-        raise_if_interrupted()
-        small.append(reduced(piece, network.image_size).half())  # 8 bits of an image fit well into 11
-        if clip_vision is not None:
-            embeddings.append(clip_space.image_embeddings(clip_vision, piece))
-        bar.update(len(piece))
-    return _Seen(torch.cat(small), torch.cat(embeddings) if embeddings else None)
-
-
-def _diversity(found: _Seen, network: Features, seed: int, bar) -> Measure:
-    def done(count):
-        raise_if_interrupted()
-        bar.update(count)
-
-    return lpips_diversity(found.small, network, seed, done)
 
 
 def _target(clip, clip_vision, text: str, notes: list[str]) -> Tensor | None:
@@ -244,18 +211,3 @@ def _target(clip, clip_vision, text: str, notes: list[str]) -> Tensor | None:
             f"that do not belong together. {clip_space.PAIRS}."
         )
     return clip_space.text_embedding(clip, text, clip_space.width_of(clip_vision))
-
-
-def _about(sets: dict[str, _Set], clip_vision, network: Features) -> list[str]:
-    counts = ", ".join(f"{len(images)} ({name})" for name, images in sets.items())
-    notes = [f"Images: {counts}. Diversity by {network.name}."]
-    if "reference" in sets:
-        what = f"features: {network.name}" if clip_vision is None else "features: the CLIP vision model's embeddings"
-        notes.append(f"Both distances by {what}. They do not compare with FID and KID by Inception.")
-    sizes = {name: images.size() for name, images in sets.items()}
-    if clip_vision is None and len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name} {width} x {height}" for name, (width, height) in sizes.items())
-        notes.append(f"The images differ in size ({told}), which counts as a difference: resize them to one size.")
-    if clip_vision is not None and any(width != height for width, height in sizes.values()):
-        notes.append("CLIP vision sees the square in the middle of each image, not the sides.")
-    return notes

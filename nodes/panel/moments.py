@@ -1,36 +1,49 @@
-"""Moments of a training to which its user can go back: a picture in memory, and the trained weights on disk."""
+"""Moments of a training to which its user can go back: a picture, and the trained weights, both on disk."""
 
 import contextlib
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ...training.files import write_tensors
+from ...training.files import write_atomically, write_tensors
 
 DISK_BYTES = 2 * 2**30
-"""What the moments of one training may take of the host's temporary folder, which it empties when it starts."""
+"""What the weights of one training's moments may take while it is the latest of its node."""
 
 MOST = 40
 """Moments over a whole training; fewer where the weights are large."""
 
 
 class Moments:
-    """Moments are those of the latest training of one panel, their weights in a folder of their own within `folder`."""
+    """Moments are those of one training, in `folder`, which is theirs alone."""
 
     def __init__(self, folder: Path):
-        self._folder = folder / secrets.token_hex(12)  # random: two ComfyUIs may share the temporary folder
-        self._pictures: dict[int, bytes] = {}
+        self._folder = folder
+        self._pictures: dict[int, bytes | None] = {}  # None: on disk alone
         self.version = secrets.token_hex(4)  # another one whenever pictures of the same steps may differ
+
+    @classmethod
+    def found(cls, folder: Path, version: str = "") -> "Moments":
+        """Take up the moments that an earlier run of the host has left in a folder. Raises OSError."""
+        moments = cls(folder)
+        moments._pictures = {int(path.stem): None for path in folder.glob("*.jpg") if path.stem.isdecimal()}
+        moments.version = version or moments.version
+        return moments
 
     @property
     def steps(self) -> list[int]:
         """The steps after which the moments were taken, in order."""
         return sorted(self._pictures)
+
+    @property
+    def pictures_alone(self) -> list[int]:
+        """The moments whose weights are gone: they can be looked at."""
+        return [step for step in self.steps if not self.has(step)]
 
     def has(self, step: int) -> bool:
         """Tell whether it is possible to go back there. Step 0 is the generator as it came."""
@@ -38,6 +51,9 @@ class Moments:
 
     def picture(self, step: int) -> bytes | None:
         """Return what the samples looked like, as JPEG; None where there is no such moment."""
+        if step in self._pictures and self._pictures[step] is None:
+            with contextlib.suppress(OSError):
+                return self._path(step, ".jpg").read_bytes()
         return self._pictures.get(step)
 
     def add(self, step: int, picture: bytes, weights: Mapping[str, Tensor]) -> None:
@@ -52,15 +68,17 @@ class Moments:
                 self._path(step).unlink(missing_ok=True)
                 raise
         self._pictures[step] = picture
+        with contextlib.suppress(OSError):  # then it is not found again after a restart
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._path(step, ".jpg"), picture)
 
     def weights(self, step: int) -> dict[str, Tensor]:
-        """Read what was trained by then. Raises ValueError when it is gone, as after another ComfyUI has emptied the
-        temporary folder."""
+        """Read what was trained by then. Raises ValueError when it is gone, as after its file was removed."""
         try:
             return load_file(self._path(step))
         except (OSError, SafetensorError) as error:
             raise ValueError(
-                f"The generator as it was after {step} steps is gone from ComfyUI's temporary folder; choose another "
+                f"The generator as it was after {step} steps is gone from the folder of moments; choose another "
                 'moment, or "Go on" to train again.'
             ) from error
 
@@ -75,11 +93,21 @@ class Moments:
         for later in [taken for taken in self._pictures if taken > step]:
             self.version = secrets.token_hex(4)
             del self._pictures[later]
-            with contextlib.suppress(OSError):  # held by a virus scanner, on Windows; the host empties the folder
-                self._path(later).unlink(missing_ok=True)
+            self._unlink(later, ".jpg")
+            self._unlink(later)
 
-    def _path(self, step: int) -> Path:
-        return self._folder / f"{step:06}.safetensors"
+    def thin(self, but: Collection[int]) -> None:
+        """Forget the weights of all moments `but` these; their pictures stay."""
+        for step in self._pictures:
+            if step not in but:
+                self._unlink(step)
+
+    def _unlink(self, step: int, ending: str = ".safetensors") -> None:
+        with contextlib.suppress(OSError):  # held by a virus scanner, on Windows
+            self._path(step, ending).unlink(missing_ok=True)
+
+    def _path(self, step: int, ending: str = ".safetensors") -> Path:
+        return self._folder / f"{step:06}{ending}"
 
 
 def how_many(weights: Mapping[str, Tensor]) -> int:

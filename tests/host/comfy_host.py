@@ -21,6 +21,9 @@ import websocket
 # Not resolved: a project linked into custom_nodes must find the ComfyUI that it is linked into.
 PROJECT = Path(__file__).absolute().parents[2]
 
+FRONTEND = os.environ.get("COMFYUI_FRONTEND_ROOT")
+"""The folder "static" of a comfyui_frontend_package that is to serve the page in place of ComfyUI's own."""
+
 # A space and a dot, as the folder of a downloaded archive may have them.
 EXTENSION_FOLDER = "StyleGAN Fusion 1.0"
 
@@ -182,6 +185,8 @@ class Host:
         arguments += ["--disable-auto-launch", "--database-url", "sqlite:///:memory:"]
         # Nodes that call remote services are of no use here; newer versions also keep the page off the network with it.
         arguments += ["--disable-api-nodes", *self.arguments]
+        if FRONTEND:
+            arguments += ["--front-end-root", FRONTEND]
         # Its own installation only: nothing of ours may leak into ComfyUI's Python, and nothing is downloaded.
         environment = own_environment() | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         with open(self.log_path, "wb") as log:

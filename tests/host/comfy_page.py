@@ -118,6 +118,29 @@ class ComfyPage:
             workflow = json.loads(workflow.read_text(encoding="utf-8"))
         self._page.evaluate("async workflow => { await window.app.loadGraphData(workflow) }", workflow)
 
+    def reopen(self, workflow: dict) -> None:
+        """Open a workflow in the place of the one that is shown, as undoing does."""
+        script = """async workflow => {
+            const { activeWorkflow } = window.app.extensionManager.workflow;
+            await window.app.loadGraphData(workflow, true, true, activeWorkflow);
+        }"""
+        self._page.evaluate(script, workflow)
+
+    def go_back(self) -> None:
+        """Show the workflow again that was open before this one."""
+        self._page.evaluate(
+            "() => window.app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow').then(() => null)"
+        )
+        self.pause(500)
+
+    def drop(self, workflow: dict, name: str) -> None:
+        """Drop a workflow's file on the page."""
+        script = """async ([text, name]) => {
+            await window.app.handleFile(new File([text], name, { type: "application/json" }));
+        }"""
+        self._page.evaluate(script, [json.dumps(workflow), name])
+        self.pause(500)
+
     def api_form(self, workflow: dict | Path) -> dict:
         """Open the workflow; the graph that pressing "Run" would submit."""
         self.open(workflow)
@@ -125,20 +148,10 @@ class ComfyPage:
 
     def saved_form(self) -> dict:
         """The open graph as the page saves it to a workflow file."""
-        return self._page.evaluate("async () => (await window.app.graphToPrompt()).workflow")
-
-    def overlapping_nodes(self) -> list[tuple[str, str]]:
-        """Titles of each two nodes of the open graph whose boxes, title bars included, overlap."""
-        boxes = self._page.evaluate(
-            """() => window.app.graph.nodes.map(n => [n.title, n.pos[0], n.pos[1] - LiteGraph.NODE_TITLE_HEIGHT,
-                                                      n.pos[0] + n.size[0], n.pos[1] + n.size[1]])"""
+        # As text, as the page writes it: what is undefined is not there, where Playwright would make it null.
+        return json.loads(
+            self._page.evaluate("async () => JSON.stringify((await window.app.graphToPrompt()).workflow)")
         )
-        return [
-            (a[0], b[0])
-            for i, a in enumerate(boxes)
-            for b in boxes[i + 1 :]
-            if a[1] < b[3] and b[1] < a[3] and a[2] < b[4] and b[2] < a[4]
-        ]
 
     def run(self, timeout: float = 300) -> str | None:
         """Queue the open graph as the button "Run" does and wait for its end: None when it succeeded, else what went
@@ -187,6 +200,10 @@ class ComfyPage:
         """Playwright's locator of a control of the page's own, by its role and its name for screen readers."""
         return self._page.get_by_role(role, name=name).first
 
+    def download(self):
+        """Playwright's context in whose body a file is downloaded: its value is the download."""
+        return self._page.expect_download()
+
     def show_properties(self, shown: bool) -> bool:
         """Open or close the page's list of settings beside the graph. False where the page has none."""
         toggle = self.control("button", "Toggle properties panel")
@@ -231,6 +248,15 @@ class ComfyPage:
         """Reload the page. It opens the last workflow again only with the setting Comfy.Workflow.Persist."""
         self._page.reload()
         self._wait_until_ready()
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the window another size, in pixels."""
+        self._page.set_viewport_size({"width": width, "height": height})
+
+    def picture(self, path: Path) -> Path:
+        """The page as it is."""
+        self._page.screenshot(path=path)
+        return path
 
     def screenshot(self, path: Path) -> Path:
         """The page with the whole graph in view."""

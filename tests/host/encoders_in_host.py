@@ -1,6 +1,6 @@
 """Run by ComfyUI's Python in ComfyUI's folder: the encoders' copies beside the autoencoders of ComfyUI.
 
-Arguments: the project's folder, a safetensors file with images and a direction to change them in, and the file to write.
+Arguments: the project's folder, a safetensors file with images, and the file to write.
 """
 
 import sys
@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from zoo import vaes, weights
 
 given, found, notes = load_file(source), {}, {}
-images, direction = given["images"], given["direction"]
+images = given["images"]
 STEP = 1e-2
 
 
@@ -82,7 +82,8 @@ for kind, make in MADE.items():
             found[f"{kind} latents{name}"] = z
             (found[f"{kind} gradient{name}"],) = torch.autograd.grad(z, x, torch.ones_like(z))
         with torch.no_grad():
-            ahead, behind = (encoder(images + side * STEP * direction) for side in (1, -1))
+            steepest = found[f"{kind} gradient"] / found[f"{kind} gradient"].norm()
+            ahead, behind = (encoder(images + side * STEP * steepest) for side in (1, -1))
             found[f"{kind} slope"] = (ahead.double() - behind.double()).sum() / (2 * STEP)
         notes[f"{kind} ratio"] = str(downscale_of(vae))
         meta = encoder_on(vae, torch.device("meta"))

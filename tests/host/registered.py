@@ -55,19 +55,28 @@ def breakages(before: dict, now: dict) -> list[str]:
             found.append(f"{node} is gone")
             continue
         old_inputs, new_inputs = old["inputs"], now[node]["inputs"]
-        if [row["name"] for row in new_inputs][: len(old_inputs)] != [row["name"] for row in old_inputs]:
-            found.append(f"{node}: the inputs are not the old ones in their order, and new ones after them")
+        old_values, new_values = _saved_by_place(old_inputs), _saved_by_place(new_inputs)
+        if new_values[: len(old_values)] != old_values:
+            found.append(f"{node}: the widgets are not the old ones in their order, and new ones after them")
             continue
-        for was, is_now in zip(old_inputs, new_inputs, strict=False):
-            found += [f"{node}.{was['name']}: {change}" for change in _changes(was, is_now)]
-        found += [
-            f"{node}.{row['name']} is new and not optional"
-            for row in new_inputs[len(old_inputs) :]
-            if not row["optional"]
-        ]
+        is_now = {row["name"]: row for row in new_inputs}
+        if gone := [row["name"] for row in old_inputs if row["name"] not in is_now]:
+            found.append(f"{node}: {', '.join(gone)} are gone")
+            continue
+        for was in old_inputs:
+            found += [f"{node}.{was['name']}: {change}" for change in _changes(was, is_now.pop(was["name"]))]
+        found += [f"{node}.{name} is new and not optional" for name, row in is_now.items() if not row["optional"]]
         if now[node]["outputs"][: len(old["outputs"])] != old["outputs"]:
             found.append(f"{node}: the outputs are not the old ones in their order, and new ones after them")
     return found
+
+
+def _saved_by_place(inputs: list[dict]) -> list[str]:
+    """The names of the inputs whose values the page saves in a list. Links it saves by the input's name: a socket may
+    become optional, and so come after the others."""
+    sockets = {"MODEL", "VAE", "CLIP", "IMAGE", "MASK", "LATENT", "CONDITIONING", "GUIDER", "CLIP_VISION"}
+    own = {row["type"] for row in inputs if row["type"].startswith("STYLEGAN_FUSION") and "PANEL" not in row["type"]}
+    return [row["name"] for row in inputs if row["type"] not in sockets | own]
 
 
 def _changes(was: dict, now: dict):

@@ -11,13 +11,25 @@ from foreign_files import (
     STYLEGAN3_T,
     build,
     rosinality_generator,
+    rosinality_state,
     save_nvlabs,
     save_rosinality,
     save_tensorflow,
     small,
 )
+from foreign_layouts import basicsr_state, behind, encoder_state, nvlabs_state
 from graphs import training
 from PIL import Image
+from safetensors.torch import save_file
+
+
+def save_encoder(generator, path):
+    state = {**encoder_state(), **behind("decoder.", rosinality_state(generator))}
+    torch.save({"state_dict": state, "latent_avg": generator.mapping.w_avg.repeat(8, 1)}, path)
+
+
+def save_basicsr(generator, path):
+    torch.save({"params_ema": {**basicsr_state(generator), "latent_avg": generator.mapping.w_avg}}, path)
 
 
 @pytest.fixture
@@ -58,6 +70,17 @@ def converting(file, **options):
         "crop": "auto",
     }
     return {"convert": {"class_type": "StyleGANFusionConvertCheckpoint", "inputs": {**inputs, **options}}}
+
+
+def test_a_stylegan3_goes_to_nvlabs_layout_and_back(host, folder):
+    generator = build(STYLEGAN3_T)
+    save_generator(generator, folder / "three.safetensors", {"license": "MIT"})
+    run = host.run(converting("three.safetensors", ending=".pt", filename_prefix="three", layout="nvlabs"))
+    assert run.succeeded, run.error
+    loaded = load_checkpoint(host.output / "stylegan" / "three_00001.pt")
+    assert loaded.format == "NVlabs StyleGAN3" and loaded.metadata["license"] == "MIT"
+    pairs = zip(generator.state_dict().values(), loaded.generator.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def pictures(host, run, node="show0"):
@@ -102,6 +125,9 @@ def test_new_files_are_listed_without_a_restart_and_other_files_are_not(host, fo
         ("cats/stylegan3.pkl", save_nvlabs, lambda: build(STYLEGAN3_T)),
         ("tensorflow.pkl", save_tensorflow, lambda: small(conv_clamp=None)),
         ("rosinality.pt", save_rosinality, rosinality_generator),
+        ("e4e_ffhq.pt", save_encoder, rosinality_generator),
+        ("basicsr.pth", save_basicsr, rosinality_generator),
+        ("weights.safetensors", lambda g, path: save_file(nvlabs_state(g), path), small),
     ],
 )
 def test_every_format_loads_and_draws(host, folder, name, write, make):
@@ -109,6 +135,15 @@ def test_every_format_loads_and_draws(host, folder, name, write, make):
     run = host.run(sampling(name))
     assert run.succeeded, run.error
     assert_alike(pictures(host, run)[0], expected(make()))
+
+
+def test_another_network_is_named_in_the_loaders_error(host, folder):
+    state = {**rosinality_state(rosinality_generator()), "iwt.ll": torch.ones(2, 2)}
+    torch.save({"g_ema": state}, folder / "wavelets.pt")
+    save_file({"unet.lora_up.weight": torch.ones(2)}, folder / "lora.safetensors")
+    for name, what in {"wavelets.pt": "a SWAGAN generator", "lora.safetensors": "a LoRA of a diffusion model"}.items():
+        run = host.run(sampling(name))
+        assert f"{name} holds {what}" in run.error["exception_message"]
 
 
 def test_classes_are_drawn_one_after_the_other_or_as_asked(host, folder):

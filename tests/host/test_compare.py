@@ -1,5 +1,6 @@
 """Compare Samples on the real page: the slider between two batches."""
 
+import copy
 import io
 import re
 import urllib.request
@@ -151,6 +152,33 @@ def test_side_by_side_shows_both_whole(compared):
     assert first.slider.is_visible()
 
 
+def test_a_picture_of_both_is_saved_with_their_labels(compared, page, tmp_path):
+    first, _ = compared
+    first.click_at(0.5)
+    with page.download() as waiting:
+        first.root.get_by_role("button", name="Save a picture of both").click()
+    assert waiting.value.suggested_filename == "Before After 1.png"
+    waiting.value.save_as(tmp_path / "both.png")
+    picture = Image.open(tmp_path / "both.png").convert("RGB")
+    side = picture.width // 2
+    assert side >= 256 and side % 64 == 0 and picture.height > side
+    for index, name in enumerate(("before", "after")):
+        part = picture.crop((index * side, picture.height - side, (index + 1) * side, picture.height))
+        part = part.resize((64, 64), Image.Resampling.BOX)
+        assert max(ImageStat.Stat(ImageChops.difference(part, first.images[name][0])).mean) < 2
+
+
+def test_the_labels_are_free(host, page):
+    graph = copy.deepcopy(GRAPH)
+    graph["4"]["inputs"] |= {"before_label": "400 steps", "after_label": ""}
+    page.evaluate("graph => window.app.loadApiJson(graph, 'labels')", graph)
+    assert page.run() is None
+    page.look_at("First")
+    first = page.node_element("First")
+    assert first.get_by_text("400 steps").is_visible() and first.get_by_role("img", name="400 steps").count() == 1
+    assert first.get_by_text("After", exact=True).count() == 0
+
+
 def test_two_nodes_do_not_mix(compared, page):
     first, second = compared
     first.click_at(0.2)
@@ -218,7 +246,7 @@ def test_text_is_readable_in_each_theme(compared, page, theme):
     behind = bar.getpixel((int(0.6 * bar.width), bar.height // 2))  # a canvas may lie there
     contrasts = first.root.evaluate(CONTRAST, f"rgb{behind}")
     page.set_theme("dark")
-    assert len(contrasts) == 7
+    assert len(contrasts) == 8
     assert all(contrast >= 4.5 for _, contrast in contrasts), contrasts
 
 
@@ -233,6 +261,7 @@ def test_everything_has_an_accessible_name(compared):
         'button "Previous image"',
         'button "Next image"',
         'button "Side by side"',
+        'button "Save a picture of both"',
     ]
     assert [name for name in names if name not in tree] == []
     assert re.search(r"1 of 3", tree)

@@ -13,8 +13,7 @@ ALL = (*KINDS, "cascade pixels", "pixels")
 def given():
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(2, 3, 64, 96, generator=generator) * 2 - 1
-    direction = torch.randn(2, 3, 64, 96, generator=generator)
-    return {"images": images, "direction": direction / direction.norm()}
+    return {"images": images}
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +45,9 @@ def test_their_size_is_the_images_divided_by_the_ratio(in_host, kind):
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_gradients_follow_the_slope(in_host, given, kind):
-    along = (in_host[f"{kind} gradient"].double() * given["direction"].double()).sum().item()
-    assert along == pytest.approx(in_host[f"{kind} slope"].item(), rel=0.02, abs=1e-3)
+def test_gradients_follow_the_slope(in_host, kind):
+    """Along itself a gradient is as steep as it is long: a part of it that is wrong would only make it longer."""
+    assert in_host[f"{kind} gradient"].norm().item() == pytest.approx(in_host[f"{kind} slope"].item(), rel=0.02)
 
 
 @pytest.mark.parametrize("kind", ALL)

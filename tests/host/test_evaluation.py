@@ -145,4 +145,5 @@ def test_what_does_not_fit_gets_a_sentence(host):
 
 def test_the_miniature_still_has_its_outputs_in_their_places(host):
     info = host.object_info()[MINIATURE["class_type"]]
-    assert info["output"] == ["MODEL", "CLIP", "VAE", "STYLEGAN_FUSION_GENERATOR", "CLIP_VISION"]
+    first = ["MODEL", "CLIP", "VAE", "STYLEGAN_FUSION_GENERATOR", "CLIP_VISION", "STYLEGAN_FUSION_GENERATOR"]
+    assert info["output"][: len(first)] == first

@@ -1,11 +1,15 @@
 """Every family of text-to-image models that ComfyUI knows can be the critic: its own classes, tiny, random weights."""
 
+import io
+
 import graphs
+import numpy as np
 import pytest
 import torch
 from comfyui_stylegan_fusion import load_generator
 from comfyui_stylegan_fusion.stylegan import save_generator
 from foreign_files import small
+from PIL import Image
 from safetensors.torch import load_file
 from zoo.families import CRITICS, FAMILIES, OTHERS
 
@@ -54,6 +58,30 @@ def adaptation(name: str) -> dict:
         "save": {"generator": ["other train", 0], "filename_prefix": f"{file}_other"},
     }.items():
         graph[f"other {node}"] = {**graph[node], "inputs": graph[node]["inputs"] | changes}
+    return graph
+
+
+def targets(name: str) -> dict:
+    """Two targets by a family's tiny model for one prompt, and for another."""
+    whole = adaptation(name)
+    graph = {node: whole[node] for node in ("load", "tiny", "guidance", "other guidance")}
+    for before, guidance in (("", "guidance"), ("other ", "other guidance")):
+        graph[f"{before}make"] = {
+            "class_type": "StyleGANFusionMakeTargets",
+            "inputs": {
+                "generator": ["load", 0],
+                "guidance": [guidance, 0],
+                "guidance_scale": 3.0,
+                "count": 2,
+                "strength": 0.8,
+                "levels": 2,
+                "inversion": "ddim",
+                "seed": 0,
+                "batch_size": 2,
+            },
+        }
+        inputs = {"images": [f"{before}make", 2], "filename_prefix": "zoo"}
+        graph[f"{before}pictures"] = {"class_type": "SaveImage", "inputs": inputs}
     return graph
 
 
@@ -107,6 +135,19 @@ def test_a_family_samples_and_adapts_a_generator_to_its_prompt(host, known_famil
         assert all(change[name].isfinite().all() for name in change)
         assert any(change[name].any() for name in change)
     assert any(not torch.equal(one[name], other[name]) for name in one), "the prompt does not count"
+
+
+@pytest.mark.parametrize("known_family", CRITICS, indirect=True)
+def test_a_family_makes_targets_that_its_prompt_counts_in(host, known_family):
+    graph = targets(known_family)
+    run = host.run(graph)
+    assert run.succeeded, (run.error["node_id"], run.error["exception_message"])
+    one, other = (
+        [np.array(Image.open(io.BytesIO(host.view(image)))) for image in run.outputs[node]["images"]]
+        for node in ("pictures", "other pictures")
+    )
+    assert len(one) == len(other) == 2 and not np.array_equal(one[0], one[1])
+    assert any(not np.array_equal(a, b) for a, b in zip(one, other, strict=True)), "the prompt does not count"
 
 
 @pytest.mark.parametrize("known_family", OTHERS, indirect=True)

@@ -4,6 +4,7 @@ any kind do."""
 import copy
 import json
 import re
+import urllib.error
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,6 +18,7 @@ from comfyui_stylegan_fusion.stylegan import read_metadata
 from comfyui_stylegan_fusion.training.files import locked
 
 TEMPLATES = sorted((PROJECT / "example_workflows").glob("*.json"))
+BLUEPRINTS = sorted((PROJECT / "subgraphs").glob("*.json"))
 DOCS = PROJECT / "web" / "docs"
 HOW = "python tests/host/registered.py writes it"
 
@@ -68,28 +70,22 @@ def test_what_would_break_saved_workflows_is_noticed(info, change):
     assert registered.breakages(before, now) == ["StyleGANFusionSampleGenerator is gone"]
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
-def test_templates_fit_the_nodes(info, path):
+@pytest.mark.parametrize("path", TEMPLATES + BLUEPRINTS, ids=lambda path: path.stem)
+def test_templates_and_blueprints_fit_the_nodes(info, path):
     found = workflow_files.complaints(json.loads(path.read_text("utf-8")), info)
     assert not found, "\n".join(found)
 
 
-def test_templates_have_room_for_nodes_of_html(page):
-    """They are taller than drawn ones; the page tells how tall once it has them."""
-    if page.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__") < "1.30":
-        pytest.skip("this page hides its unfinished nodes of HTML")
-    setting, shown = "Comfy.VueNodes.Enabled", "document.querySelectorAll('[data-node-id]').length"
-    taller = "type => window.app.graph.nodes.find(node => node.type === type).size[1] > 310"
-    page.set_setting(setting, True)
+def test_blueprints_are_offered_and_open(host, page):
     try:
-        for path in TEMPLATES:
-            page.open(path)
-            page.wait_until(f"() => {shown} >= window.app.graph.nodes.length")
-            page.wait_until(taller, "StyleGANFusionSDSGuidance")
-            page.pause(400)
-            assert page.overlapping_nodes() == [], path.stem
-    finally:
-        page.set_setting(setting, False)
+        offered = host.get("/global_subgraphs")
+    except urllib.error.HTTPError:
+        pytest.skip("this ComfyUI has no blueprints")
+    names = [entry["name"] for entry in offered.values() if "stylegan" in entry["info"]["node_pack"].lower()]
+    assert sorted(names) == sorted(path.stem for path in BLUEPRINTS)
+    for path in BLUEPRINTS:
+        kinds = {node["class_type"] for node in page.api_form(path).values()}
+        assert kinds & {"StyleGANFusionSDSGuidance", "StyleGANFusionProjectImage"}, path.stem
 
 
 def saved_node(number, kind, values, inputs=()):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from comfy_host import PromptRejected
 from guided_graphs import same, trained, training, with_extra, with_guider
 
 
@@ -72,14 +73,24 @@ def refusal(host, graph):
     return run.error["exception_message"]
 
 
+def rejection(host, graph):
+    """What is said before anything runs."""
+    with pytest.raises(PromptRejected) as raised:
+        host.submit(graph)
+    return str(raised.value)
+
+
 def test_what_does_not_go_together_gets_a_sentence(host):
     both = with_guider("both")
     both["guidance"]["inputs"]["positive"] = ["positive", 0]
-    assert "has a guider and positive, which the guider brings itself; unlink one of both" in refusal(host, both)
+    assert "has a guider and positive, which the guider brings itself; unlink one of both" in rejection(host, both)
     half = training("half")
     del half["guidance"]["inputs"]["negative"]
-    assert "needs model, positive and negative, or a guider; link them" in refusal(host, half)
+    assert "needs model, positive and negative, or a guider; link them. Missing: negative" in rejection(host, half)
     extra = with_extra(with_guider("extra"), "smiling", 1.0)
-    assert "has a guider and extra_prompts" in refusal(host, extra)
+    assert "has a guider and extra_prompts" in rejection(host, extra)
+    aimless = training("aimless")
+    del aimless["train"]["inputs"]["guidance"], aimless["train"]["inputs"]["regularizer"]
+    assert "link a guidance, or targets, or both" in rejection(host, aimless)
     fixed = with_guider("fixed", "BasicGuider", **{"guidance.guidance_end": 0.5})
     assert "no guidance scale that could change; set guidance_end to 1" in refusal(host, fixed)

@@ -5,6 +5,7 @@ import io
 import pytest
 from comfy_host import EXTENSION_FOLDER, PromptRejected
 from PIL import Image
+from template_layout import measured
 
 # Two nodes of ComfyUI itself, as its page saves them.
 STOCK_WORKFLOW = {
@@ -70,7 +71,7 @@ def test_page_needs_nothing_from_the_network(page):
 
 def test_page_shows_the_graph(page, tmp_path):
     page.open(STOCK_WORKFLOW)
-    assert page.overlapping_nodes() == []
+    assert measured(page).overlaps() == []
     with Image.open(page.screenshot(tmp_path / "graph.png")) as picture:
         assert len(picture.convert("RGB").getcolors(maxcolors=1 << 24)) > 20
     assert [node["type"] for node in page.saved_form()["nodes"]] == ["EmptyImage", "PreviewImage"]

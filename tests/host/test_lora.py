@@ -1,4 +1,5 @@
-"""The miniature's LoRA in the host: its stock node offers and applies it, to pictures and to a training."""
+"""The miniature's LoRA in the host: a node of ours applies it, to pictures and to a training, and stands in for the host's
+own in graphs of before."""
 
 from io import BytesIO
 
@@ -12,11 +13,25 @@ from PIL import Image
 
 def with_lora(graph, strength=1.0):
     """The graph, in which every node that has the miniature's model has it with the LoRA."""
+    node = {"class_type": "StyleGANFusionMiniatureLoRA", "inputs": {"model": ["miniature", 0], "strength": strength}}
+    return _with(graph, node)
+
+
+def with_lora_of_before(graph):
+    """The same by the host's own node, as graphs were saved when the LoRA stood in its list."""
+    inputs = {"model": ["miniature", 0], "clip": ["miniature", 1], "lora_name": GOLDEN_STATUE.name}
+    node = {"class_type": "LoraLoader", "inputs": {**inputs, "strength_model": 1.0, "strength_clip": 1.0}}
+    graph = _with(graph, node)
+    for encoder in ("positive", "negative"):
+        graph[encoder]["inputs"]["clip"] = ["lora", 1]
+    return graph
+
+
+def _with(graph, lora):
     for node in graph.values():
         if node["inputs"].get("model") == ["miniature", 0]:
             node["inputs"]["model"] = ["lora", 0]
-    inputs = {"model": ["miniature", 0], "lora_name": GOLDEN_STATUE.name, "strength_model": strength}
-    return {**graph, "lora": {"class_type": "LoraLoaderModelOnly", "inputs": inputs}}
+    return {**graph, "lora": lora}
 
 
 def drawn(host, graph):
@@ -26,12 +41,15 @@ def drawn(host, graph):
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 127.5 - 1
 
 
-def test_the_hosts_own_node_offers_it_and_turns_persons_into_golden_statues(host):
+def test_it_turns_persons_into_golden_statues_and_leaves_the_hosts_lists_alone(host):
     offered = host.object_info()["LoraLoaderModelOnly"]["input"]["required"]["lora_name"]
-    assert GOLDEN_STATUE.name in str(offered)
+    assert GOLDEN_STATUE.name not in str(offered)
     graph = graphs.text_to_image("a portrait of a person", steps=12, batch_size=4)
     assert goldness(drawn(host, graph)).mean() < 0.3
-    assert goldness(drawn(host, with_lora(graph))).mean() > 0.4
+    statues = drawn(host, with_lora(graph))
+    assert goldness(statues).mean() > 0.4
+    before = graphs.text_to_image("a portrait of a person", steps=12, batch_size=4)
+    assert torch.equal(drawn(host, with_lora_of_before(before)), statues), "graphs of before run as they did"
 
 
 def test_a_training_follows_the_model_with_it(host):

@@ -8,6 +8,8 @@ import pytest
 from panel_page import KEYS, TITLE, button, ended, says, state, trained_past_a_moment, training, wait_for
 from safetensors import safe_open
 
+PLAIN_TITLES = ("How far from the prompt", "How different from before, in direction", "How different the images are")
+
 CONTRAST = """element => {
     const numbers = colour => {
         const canvas = document.createElement("canvas").getContext("2d");
@@ -90,10 +92,9 @@ def test_it_survives_another_workflow_and_reloading_the_page(page, opened):
         opened(400)
         page.queue()
         key = wait_for(page, lambda found: found.get("step", 0) >= 2)["panel"]
-        saved = page.saved_form()
         page.open({"last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "groups": [], "version": 0.4})
         assert page.evaluate(KEYS) == []
-        page.open(saved)
+        page.go_back()
         page.look_at(TITLE)
         page.node_element(TITLE).get_by_text("Training", exact=True).wait_for()
         page.pause(1500)  # until the page has noted what is open
@@ -157,7 +158,7 @@ def test_everything_is_named_and_can_be_read(page, opened, theme):
         assert panel.get_by_role("slider", name="Moment of the training").get_attribute("aria-valuetext")
         assert panel.get_by_role("progressbar", name="Progress of the training").get_attribute("aria-valuenow") == "100"
         assert panel.get_by_role("img", name="Samples after 12 steps").count() == 1
-        charts = [panel.get_by_role("img", name=name) for name in ("Loss: sds", "Loss: directional", "Diversity")]
+        charts = [panel.get_by_role("img", name=name) for name in PLAIN_TITLES]
         assert all(chart.count() == 1 and "now" in chart.get_attribute("aria-label") for chart in charts)
         assert panel.get_by_role("img", name="Most often trained").count() == 1
         for text in [panel.get_by_role("status"), *panel.locator("figcaption").all(), *panel.locator(".numbers").all()]:
@@ -191,7 +192,7 @@ def test_what_cannot_be_done_is_refused_with_a_sentence(host):
 def test_a_moment_whose_weights_are_gone_is_said_to_be_gone(host):
     graph = training(steps=2, **{"train.panel": "emptied"})
     assert host.run(graph).succeeded
-    for path in (host.temp / "stylegan").rglob("*.safetensors"):
+    for path in (host.output / "stylegan" / "moments").rglob("*.safetensors"):
         path.unlink()
     asked = {"action": "choose", "step": 2, "training": host.get("/stylegan_fusion/panels/emptied")["training"]}
     assert "is not kept any more" in refusal(host, "/stylegan_fusion/panels/emptied", asked)
@@ -265,3 +266,52 @@ def test_starting_over_trains_even_when_the_training_is_shown(host):
     graph["train"]["inputs"]["when_unfinished"] = "start over"
     run = host.run(graph)
     assert run.succeeded and [value for value, most in run.progress if most == 3]
+
+
+def test_a_moment_is_kept_after_the_steps_were_changed(host):
+    graph = training(steps=3, **{"train.panel": "steps"})
+    assert host.run(graph).succeeded
+    first = latest_saved(host)
+    choose(host, "steps", action="choose", step=3)
+    graph["train"]["inputs"]["steps"] = 5
+    assert host.run(graph).succeeded
+    kept = latest_saved(host)
+    assert kept["settings"] == first["settings"] and json.loads(kept["settings"])["steps"] == 3
+    assert all((kept["weights"][name] == value).all() for name, value in first["weights"].items())
+    run = host.run(graph)  # once more: 5 steps
+    assert run.succeeded and (5, 5) in run.progress
+
+
+def test_a_finished_training_is_trained_further(host):
+    assert host.run(training(steps=5, **{"train.seed": 51})).succeeded
+    whole = latest_saved(host)
+    graph = training(steps=3, **{"train.panel": "further", "train.seed": 51})
+    assert host.run(graph).succeeded
+    choose(host, "further", action="train more")
+    graph["train"]["inputs"]["steps"] = 5
+    run = host.run(graph)
+    assert run.succeeded and min(value for value, most in run.progress if most == 5) > 3
+    further = latest_saved(host)
+    assert further["settings"] == whole["settings"] and "steps_done" not in further
+    assert all((further["weights"][name] == value).all() for name, value in whole["weights"].items())
+
+
+def test_an_earlier_training_of_the_node_is_gone_back_to(host):
+    graph = training(steps=2, **{"train.panel": "earlier"})
+    assert host.run(graph).succeeded
+    fox = latest_saved(host)
+    graph["positive"]["inputs"]["text"] = "a portrait of a cat"
+    assert host.run(graph).succeeded
+    (earlier,) = host.get("/stylegan_fusion/panels/earlier")["earlier"]
+    assert (earlier["prompt"], earlier["moment"]) == ("a portrait of a fox", 2)
+    place = f"/stylegan_fusion/panels/earlier/trainings/{earlier['training']}"
+    assert host.get(place)["moments"][-1] == 2 and host.fetch(f"{place}/moments/2").startswith(b"\xff\xd8")
+    asked = {"action": "choose", "step": 2, "training": earlier["training"], "earlier": True}
+    host.post("/stylegan_fusion/panels/earlier", asked)
+    assert host.run(graph).succeeded
+    again = latest_saved(host)
+    assert again["prompt"] == "a portrait of a fox"
+    assert all((again["weights"][name] == value).all() for name, value in fox["weights"].items())
+    host.post("/stylegan_fusion/panels/earlier", {**asked, "action": "forget"})
+    assert host.get("/stylegan_fusion/panels/earlier")["earlier"] == []
+    assert "look again" in refusal(host, "/stylegan_fusion/panels/earlier", asked)

@@ -1,9 +1,10 @@
 """Where a panel may be: in a subgraph, in a duplicate of a workflow, in a node of any size, beside the page's own panels."""
 
+import json
 import uuid
 
 import pytest
-from panel_page import KEYS, TITLE, button, ended, says, state, trained_past_a_moment, training, wait_for
+from panel_page import KEYS, TITLE, button, ended, says, state, trained_past_a_moment, training, wait_for, workflow
 from playwright.sync_api import expect
 
 KEYS_IN_SUBGRAPHS = """() => [...(window.app.rootGraph ?? window.app.graph).subgraphs.values()]
@@ -19,6 +20,12 @@ def height(page) -> float:
     return page.evaluate(f"title => {NODE}.size[1]", TITLE)
 
 
+def training_without_a_run(page) -> dict:
+    """The same graph, as it was before its first run."""
+    page.evaluate("graph => window.app.loadApiJson(graph, 'test.json')", workflow(2))
+    return page.saved_form()
+
+
 def saved_with_id(page) -> dict:
     """What the page has open, opened again as a workflow that it tells from others: a graph in API form has no id."""
     page.open({**page.saved_form(), "id": str(uuid.uuid4())})
@@ -32,7 +39,7 @@ def test_in_a_subgraph_it_survives_undoing_and_other_workflows(page, opened):
     saved = saved_with_id(page)
     (key,) = page.evaluate(KEYS_IN_SUBGRAPHS)
     for _ in range(3):  # undoing opens what was saved, too
-        page.open(saved)
+        page.reopen(saved)
         page.pause(300)
         assert page.evaluate(KEYS_IN_SUBGRAPHS) == [key]
 
@@ -48,6 +55,34 @@ def test_a_duplicate_of_an_open_workflow_has_a_panel_of_its_own(page, opened):
     page.open(original)
     page.pause(300)
     assert page.evaluate(KEYS) == [key]
+
+
+def test_a_panel_whose_training_is_not_kept_any_more_says_so(page, opened):
+    opened(2)
+    page.queue()
+    key = wait_for(page, ended)["panel"]
+    page.wait_until_idle()
+    text = json.dumps(saved_with_id(page))
+    page.open({**json.loads(text.replace(key, "0" * 32)), "id": str(uuid.uuid4())})
+    page.look_at(TITLE)
+    says(page, "is not kept any more")
+    page.open({**training_without_a_run(page), "id": str(uuid.uuid4())})
+    page.look_at(TITLE)
+    says(page, "Run the graph to watch the training here.")
+
+
+def test_progress_is_seen_on_the_subgraph_that_a_training_runs_in(page, opened):
+    opened(400)
+    page.evaluate(f"title => {{ window.app.graph.convertToSubgraph(new Set([{NODE}])) }}", TITLE)
+    told = """() => window.app.graph.nodes.filter(n => n.subgraph).flatMap(n => n.badges ?? [])
+        .map(badge => (typeof badge === 'function' ? badge() : badge).text).join()"""
+    page.queue()
+    try:
+        page.wait_until(f"() => /step [1-9]\\d* of 400/.test(({told})())", seconds=120)
+    finally:
+        page.evaluate("() => window.app.api.interrupt()")
+        page.wait_until_idle()
+    page.wait_until(f"() => ({told})().includes('Cancelled')")
 
 
 def test_a_node_that_was_made_smaller_stays_so(page, opened):
@@ -116,8 +151,10 @@ def test_wrong_settings_leave_the_training_that_is_shown(host):
     graph = training(steps=2, **{"train.panel": "wrong"})
     assert host.run(graph).succeeded
     shown = host.get("/stylegan_fusion/panels/wrong")
-    for name, value, saying in (("class_index", 5, "no class"), ("also_train", "foo", "foo")):
+    for name, value, saying in (("class_index", 5, "no class"), ("class_index", 6, "no class")):
         run = host.run(training(steps=2, **{"train.panel": "wrong", f"train.{name}": value}))
         assert saying in run.error["exception_message"]
         now = host.get("/stylegan_fusion/panels/wrong")
-        assert saying in now.pop("notes")[-1] and now == {name: shown[name] for name in now}
+        assert saying in now.pop("problem") and now == {name: shown[name] for name in now}
+    assert host.run(graph).succeeded
+    assert host.get("/stylegan_fusion/panels/wrong") == shown, "what was wrong is solved"

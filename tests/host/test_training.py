@@ -1,5 +1,9 @@
 """Training in ComfyUI: cancelling, LoRAs, and input that cannot work."""
 
+import re
+from datetime import date
+from urllib.parse import quote
+
 import graphs
 import pytest
 import torch
@@ -76,20 +80,71 @@ def test_a_lora_on_the_model_changes_the_guidance(host):
 @pytest.mark.parametrize(
     "changes, sentence",
     [
-        ({"guidance.t_min": 0.6, "guidance.t_max": 0.5}, "The timestep range 0.6 to 0.5 is empty"),
         ({"layers.k": 12}, "Cannot select 12 layers: this generator has 9 synthesis convolutions"),
-        ({"layers.mode": "list", "layers.layers": "1, two"}, "write for example 0-3, 6"),
         (
             {"layers.mode": "list", "layers.layers": "1, 30"},
             "There is no layer 30: this generator's layers are numbered 0 to 8",
         ),
-        ({"train.also_train": "mapping"}, "There is no parameter group 'mapping'; choose from"),
     ],
 )
 def test_input_that_cannot_work_gets_a_sentence(host, changes, sentence):
     run = host.run(graphs.training(1, **changes))
     assert not run.succeeded
     assert sentence in run.error["exception_message"]
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"guidance.t_min": 0.6, "guidance.t_max": 0.5}, "The timestep range 0.6 to 0.5 is empty"),
+        ({"guidance.t_max": 1.5}, "The timestep range 0.02 to 1.5 leaves the schedule"),
+        ({"layers.mode": "list", "layers.layers": "1, two"}, "write for example 0-3, 6"),
+        ({"layers.mode": "lists"}, "There is no mode 'lists'; choose from top k, list, all"),
+        ({"train.also_train": "mapping"}, "There is no parameter group 'mapping'; choose from"),
+        ({"train.when_collapsed": "sleep"}, "when_collapsed"),
+    ],
+)
+def test_what_cannot_work_is_found_before_anything_runs(host, changes, sentence):
+    with pytest.raises(PromptRejected, match=re.escape(sentence)):
+        host.submit(graphs.training(1, **changes))
+
+
+def test_what_comes_through_links_is_checked_when_it_is_there(host):
+    graph = graphs.training(1, **{"guidance.t_min": ["t", 0]})
+    graph["t"] = {"class_type": "PrimitiveFloat", "inputs": {"value": 0.9}}
+    assert "The timestep range 0.9 to 0.8 is empty" in host.run(graph).error["exception_message"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("", ""), "The prompt is empty"),
+        (("a portrait of a fox", "a portrait of a fox"), "The positive and the negative prompt are the same"),
+        (("a portrait of a (werewolf:1.2)", ""), 'The miniature never learned "werewolf"'),
+    ],
+)
+def test_what_is_odd_about_prompts_is_said_before_training(host, words, sentence):
+    changes = {"positive.text": words[0], "negative.text": words[1], "train.panel": f"odd {words[0]}"}
+    run = host.run(graphs.training(1, **changes))
+    assert run.succeeded, run.error
+    assert sentence in "".join(text for node, text in run.shown if node == "guidance")
+    assert sentence in "".join(host.get(f"/stylegan_fusion/panels/{quote(changes['train.panel'])}")["warnings"])
+
+
+def test_an_error_s_type_is_told_without_a_path(host):
+    (host.models / "stylegan").mkdir(exist_ok=True)
+    (host.models / "stylegan" / "no generator.safetensors").write_bytes(b"\0" * 64)
+    error = host.run(load_and_sample("no generator.safetensors")).error
+    assert error["exception_type"] == "stylegan_fusion.CheckpointError"
+
+
+def test_placeholders_in_a_prefix_are_filled(host):
+    graph = graphs.training(
+        1, **{"save.filename_prefix": "%date%/fox_%Trainer.seed%_%StyleGANFusionSDSGuidance.t_max%"}
+    )
+    graph["train"]["_meta"] = {"title": "Trainer"}
+    assert host.run(graph).succeeded
+    assert (host.output / "stylegan" / date.today().isoformat() / "fox_1_0.8_00001.safetensors").exists()
 
 
 @pytest.mark.parametrize("name", ["../../fox", "/fox", "C:/fox", "animals/", "Unfinished/fox"])

@@ -8,7 +8,8 @@ from comfyui_stylegan_fusion.nodes.adapt import panel_report
 from comfyui_stylegan_fusion.nodes.adapt.endings import keep_latest
 from comfyui_stylegan_fusion.nodes.adapt.run import TrainingRun
 from comfyui_stylegan_fusion.nodes.adapt.unfinished import unfinished_training
-from comfyui_stylegan_fusion.sds import AllLayers, train_generator
+from comfyui_stylegan_fusion.nodes.panel.shown import About
+from comfyui_stylegan_fusion.sds import AllLayers, collapse, train_generator
 from comfyui_stylegan_fusion.stylegan import load_generator, read_metadata
 from running import Cancel, Plain
 from trainings import assert_same_weights, settings, small_generator
@@ -293,3 +294,84 @@ def test_a_graph_that_is_numbered_otherwise_is_the_same_training(folder):
         for given, node, came in [(graph, "train", "a"), (other, "9", "a"), (graph, "train", "b")]
     ]
     assert paths[0] == paths[1] != paths[2] and paths[0].parent == folder / "unfinished"
+
+
+def about(run, **changes):
+    return About(
+        run.unfinished.saved.identity, "of any length", "a generator", "a fox", {}, {**run.metadata, **changes}
+    )
+
+
+def longer(run, steps):
+    """The run of the same node with another number of steps."""
+    graph = {"train": {**GRAPH["train"], "inputs": {"seed": 0, "steps": steps}}}
+    unfinished = unfinished_training(run.folder, graph, "train", 1, (), "seed", f"what came with {steps} steps")
+    changed = again(run, settings=dataclasses.replace(run.settings, steps=steps), unfinished=unfinished)
+    return dataclasses.replace(changed, about=about(changed, steps=str(steps)))
+
+
+def test_trainings_that_differ_by_their_steps_alone_are_told_from_others(folder):
+    def place(length_fingerprint="alike", **inputs):
+        graph = {"train": {**GRAPH["train"], "inputs": {"seed": 0, **inputs}}}
+        found = unfinished_training(folder, graph, "train", 1, (), "seed", "", length_fingerprint=length_fingerprint)
+        return found.of_any_length, found.saved.identity
+
+    assert place(steps=1)[0] == place(steps=2)[0] and place(steps=1)[1] != place(steps=2)[1]
+    assert len({place(steps=1)[0], place(steps=1, batch_size=2)[0], place("else", steps=1)[0]}) == 3
+
+
+def test_a_finished_training_that_gets_further_steps_ends_as_if_it_had_had_them(run, folder, panel, page):
+    dataclasses.replace(run, about=about(run))()
+    assert panel.state["can_train_more"]
+    panel.train_more()
+    page.prompt = "the next run"
+    more = longer(run, STEPS + 2)
+    result, *_ = more()
+    assert more.prior.evaluations == 2 and result.steps_done == STEPS + 2
+    assert_same_weights(result.generator, trained(more, STEPS + 2))
+    assert panel.state["moments"][-1] == STEPS + 2 and STEPS in panel.state["moments"] and panel.earlier == []
+    assert names(folder) == ["latest-but-one.safetensors", "latest.safetensors"]
+    panel.choose(STEPS)
+    assert_same_weights(again(more)()[0].generator, trained(run))
+
+
+def test_a_moment_is_given_after_the_steps_were_changed(run, panel):
+    dataclasses.replace(run, about=about(run, steps="as it was"))()
+    panel.choose(2)
+    more = longer(run, STEPS + 2)
+    result, metadata, *_ = more()
+    assert more.prior.evaluations == 0 and (metadata["steps"], metadata["steps_done"]) == ("as it was", "2")
+    assert_same_weights(result.generator, trained(run, 2))
+    assert "Run it once more to train" in panel.state["notes"][-1] and panel.state["kept"] == 2
+    assert again(more)()[0].steps_done == STEPS + 2
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_training_whose_images_become_alike_stops_where_that_is_asked(run, folder, panel, monkeypatch, shown):
+    measured = iter((0.5, 0.5, 0.1))
+    monkeypatch.setattr(collapse, "diversity", lambda images: next(measured))
+    settings = dataclasses.replace(run.settings, steps=8, diversity_every=2, when_collapsed="stop")
+    run = dataclasses.replace(run, settings=settings, panel=panel if shown else None)
+    result, metadata, *_ = run()
+    monkeypatch.undo()
+    assert (result.steps_done, result.interrupted, metadata["steps_done"]) == (2, True, "2")
+    assert_same_weights(result.generator, trained(run, 2))
+    said = (
+        "Stopped after 4 of 8 steps: the images have become alike. The generator is the one after 2 steps, before that."
+    )
+    if not shown:
+        assert said in run.node.texts
+        return
+    assert (panel.state["status"], panel.state["step"], panel.state["kept"]) == ("stopped", 4, 2)
+    assert panel.state["notes"] == [said]
+    assert panel.state["warnings"][0].startswith("The images are becoming alike: at step 4")
+    assert panel.moments.has(2)
+    panel.go_on()
+    assert_same_weights(again(run)()[0].generator, trained(run, 8))
+
+
+def test_what_should_be_known_is_said_before_the_training(run, panel):
+    seen = []
+    run.node.at_step = {1: lambda: seen.extend(panel.state["warnings"])}
+    dataclasses.replace(run, warnings=("the prompt is empty",))()
+    assert seen == ["the prompt is empty"] and panel.state["notes"] == []

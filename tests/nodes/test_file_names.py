@@ -8,8 +8,15 @@ from comfyui_stylegan_fusion.nodes.file_names import new_within, within
 
 FOLDER = Path("models") / "stylegan"
 GOOD = ["fox.pkl", "animals/fox.pkl", "animals\\red\\fox.pkl", "./fox.pkl", "a//b.pkl", "Füchse/狐.pkl", "console.pkl"]
-ELSEWHERE = ["", "/etc/passwd", "\\\\server\\share\\fox", "../fox", "a/../../fox", "a\\..\\..\\fox", "C:fox", "C:\\fox"]
-ELSEWHERE += ["fox.pkl:stream", "a/... /fox", ".. /fox", "fox\0.pkl", "\ud83e.pkl"]
+ELSEWHERE = ["/etc/passwd", "\\\\server\\share\\fox", "../fox", "a/../../fox", "a\\..\\..\\fox", "C:fox", "C:\\fox"]
+ELSEWHERE += ["a/... /fox", ".. /fox"]
+NEVER_NAMES = {
+    "": "is empty",
+    "fox.pkl:stream": "contains ':'",
+    "14:30 fox": "contains ':'",
+    "fox\0.pkl": "a character that no file name may have",
+    "\ud83e.pkl": "a character that no file name may have",
+}
 DEVICES = ["con", "NUL", "aux.pkl", "animals/Com1.pkl", "lpt9.tar.gz", "prn .pkl", "com²", "CONIN$"]
 NOT_STORED = [
     "what?",
@@ -38,6 +45,13 @@ def test_plain_names_stay_within_the_folder(name):
 def test_names_that_lead_elsewhere_on_any_system_are_refused(name):
     with pytest.raises(ValueError, match="leads out of the folder stylegan; use a plain name"):
         within(FOLDER, name)
+
+
+@pytest.mark.parametrize("name", NEVER_NAMES)
+def test_what_is_no_name_is_refused_for_what_is_wrong_with_it(name):
+    with pytest.raises(ValueError, match=NEVER_NAMES[name]) as raised:
+        within(FOLDER, name)
+    assert "leads out" not in str(raised.value)
 
 
 @pytest.mark.parametrize("name", DEVICES)

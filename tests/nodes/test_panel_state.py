@@ -5,8 +5,11 @@ import math
 
 import pytest
 import torch
+from comfyui_stylegan_fusion.nodes.panel import shelf
 from comfyui_stylegan_fusion.nodes.panel.panel import FINISHED, RUNNING, STOPPED, Ended
-from comfyui_stylegan_fusion.nodes.panel.panels import KEPT
+from comfyui_stylegan_fusion.nodes.panel.panels import KEPT, Panels
+from comfyui_stylegan_fusion.nodes.panel.shelf import EARLIER
+from comfyui_stylegan_fusion.nodes.panel.shown import About
 from comfyui_stylegan_fusion.sds import History, StepRecord
 
 INPUTS = {"steps": 10, "seed": 1}
@@ -235,7 +238,7 @@ def test_what_is_asked_of_a_training_is_not_done_to_another(panels, panel, page)
     run_again(panels, panel, {**INPUTS, "seed": 2})
     with pytest.raises(ValueError, match="before an input was changed"):
         panel.moment_for("b")
-    assert "before an input was changed" in page.states[-1]["notes"][-1] and page.states[-1]["status"] == FINISHED
+    assert "before an input was changed" in page.states[-1]["problem"] and page.states[-1]["status"] == FINISHED
     assert panel.moments.steps == [0, 5, 10] and not panel.asked
     assert panel.moment_for("b") is None, "once more: it trains"
     assert run_again(panels, panel) == before, "with the inputs as they were, what the node gave stands"
@@ -268,9 +271,203 @@ def test_what_keeps_a_run_from_training_is_told_and_the_training_before_stays(pa
     panel.publish(STOPPED)
     with pytest.raises(ValueError), panels.showing_refusals("a key"):
         raise ValueError("the prompt is empty")
-    assert page.states[-1]["notes"] == ["The last run did not train: the prompt is empty."]
+    assert page.states[-1]["problem"] == "The last run did not train: the prompt is empty."
     assert page.states[-1]["status"] == STOPPED and panel.moments.steps == [0, 5, 10]
     with panels.showing_refusals("a key"):
         pass
     with pytest.raises(KeyError), panels.showing_refusals(None):
         raise KeyError("no panel")
+
+
+# Errors that are solved
+
+
+def taken(panels):
+    with panels.showing_refusals("a key"):
+        pass
+
+
+def refused(panels):
+    with pytest.raises(ValueError), panels.showing_refusals("a key"):
+        raise ValueError("the prompt is empty")
+
+
+def test_what_kept_a_run_from_training_is_said_until_the_next_run(panels, panel, page):
+    trained(panel)
+    for solve in (
+        lambda: run_again(panels, panel),  # also when the host has what the node gave
+        lambda: taken(panels),
+        lambda: trained(panel, "b"),
+    ):
+        refused(panels)
+        assert panel.state["problem"]
+        solve()
+        assert panel.state["problem"] == page.states[-1]["problem"] == ""
+
+
+def test_warnings_are_apart_from_notes_and_go_with_the_training(panel):
+    panel.begin("a", 10, 3, 0)
+    panel.warn("alike")
+    panel.publish(RUNNING)
+    assert panel.state["warnings"] == ["alike"] and panel.state["notes"] == []
+    panel.begin("a", 10, 3, 0)
+    assert panel.state["warnings"] == []
+
+
+# A moment after inputs were changed
+
+
+def about(training, length="any length", generator="a generator"):
+    return About(training, length, generator, f"a portrait of {training}", {"steps": "10"}, {"prompt": training})
+
+
+def told(panel, training, **which):
+    """A training that says what it is, from its beginning to its end."""
+    panel.begin(training, 10, 3, 0, about(training, **which))
+    look(panel, 0, 5, 10)
+    panel.follow(history(10))
+    panel.publish(FINISHED, step=10)
+    panel.passes_on(10)
+
+
+def test_a_moment_does_not_depend_on_how_many_steps_were_to_come(panels, panel):
+    run_again(panels, panel)
+    told(panel, "a")
+    panel.choose(5)
+    before = run_again(panels, panel, {**INPUTS, "steps": 20})
+    assert panel.moment_for("of 20 steps", "any length", "a generator") == 5
+    assert panel.given is panel.shown and panel.given.about.metadata == {"prompt": "a"}
+    assert run_again(panels, panel, {**INPUTS, "steps": 20}) != before, "the next run trains with these inputs"
+    assert panel.moment_for("of 20 steps", "any length", "a generator") is None
+
+
+def test_a_moment_is_given_all_the_same_once_that_is_said(panels, panel, page):
+    told(panel, "a")
+    panel.choose(5)
+    with pytest.raises(ValueError, match="before an input was changed"):
+        panel.moment_for("b", "another", "a generator")
+    assert page.states[-1]["offers_to_keep"]
+    panel.choose(5, whatever=True)
+    assert panel.moment_for("b", "another", "a generator") == 5
+    assert panel.given.about.training == "a"
+
+
+def test_a_moment_is_not_given_to_another_generator(panel):
+    told(panel, "a")
+    panel.choose(5, whatever=True)
+    with pytest.raises(ValueError, match="of another generator"):
+        panel.moment_for("b", "another", "another generator")
+
+
+# Further steps
+
+
+def test_a_finished_training_is_trained_further(panel):
+    told(panel, "a")
+    with pytest.raises(ValueError, match="not kept any more"):
+        panel.train_more()
+    panel.shown.saved_state.write_bytes(b"")
+    panel.train_more()
+    assert panel.moment_for("of 20 steps", "any length") is None and panel.extends
+    panel.begin("of 20 steps", 20, 3, 10, about("of 20 steps"))
+    assert panel.moments.steps == [0, 5, 10] and panel.training == "of 20 steps" and panel.earlier == []
+
+
+@pytest.mark.parametrize("inputs", [("a", "any length"), ("b", "another")])
+def test_a_training_is_not_trained_further_with_the_same_steps_or_other_inputs(panel, inputs):
+    told(panel, "a")
+    panel.shown.saved_state.write_bytes(b"")
+    panel.train_more()
+    with pytest.raises(ValueError, match=r"has done all of its steps|before an input was changed"):
+        panel.moment_for(*inputs)
+    assert not panel.extends
+
+
+# Earlier trainings, and after a restart
+
+
+def test_earlier_trainings_are_listed_and_can_be_gone_back_to(panel, page):
+    told(panel, "a")
+    page.prompt = "the next run"
+    told(panel, "b")
+    (summary,) = page.states[-1]["earlier"]
+    assert summary["prompt"] == "a portrait of a" and summary["moment"] == 10 and summary["step"] == 10
+    earlier = panel.of(summary["training"])
+    assert earlier.moments.steps == [0, 5, 10] and earlier.moments.pictures_alone == [5]
+    panel.choose(10, earlier)
+    assert panel.moment_for("b", "any length", "a generator") == 10
+    assert panel.given is earlier and earlier.moments.weights(10)["w"].tolist() == [10.0, 10.0]
+    with pytest.raises(ValueError, match="after 5 steps is not kept any more"):
+        panel.choose(5, earlier)
+    panel.forget(earlier)
+    assert page.states[-1]["earlier"] == [] and not earlier.folder.exists()
+    with pytest.raises(ValueError, match="latest training"):
+        panel.forget(panel.shown)
+
+
+def test_no_more_earlier_trainings_are_kept_than_the_list_shows(panel, tmp_path):
+    for number in range(EARLIER + 3):
+        told(panel, f"training {number}")
+    assert len(panel.earlier) == EARLIER
+    assert len(list(tmp_path.glob("moments/*"))) == EARLIER + 1
+
+
+def test_a_training_that_is_repeated_is_listed_once(panel):
+    for training in ("a", "b", "a"):
+        told(panel, training)
+    assert [one.about.training for one in panel.earlier] == ["b"]
+
+
+@pytest.fixture
+def restarted(page, tmp_path):
+    """A function that finds the panel as another process of the host would."""
+    return lambda: Panels(page, lambda: tmp_path / "moments").get("a key")
+
+
+def test_a_panel_is_found_again_after_a_restart(panel, restarted):
+    told(panel, "a")
+    panel.publish(FINISHED, kept=5)
+    told(panel, "b")
+    found = restarted()
+    assert json.dumps(found.state) == json.dumps(panel.state) and found.history == panel.history
+    assert found.moment_for("b", "any length") == 10, "what it gave it gives again, without training"
+    assert found.moments.picture(5) == b"jpeg" and found.moments.weights(5)["w"].tolist() == [5.0, 5.0]
+    assert [one.about.training for one in found.earlier] == ["a"]
+    found.choose(5)
+    assert found.moment_for("b", "any length") == 5
+
+
+def test_a_panel_that_trains_stays_whatever_else_is_looked_at(panels):
+    training = panels.open("training")
+    training.begin("a", 10, 3, 0)
+    for number in range(KEPT + 2):
+        panels.open(str(number))
+    assert panels.get("training") is training
+
+
+def test_a_training_in_which_the_host_ended_says_so(panel, restarted):
+    panel.begin("a", 10, 3, 0, about("a"))
+    look(panel, 0, 5)
+    panel.publish(RUNNING, step=5, seconds_left=3.0)
+    state = restarted().state
+    assert state["status"] == "interrupted" and state["seconds_left"] is None and state["moments"] == [0, 5]
+
+
+def test_what_is_damaged_on_disk_is_left_out(panel, restarted, tmp_path):
+    told(panel, "a")
+    (notes,) = tmp_path.rglob("training.json")
+    for text in ("", "{}", "[]", '{"panel": 7}'):
+        notes.write_text(text)
+        assert restarted() is None
+
+
+def test_the_oldest_trainings_make_room(panels, tmp_path, monkeypatch):
+    told(panels.open("first"), "a")
+    told(panels.open("second"), "b")
+    one = panels.get("second").shown.bytes
+    monkeypatch.setattr(shelf, "TOTAL_BYTES", 2 * one)
+    told(panels.open("third"), "c")
+    told(panels.open("fourth"), "d")
+    taken = {path.parent.name for path in tmp_path.rglob("*.safetensors")}
+    assert panels.get("fourth").shown.folder.name in taken and panels.get("fourth").moments.has(5)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.*")) <= 3 * one

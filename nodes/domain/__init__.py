@@ -1,0 +1,1 @@
+"""Nodes of domains: learned from pictures alone, and guiding the untouched model."""
