@@ -6,6 +6,7 @@ import { SLIDER_KEYS, addStyle, element, keepKeys } from "./elements.js";
 import { rootGraph, workflowId } from "./workflow.js";
 
 const NODE = "StyleGANFusionCompareSamples";
+const NAMES = ["Before", "After"];
 const SIZE = [380, 500]; // of a new node, in units of the graph
 
 addStyle("./compare.css", import.meta.url);
@@ -24,9 +25,10 @@ class Comparison {
     constructor() {
         this.pairs = [];
         this.index = 0;
-        this.pictures = ["Before", "After"].map((name) => element("img", { alt: name, draggable: false }));
-        const layers = this.pictures.map((picture) =>
-            element("div", { className: picture.alt.toLowerCase() }, picture, element("span", { textContent: picture.alt })),
+        this.pictures = NAMES.map((name) => element("img", { alt: name, draggable: false }));
+        this.captions = NAMES.map((textContent) => element("span", { textContent }));
+        const layers = this.pictures.map((picture, i) =>
+            element("div", { className: NAMES[i].toLowerCase() }, picture, this.captions[i]),
         );
         // A range that covers the picture: mouse, touch, pen, arrow keys and screen readers are the browser's work.
         this.slider = element("input", { type: "range", min: 0, max: 100, step: 0.1, value: 50 });
@@ -42,7 +44,8 @@ class Comparison {
         this.previous = button("Previous image", "\u2039", () => this.show(this.index - 1));
         this.next = button("Next image", "\u203a", () => this.show(this.index + 1));
         this.side = button("Side by side", "Side by side", () => this.putSideBySide(!this.isSideBySide));
-        this.bar = element("div", { className: "bar" }, this.previous, this.count, this.next, this.side);
+        this.save = button("Save a picture of both", "Save picture", () => this.download());
+        this.bar = element("div", { className: "bar" }, this.previous, this.count, this.next, this.side, this.save);
         this.notes = element("p", { className: "notes" });
         this.root = element("div", { className: "stylegan-fusion-compare" }, this.stage, this.bar, this.notes);
         this.root.setAttribute("role", "group");
@@ -57,8 +60,13 @@ class Comparison {
     }
 
     /** Show what a run left: lists of images `before` and `after`, and notes. */
-    receive({ before = [], after = [], text = [] } = {}) {
+    receive({ before = [], after = [], text = [], labels = [] } = {}) {
         if (!before.length) return;
+        this.captions.forEach((caption, i) => {
+            caption.textContent = labels[i] ?? NAMES[i];
+            caption.hidden = !caption.textContent;
+            this.pictures[i].alt = caption.textContent || NAMES[i];
+        });
         this.pairs = before.map((image, i) => [image, after[i]].map(address));
         this.notes.textContent = text.join(" ");
         this.show(Math.min(this.index, this.pairs.length - 1));
@@ -97,6 +105,34 @@ class Comparison {
         event.preventDefault();
         this.slider.value = Number(this.slider.value) + sign * (event.shiftKey ? 10 : 1);
         this.wipe();
+    }
+
+    /** Save what is shown as one PNG, both pictures whole with their labels above. */
+    download() {
+        const [left, right] = this.pictures;
+        const [width, height] = [left.naturalWidth, left.naturalHeight];
+        const scale = Math.max(1, Math.ceil(256 / width)); // or there is no room for the labels
+        const [cell, band] = [width * scale, this.captions.some(({ textContent }) => textContent) ? 36 : 0];
+        const canvas = element("canvas", { width: 2 * cell, height: height * scale + band });
+        const context = canvas.getContext("2d");
+        context.fillStyle = "#fff";
+        context.fillRect(0, 0, canvas.width, canvas.height);
+        context.imageSmoothingEnabled = false;
+        Object.assign(context, { fillStyle: "#222", font: "18px Inter, Arial, sans-serif", textAlign: "center", textBaseline: "middle" });
+        [left, right].forEach((picture, i) => {
+            context.drawImage(picture, i * cell, band, cell, height * scale);
+            if (band) context.fillText(this.captions[i].textContent, (i + 0.5) * cell, band / 2, cell - 8);
+        });
+        canvas.toBlob((blob) => {
+            const link = element("a", { href: URL.createObjectURL(blob), download: `${this.fileName()}.png` });
+            link.click();
+            setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+        });
+    }
+
+    fileName() {
+        const words = [...this.captions.map(({ textContent }) => textContent), this.index + 1];
+        return words.join(" ").replace(/[^\p{L}\p{N} _-]+/gu, "").trim() || "comparison";
     }
 
     putSideBySide(yes) {

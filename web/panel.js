@@ -2,14 +2,17 @@
 
 import { app } from "../../scripts/app.js";
 
+import { after } from "./hooks.js";
+import { showOutside } from "./panel/outside.js";
 import { View } from "./panel/view.js";
-import { rootGraph, workflowId } from "./workflow.js";
+import { openWorkflows, rootGraph, settled, workflowId } from "./workflow.js";
 
 const TYPE = "STYLEGAN_FUSION_PANEL";
 const EVENT = "stylegan_fusion.panel";
 const IDLE_HEIGHT = 40;
 const WIDTH = 460;
 const QUIET = 3000; // milliseconds
+const SHOWN = "stylegan_fusion_shown"; // of a node: its panel has shown a training
 
 /** All panels on the page. */
 const panels = new Set();
@@ -21,7 +24,7 @@ const owners = new Map();
 function belongsToAnother(key) {
     const owner = owners.get(key);
     if (!owner || owner === workflowId()) return false;
-    return Boolean(app.extensionManager?.workflow?.openWorkflows?.some(({ activeState }) => activeState?.id === owner));
+    return openWorkflows().some(({ activeState }) => activeState?.id === owner);
 }
 
 const route = (key, rest = "") => `/stylegan_fusion/panels/${encodeURIComponent(key)}${rest}`;
@@ -38,8 +41,10 @@ class Panel {
         this.node = node;
         this.key = newKey();
         this.view = new View(
-            (step, version) => app.api.apiURL(route(this.key, `/moments/${step}?${version}`)),
-            (action, step) => this.ask(action, step),
+            (step, training, earlier) =>
+                app.api.apiURL(route(this.key, `${earlier ? `/trainings/${training}` : ""}/moments/${step}?${training}`)),
+            (action, asked) => this.ask(action, asked),
+            (training) => this.stateOf(training),
         );
     }
 
@@ -63,18 +68,30 @@ class Panel {
     }
 
     /** Take the key that a workflow was saved with. */
-    take(key) {
+    async take(key) {
         if (!key) return;
         this.key = key;
-        // Once the graph is whole: a copy of a node has a training of its own.
-        setTimeout(() => {
-            if (!panels.has(this)) return;
-            for (const other of panels) if (!other.isOnThePage) other.leave();
-            const original = [...panels].find((other) => other.key === this.key);
-            if (original !== this || belongsToAnother(key)) this.key = newKey();
-            this.claim();
-            this.refresh();
-        });
+        await settled(); // once the graph is whole, and the page knows which workflow it is of
+        if (!panels.has(this)) return;
+        for (const other of panels) if (!other.isOnThePage) other.leave();
+        // A copy of a node has a training of its own, and so has one in a copy of the workflow.
+        const original = [...panels].find((other) => other.key === this.key);
+        if (original !== this || belongsToAnother(key)) {
+            this.key = newKey();
+            this.wasShown = false;
+        }
+        this.claim();
+        this.refresh();
+    }
+
+    /** Whether a training has been shown, as the workflow knows it, too: a lost one is told from none. */
+    get wasShown() {
+        return Boolean(this.node.properties?.[SHOWN]);
+    }
+
+    set wasShown(shown) {
+        if (shown) this.node.properties[SHOWN] = true;
+        else delete this.node.properties?.[SHOWN];
     }
 
     /** Show what the server knows, after the page or the workflow was opened. */
@@ -90,11 +107,13 @@ class Panel {
     }
 
     show(state) {
-        this.view.show(state);
+        this.view.show(state, this.wasShown);
+        if (state.status && !this.wasShown) this.wasShown = true;
         clearTimeout(this.quiet);
         // The server tells the page that runs the graph; any other has to ask.
         if (state.status === "running") this.quiet = setTimeout(() => this.refresh(), QUIET);
-        if (state.status) requestAnimationFrame(() => this.makeRoom());
+        if (state.status || this.wasShown) requestAnimationFrame(() => this.makeRoom());
+        showOutside(this.node, state);
     }
 
     /** The node grows with what there is to see, unless the user has made it smaller. */
@@ -111,23 +130,47 @@ class Panel {
         this.height = node.size[1];
     }
 
-    /** Stop, keep or go on; rejected with what the server says against it. */
-    async ask(action, step) {
-        const running = this.view.state.status === "running";
+    /** Stop, keep, go on or train more; rejected with what the server says against it. */
+    async ask(action, asked) {
+        const running = this.view.latest.status === "running";
         if (action === "keep") action = running ? "end" : "choose";
+        const steps = action === "train more" ? this.stepsWidget() : null;
+        const { more, ...rest } = asked;
         const response = await app.api.fetchApi(route(this.key), {
             method: "POST",
             headers: { "Content-Type": "application/json" },
-            body: JSON.stringify({ action, step, training: this.view.state.training }),
+            body: JSON.stringify({ action, ...rest }),
         });
         if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error ?? "The server did not answer.");
-        if (!running) await app.queuePrompt(0);
+        if (action === "forget") return;
+        if (steps) {
+            steps.value = this.view.latest.steps + more;
+            steps.callback?.(steps.value);
+        }
+        // Before what waits in the queue: that would take what was asked here for its own.
+        if (!running) await app.queuePrompt(-1);
+    }
+
+    /** The node's own number of steps, which grows when a training is trained further. */
+    stepsWidget() {
+        const linked = this.node.inputs?.some(({ name, link }) => name === "steps" && link != null);
+        const found = this.node.widgets.find(({ name }) => name === "steps");
+        if (linked || !found) throw new Error("The steps come through a link: raise them there by as many, and ask again.");
+        return found;
+    }
+
+    /** What the server knows of an earlier training. */
+    async stateOf(training) {
+        const response = await app.api.fetchApi(route(this.key, `/trainings/${training}`));
+        if (!response.ok) throw new Error("This training is not kept any more.");
+        return response.json();
     }
 
     leave() {
         panels.delete(this);
         clearTimeout(this.quiet);
         this.view.disconnect();
+        showOutside(this.node, {});
     }
 }
 
@@ -139,17 +182,12 @@ function widget(node, name) {
     const made = node.addDOMWidget(name, TYPE, panel.view.root, {
         getValue: () => panel.key,
         setValue: (key) => panel.take(key),
-        getMinHeight: () => (panel.view.state.status ? 160 : IDLE_HEIGHT),
+        getMinHeight: () => (panel.view.latest.status ? 160 : IDLE_HEIGHT),
         hideOnZoom: false,
         hideInPanel: true, // the page's list of settings would leave it as narrow as itself
     });
-    for (const [hook, follow] of [["onAdded", () => panel.arrive()], ["onRemoved", () => panel.leave()]]) {
-        const before = node[hook];
-        node[hook] = function (...rest) {
-            before?.apply(this, rest);
-            follow();
-        };
-    }
+    after(node, "onAdded", () => panel.arrive());
+    after(node, "onRemoved", () => panel.leave());
     return { widget: made, minWidth: WIDTH };
 }
 

@@ -6,6 +6,7 @@ import { addStyle, element } from "../elements.js";
 
 addStyle("../uplot/uPlot.min.css", import.meta.url);
 
+const DIVERSITY = "How different the images are from each other";
 const HEIGHT = 84;
 const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000]; // between labels of steps
 const SMOOTH_FROM = 60; // points: fewer are drawn as they are
@@ -24,13 +25,14 @@ export const figure = (value) => Number(value.toPrecision(3)).toString();
 
 /** One curve with its name and its latest value. */
 class Chart {
-    constructor(name, title) {
+    constructor(name, title, exactly) {
         this.title = title;
         this.value = element("span", { className: "value" });
         this.place = element("div", { className: "plot" });
         this.place.setAttribute("role", "img");
         this.root = element("figure", { className: "chart" }, element("figcaption", {}, title, this.value), this.place);
         this.root.dataset.name = name;
+        this.root.title = exactly;
     }
 
     draw([steps, values], last) {
@@ -101,10 +103,11 @@ export class Charts {
         this.root = element("div", { className: "charts" });
     }
 
-    /** curves: [steps, values] by name of the term; diversity: the same; last: the step at the right end. */
-    draw(curves, diversity, last) {
-        for (const [name, points] of Object.entries(curves)) this.chart(name, `Loss: ${name}`).draw(points, last);
-        this.chart("diversity", "Diversity of the images").draw(diversity, last);
+    /** curves: [steps, values] by name of the term; diversity: the same; last: the step at the right end; titles: what a
+     * term's curve shows, in plain words. */
+    draw(curves, diversity, last, titles) {
+        for (const [name, points] of Object.entries(curves)) this.chart(name, titles[name] ?? name, `The loss ${name}, a mean squared difference`).draw(points, last);
+        this.chart("diversity", DIVERSITY, "The mean distance of two samples: where it falls, the images become alike").draw(diversity, last);
         for (const [name, chart] of this.charts) {
             if (name !== "diversity" && !(name in curves)) {
                 chart.dispose();
@@ -113,10 +116,10 @@ export class Charts {
         }
     }
 
-    chart(name, title) {
+    chart(name, title, exactly) {
         let chart = this.charts.get(name);
         if (!chart) {
-            this.charts.set(name, (chart = new Chart(name, title)));
+            this.charts.set(name, (chart = new Chart(name, title, exactly)));
             this.root.append(chart.root);
             const diversity = this.charts.get("diversity");
             if (diversity) this.root.append(diversity.root); // last
