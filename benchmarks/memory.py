@@ -156,7 +156,7 @@ def train_as_peer(meter: Meter, model: StableDiffusion, generator: Generator, st
     optimizer = torch.optim.Adam(parameters, lr=0.0008, betas=(0.0, 0.99**ADAM_FACTOR))
     prior = DiffusersPrior(model, "a prompt")
     alpha, sigma = prior.schedule(TIMESTEP)
-    embeddings = prior._embeddings
+    embeddings = torch.stack(prior._states)
     index = torch.tensor(round(TIMESTEP * 999), device=device)
 
     @torch.no_grad()

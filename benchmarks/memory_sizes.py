@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from comfyui_stylegan_fusion.sds.memory import training_memory
 from comfyui_stylegan_fusion.sds.parameters import trained_parameters
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
+from comfyui_stylegan_fusion.sds.priors.text_encoders import clip_tokenizer
 from comfyui_stylegan_fusion.stylegan import Draw, Generator, GeneratorConfig
 from comfyui_stylegan_fusion.stylegan.sampling import render_batch
 from comfyui_stylegan_fusion.training.memory import LiveBytes, transient_bytes
@@ -42,7 +43,7 @@ class MadeUpEmbeddings:
     def __init__(self, device: torch.device):
         self.device = device
 
-    def __call__(self, tokens: Tensor) -> SimpleNamespace:
+    def __call__(self, tokens: Tensor, **options) -> SimpleNamespace:
         return SimpleNamespace(last_hidden_state=torch.randn(len(tokens), 77, 768, device=self.device))
 
 
@@ -64,9 +65,11 @@ def unet_type(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cpu" else torch.float16
 
 
-def stable_diffusion(device: torch.device, variant: Variant, half_type: torch.dtype) -> StableDiffusion:
+def stable_diffusion(
+    device: torch.device, variant: Variant, half_type: torch.dtype, decoder: bool = False
+) -> StableDiffusion:
     """Stable Diffusion 1.5 in its true sizes, in half precision with the UNet in that type. Ours comes without the
-    decoder, as it is loaded for training."""
+    decoder unless asked for, as it is loaded for training."""
     widths = (128, 256, 512, 512)
     text_encoder = MadeUpEmbeddings(device)
     model = StableDiffusion(
@@ -87,11 +90,11 @@ def stable_diffusion(device: torch.device, variant: Variant, half_type: torch.dt
             dtype=half_type if variant.half else torch.float32,
         ),
         text_encoder=text_encoder,
-        tokenizer=lambda text, **options: SimpleNamespace(input_ids=torch.zeros(1, 77, dtype=torch.long)),
+        tokenizer=clip_tokenizer(),
         scheduler=DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012),
         device=device,
     )
-    if not variant.peer:
+    if not (variant.peer or decoder):
         del model.vae.decoder, model.vae.post_quant_conv
     return model
 
@@ -118,7 +121,7 @@ def told(variant: Variant, resolution: int, device: torch.device) -> Told:
     trained = sum(parameter.nbytes for parameter in parameters)
     base = weights + given + 2 * one + (3 if variant.peer else 2) * trained
 
-    codes = torch.empty(render_batch(generator.resolution), generator.num_ws, generator.w_dim, device=meta)
+    codes = torch.empty(render_batch(generator.config), generator.num_ws, generator.w_dim, device=meta)
     images = torch.empty(1, 3, SIZE, SIZE, device=meta, requires_grad=True)
     rows = 1 if variant.peer else 4
     prior = DiffusersPrior(model, "a prompt")

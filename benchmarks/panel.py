@@ -38,10 +38,10 @@ def compare(steps: int, rounds: int) -> None:
         import asyncio
 
         import torch
-        from project.miniature.settings import DEMOS
+        from project.miniature.settings import SDS_SETTINGS, prompt_for
         from project.nodes.adapt.panel_report import PanelReport
         from project.nodes.host import native_miniature
-        from project.nodes.host.folders import temporary_folder
+        from project.nodes.host.folders import moments_folder
         from project.nodes.host.guiders import text_guider
         from project.nodes.host.prior import ComfyPrior
         from project.nodes.host.running_node import HostNode
@@ -52,13 +52,12 @@ def compare(steps: int, rounds: int) -> None:
         from server import PromptServer
 
         PromptServer(asyncio.new_event_loop()).client_id = "nobody"
-        demo = DEMOS["fox"]
         with torch.inference_mode():
             clip = native_miniature.load_clip()
             words = [
-                clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (demo.prompt, demo.negative_prompt)
+                clip.encode_from_tokens_scheduled(clip.tokenize(prompt_for(domain))) for domain in ("fox", "person")
             ]
-            guider = text_guider(native_miniature.load_model(), *words, demo.guidance_scale)
+            guider = text_guider(native_miniature.load_model(), *words, SDS_SETTINGS.guidance_scale)
             prior = ComfyPrior(guider, native_miniature.load_vae())
         generator = load_checkpoint(PROJECT / "miniature" / "weights" / "generator.safetensors").generator
         settings = TrainSettings(steps=steps, batch_size=4)
@@ -69,7 +68,7 @@ def compare(steps: int, rounds: int) -> None:
             return time.perf_counter() - begin
 
         seconds(lambda progress: None)  # loads and warms up
-        panels = Panels(PanelPage(), temporary_folder)
+        panels = Panels(PanelPage(), moments_folder)
         with_panel, without, own, moments = [], [], [], 0
         for number in range(rounds):
             panel = panels.open(f"round {number}")

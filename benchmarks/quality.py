@@ -1,160 +1,226 @@
-"""Does the method work? Adapts the miniature person generator and measures what comes out, in the classifier's features.
+"""Does the method work? Adapts the miniature's generators and measures what comes out, beside rendered portraits.
 
-    python benchmarks/quality.py [--targets fox robot] [--seeds 0 1 2] [--folder training-runs/quality]
+    python benchmarks/quality.py [--pairs person-fox cat-fox ...] [--methods targets sds] [--seeds 0 1 2]
+        [--folder training-runs/quality]
 
 Every run is kept in the folder, so that an interrupted benchmark goes on where it was. Several processes may share the
-work with --only NAME (run only that variant, print nothing).
+work with --only METHOD (run only that method, print nothing).
 """
 
 import argparse
 import hashlib
-import os
-from dataclasses import replace
+import json
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from comfyui_stylegan_fusion import load_generator, save_generator, train_generator
 from comfyui_stylegan_fusion.metrics.evaluation import frechet_distance
-from comfyui_stylegan_fusion.miniature import WEIGHTS
+from comfyui_stylegan_fusion.miniature import GENERATORS, WEIGHTS
 from comfyui_stylegan_fusion.miniature.classifier import load_classifier
 from comfyui_stylegan_fusion.miniature.drawing import draw
-from comfyui_stylegan_fusion.miniature.factors import sample_factors
-from comfyui_stylegan_fusion.miniature.metrics import diversity
+from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
+from comfyui_stylegan_fusion.miniature.metrics import diversity, fine_detail, shares
 from comfyui_stylegan_fusion.miniature.renderer import render
-from comfyui_stylegan_fusion.miniature.settings import DEMOS
+from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS, SDS_SETTINGS, prompt_for
 from comfyui_stylegan_fusion.miniature.stages import seeded
-from comfyui_stylegan_fusion.sds import DirectionalRegularizer
+from comfyui_stylegan_fusion.sds import (
+    DirectionalRegularizer,
+    Editor,
+    PicturesPrior,
+    TargetPictures,
+    make_targets,
+)
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
+from comfyui_stylegan_fusion.sds.targets.pool import to_unit
 from comfyui_stylegan_fusion.stylegan import render_samples, sample_z
 
 SAMPLES = 2000
-VARIANTS = ("demo", "no regularizer")
+PAIRS = ("person-fox", "person-robot", "person-zombie", "person-doll", "person-cat", "cat-fox")
+METHODS = ("targets", "sds", "sds-muon")  # the last by the optimizer and the guidance scale of the first
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--targets", nargs="+", default=list(DEMOS), choices=DEMOS)
+    parser.add_argument("--pairs", nargs="+", default=list(PAIRS), metavar="SOURCE-TARGET")
+    parser.add_argument("--methods", nargs="+", default=["targets", "sds"], choices=METHODS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--samples", type=int, default=SAMPLES)
+    parser.add_argument("--steps", type=int, help="training steps towards targets, in place of the demo's")
+    parser.add_argument("--diffusion", action="store_true", help="draw with the diffusion model itself, too")
     parser.add_argument("--folder", type=Path, default=Path("training-runs/quality"))
-    parser.add_argument(
-        "--only", choices=[*VARIANTS, "diffusion"], help="do only this part of the work, print no table"
-    )
+    parser.add_argument("--only", choices=METHODS, help="run only this method, print no table")
     options = parser.parse_args()
-    folder = options.folder / _fingerprint()
-    folder.mkdir(parents=True, exist_ok=True)
-    judge = Judge(folder)
-    for target in options.targets:
-        for variant in VARIANTS:
+    bench = Bench(options.folder / fingerprint(options.steps), options.samples, options.steps)
+    pairs = [tuple(pair.split("-")) for pair in options.pairs]
+    methods = [options.only] if options.only else options.methods
+    for pair in pairs:
+        for method in methods:
             for seed in options.seeds:
-                if options.only in (None, variant):
-                    judge.adapted(target, variant, seed)
-        if options.only in (None, "diffusion"):
-            judge.diffusion_samples(target)
-    if options.only is None:
-        print_tables(judge, options.targets, options.seeds)
+                bench.run(*pair, method, seed)
+    if not options.only:
+        print_table(bench, pairs, methods, options.seeds, options.diffusion)
 
 
-def _fingerprint() -> str:
+def fingerprint(steps: int | None) -> str:
     """Of settings and weights: what other ones made is never taken for theirs."""
-    digest = hashlib.sha256(repr(DEMOS).encode())
-    judged = (path for path in WEIGHTS.rglob("*.safetensors") if not {"clip", "loras"} & {*path.parts})
-    for path in sorted(judged):
+    digest = hashlib.sha256(repr((MINIATURE_SETTINGS, SDS_SETTINGS, steps)).encode())
+    for path in sorted((WEIGHTS / "diffusion").rglob("*.safetensors")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
-class Judge:
-    """Makes and keeps what is compared: readings of sets of pictures, by name."""
+def source_file(source: str) -> Path:
+    return GENERATORS["miniature" if source == "person" else f"miniature-{source}"]
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.classifier = load_classifier()
-        self.model = StableDiffusion.load(WEIGHTS / "diffusion", decoder=True)
-        self.latents = sample_z(load_generator("miniature").z_dim, SAMPLES, seed=4242)
 
-    def adapted(self, target: str, variant: str, seed: int) -> dict[str, torch.Tensor]:
-        """Readings of the generator adapted to `target`, trained when it is not there yet."""
-        path = self.folder / f"{target}-{variant.replace(' ', '-')}-{seed}.safetensors"
-        if not path.exists():
-            chosen = DEMOS[target]
-            prior = DiffusersPrior(self.model, chosen.prompt, chosen.negative_prompt, chosen.guidance_scale)
-            weight = chosen.weights["directional"] if variant == "demo" else 0.0
-            regularizers = (DirectionalRegularizer(weight),) if weight else ()
-            settings = replace(chosen.training, seed=seed)
-            result = train_generator(load_generator("miniature"), prior, settings, regularizers, chosen.layers)
-            save_generator(result.generator, path, {"prompt": chosen.prompt, "seed": str(seed)})
-        return self._read(path.stem, lambda: self.samples(path))
+@dataclass
+class Look:
+    """A Look is what is seen of a set of pictures."""
 
-    def frozen(self):
-        return self._read("frozen", lambda: self.samples("miniature"))
+    features: torch.Tensor
+    read_as: torch.Tensor  # domains
+    background: torch.Tensor
+    detail: float
+    outlines: dict[str, dict[str, float]]
 
-    def rendered(self, domain: str):
-        return self._read(f"rendered-{domain}", lambda: render(sample_factors(SAMPLES, seeded(4243), domain)))
 
-    def samples(self, path) -> torch.Tensor:
-        return render_samples(load_generator(path), self.latents).clamp(-1, 1)
+class Bench:
+    """Makes and keeps what is compared."""
 
-    def diffusion_samples(self, target: str):
-        """Readings of the diffusion model's own pictures of the target (12 DDIM steps, the demo's guidance scale)."""
-        return self._read(f"diffusion-{target}", lambda: self._diffuse(target))
+    def __init__(self, folder: Path, samples: int, steps: int | None):
+        self.folder, self.count, self.steps = folder, samples, steps
+        folder.mkdir(parents=True, exist_ok=True)
+        self.judge, self._looks = load_classifier(), {}
+        self._model = None
 
-    def _diffuse(self, target: str) -> torch.Tensor:
-        prior = DiffusersPrior(self.model, DEMOS[target].prompt, "", DEMOS[target].guidance_scale)
-        return draw(prior, SAMPLES, seed=4244, steps=12)
+    @property
+    def model(self) -> StableDiffusion:
+        if self._model is None:
+            self._model = StableDiffusion.load(WEIGHTS / "diffusion", decoder=True)
+        return self._model
 
-    def _read(self, name, make):
-        path = self.folder / f"{name}.readings.pt"
-        if not path.exists():
-            seen = self.classifier.read(make())
-            torch.save(
-                {
-                    "features": seen.features,
-                    "domain": seen.domain,
-                    "background": seen.background,
-                    "position": seen.position,
-                },
-                path.with_suffix(f".{os.getpid()}"),
+    def prior(self, source: str, target: str, scale: float) -> DiffusersPrior:
+        return DiffusersPrior(self.model, prompt_for(target), prompt_for(source), scale)
+
+    def editor(self, source: str, target: str) -> Editor:
+        path = DiffusersPrior(self.model, prompt_for(source), "", 1.0)
+        return Editor(self.prior(source, target, MINIATURE_SETTINGS.target_scale), path)
+
+    def generator(self, source: str):
+        return load_generator(source_file(source))
+
+    def targets(self, source: str, target: str, seed: int):
+        made = replace(MINIATURE_SETTINGS.targets, seed=seed)
+        return make_targets(self.generator(source), self.editor(source, target), made)
+
+    def run(self, source: str, target: str, method: str, seed: int) -> tuple[Path, dict]:
+        """Return the adapted generator's file, trained when it is not there yet, and notes on it."""
+        begun = hashlib.sha256(source_file(source).read_bytes()).hexdigest()[:8]
+        path = self.folder / f"{source}-{begun}-{target}-{method}-{seed}.safetensors"
+        notes = path.with_suffix(".json")
+        if not (path.exists() and notes.exists()):
+            start, kept = time.monotonic(), {}
+            if method == "targets":
+                targets = self.targets(source, target, seed)
+                kept["making"] = time.monotonic() - start
+                look = self.look(f"targets-{source}-{target}-{seed}", lambda: to_unit(targets.images), target)
+                goal = self.rendered(target)
+                kept["targets"] = frechet_distance(look.features, goal.features)
+                kept["targets_detail"] = look.detail / goal.detail
+                kept["targets_outlines"] = {
+                    name: share / goal.outlines[target][name] for name, share in look.outlines[target].items()
+                }
+                start = time.monotonic() - kept["making"]
+                training = MINIATURE_SETTINGS.training
+                settings = replace(training, seed=seed, steps=self.steps or training.steps)
+                prior, terms = PicturesPrior(targets.side, torch.device("cpu")), [TargetPictures(targets=targets)]
+            else:
+                settings, scale = replace(SDS_SETTINGS.training, seed=seed), SDS_SETTINGS.guidance_scale
+                if method == "sds-muon":
+                    settings = replace(settings, optimizer="muon", learning_rate=0.0005)
+                    scale = MINIATURE_SETTINGS.target_scale
+                prior = self.prior(source, target, scale)
+                terms = [DirectionalRegularizer(SDS_SETTINGS.weights["directional"])]
+            result = train_generator(self.generator(source), prior, settings, terms)
+            kept["seconds"] = time.monotonic() - start
+            save_generator(result.generator, path, {"prompt": prompt_for(target), "seed": str(seed)})
+            notes.write_text(json.dumps(kept))
+        return path, json.loads(notes.read_text())
+
+    def samples(self, generator) -> torch.Tensor:
+        return render_samples(generator, sample_z(generator.z_dim, self.count, seed=4242)).clamp(-1, 1)
+
+    def look(self, name: str, make, domain: str) -> Look:
+        if name not in self._looks:
+            images = make()
+            seen = self.judge.read(images)
+            outlines = {domain: shares(images, seen, domain)}
+            self._looks[name] = Look(
+                seen.features, seen.domain.argmax(1), seen.background, fine_detail(images), outlines
             )
-            os.replace(path.with_suffix(f".{os.getpid()}"), path)
-        return torch.load(path, weights_only=True)
+        return self._looks[name]
+
+    def frozen(self, source: str, target: str) -> Look:
+        return self.look(f"frozen-{source}-{target}", lambda: self.samples(self.generator(source)), target)
+
+    def rendered(self, domain: str) -> Look:
+        return self.look(f"rendered-{domain}", lambda: render(sample_factors(self.count, seeded(4243), domain)), domain)
+
+    def diffused(self, source: str, target: str) -> Look:
+        """The diffusion model's own pictures (20 DDIM steps, the demo's guidance)."""
+        prior = self.prior(source, target, MINIATURE_SETTINGS.target_scale)
+        return self.look(f"diffused-{source}-{target}", lambda: draw(prior, self.count // 4, 4244), target)
 
 
-def print_tables(judge: Judge, targets: list[str], seeds: list[int]) -> None:
-    frozen = judge.frozen()
-    print(f"Mean ± standard deviation over seeds {seeds}, {SAMPLES} samples each\n")
-    print("| pictures | Fréchet distance to the target | of the frozen generator's | diversity, of the target's |")
-    print("|---|---|---|---|")
-    for target in targets:
-        goal = judge.rendered(target)["features"]
-        start = frechet_distance(frozen["features"], goal)
+def print_table(bench: Bench, pairs, methods, seeds, diffusion: bool) -> None:
+    print(f"Mean ± standard deviation over seeds {seeds}, {bench.count} samples each\n")
+    print(
+        "| pictures | distance | of frozen | read as it | diversity | detail | outlines, of rendered | background | time |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for source, target in pairs:
+        goal, frozen = bench.rendered(target), bench.frozen(source, target)
+        start = frechet_distance(frozen.features, goal.features)
 
-        def row(label, sets, goal=goal, start=start):
-            distances = torch.tensor([frechet_distance(s["features"], goal) for s in sets])
-            spreads = torch.tensor([diversity(s["features"]) / diversity(goal) for s in sets])
-            print(
-                f"| {label} | {_cell(distances, '.1f')} | {_cell(distances / start, '.1%')} | {_cell(spreads, '.0%')} |"
+        def row(label, looks, seconds="", moved=True, goal=goal, frozen=frozen, start=start, target=target):
+            distance = torch.tensor([frechet_distance(look.features, goal.features) for look in looks])
+            read = torch.tensor([(look.read_as == DOMAINS.index(target)).float().mean().item() for look in looks])
+            spread = torch.tensor([diversity(look.features) / diversity(goal.features) for look in looks])
+            detail = torch.tensor([look.detail / goal.detail for look in looks])
+            outlines = ", ".join(
+                f"{name} {torch.tensor([look.outlines[target][name] for look in looks]).mean() / share:.0%}"
+                for name, share in goal.outlines[target].items()
             )
-
-        print(f"| **person to {target}** | | | |")
-        row("frozen generator", [frozen])
-        for variant in VARIANTS:
-            row(f"adapted, {variant}", [judge.adapted(target, variant, seed) for seed in seeds])
-        for other in targets:
-            if other != target:
-                row(f"adapted to {other} instead", [judge.adapted(other, "demo", seed) for seed in seeds])
-        row("the diffusion model's own samples", [judge.diffusion_samples(target)])
-    print("\n| mean change from the frozen sample | background (colour) | position (half widths) |\n|---|---|---|")
-    for target in targets:
-        for variant in VARIANTS:
-            runs = [judge.adapted(target, variant, seed) for seed in seeds]
+            background = "-"
+            if moved:
+                changes = [(look.background - frozen.background).norm(dim=1).mean() for look in looks]
+                background = _cell(torch.stack(changes), ".3f")
             cells = [
-                _cell(torch.stack([(run[name] - frozen[name]).norm(dim=1).mean() for run in runs]), ".3f")
-                for name in ("background", "position")
+                _cell(distance, ".1f"), _cell(distance / start, ".1%"), _cell(read, ".0%"), _cell(spread, ".0%"),
+                _cell(detail, ".2f"), outlines, background, seconds,
+            ]  # fmt: skip
+            print(f"| {label} | {' | '.join(cells)} |")
+
+        print(f"| **{source} to {target}** | | | | | | | | |")
+        row("frozen generator", [frozen], moved=False)
+        if diffusion:
+            row("the diffusion model's own", [bench.diffused(source, target)], moved=False)
+        for method in methods:
+            runs = [bench.run(source, target, method, seed) for seed in seeds]
+            looks = [
+                bench.look(path.stem, lambda path=path: bench.samples(load_generator(path)), target) for path, _ in runs
             ]
-            print(f"| person to {target}, {variant} | " + " | ".join(cells) + " |")
-    print()
-    for target in targets:
-        print(DEMOS[target])
+            seconds = [notes["seconds"] for _, notes in runs]
+            row(method, looks, f"{sum(seconds) / len(seconds):.0f} s")
+            if method == "targets":
+                aimed = [f"{notes['targets']:.1f} ({notes['targets_detail']:.2f})" for _, notes in runs]
+                outlines = ", ".join(
+                    f"{name} {sum(notes['targets_outlines'][name] for _, notes in runs) / len(runs):.0%}"
+                    for name in goal.outlines[target]
+                )
+                print(f"| their targets: distance (detail) | {', '.join(aimed)} | | | | | {outlines} | | |")
 
 
 def _cell(values: torch.Tensor, form: str) -> str:

@@ -14,8 +14,10 @@ TERMINAL = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_
 
 COMMON = ("--generator", "miniature", "--model", "miniature", "--prompt", "a portrait of a robot", "--samples", "2")
 RUNS = (
-    "--steps 6 --batch-size 1 --save-every 2 --accumulation 2 --cooldown 0.5 --layers top3 --reconstruction 0.2 --lpips 1",
-    "--steps 10 --batch-size 2 --save-every 1 --also-train to_rgb --weighting uniform --timestep-schedule annealed",
+    "--steps 6 --batch-size 1 --save-every 2 --accumulation 2 --cooldown 0.5 --layers top3 --reconstruction 0.2 --lpips 1 "
+    "--targets 0",
+    "--steps 10 --batch-size 2 --save-every 1 --also-train to_rgb --weighting uniform --timestep-schedule annealed "
+    "--targets 6 --target-levels 2 --target-batch 2 --distillation sds --optimizer muon --average 0.9",
 )
 """Two runs that are different in everything that a resumed one must have kept."""
 
@@ -104,5 +106,5 @@ def differing(folder: Path, run: Run) -> str | None:
     """What of a finished run is not as in the one without faults."""
     found = contents(folder)
     unlike = [name for name in RESULTS if found.get(name) != run.files[name]]
-    rest = sorted({path.name for path in folder.iterdir()} - {*RESULTS, "run.json"})
+    rest = sorted({path.name for path in folder.iterdir()} - {*RESULTS, "run.json", "targets", "targets.png"})
     return f"not bit-identical: {unlike}, or left behind: {rest}" if unlike or rest else None
