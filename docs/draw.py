@@ -22,7 +22,7 @@ def heads(seed: int, **chosen) -> list[Image.Image]:
     """One portrait as a person and as a fox, 1600 pixels wide; `chosen` factors in place of drawn ones."""
     pictures = []
     for domain, surface in (("person", colour(0.97, 0.82, 0.72)), ("fox", colour(0.92, 0.47, 0.14))):
-        factors = sample_factors(1, torch.Generator().manual_seed(seed), domain)
+        factors = sample_factors(1, torch.Generator().manual_seed(seed), domain, plain=True)
         factors = dataclasses.replace(factors, surface=surface, **chosen)
         (pixels,) = render(factors, 4 * ICON).add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).numpy()
         pictures.append(Image.fromarray(pixels))

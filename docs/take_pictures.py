@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from comfyui_stylegan_fusion.miniature.settings import DEMOS
+from comfyui_stylegan_fusion.miniature.settings import SDS_SETTINGS, prompt_for
 from PIL import Image
 
 PROJECT = Path(__file__).parents[1]
@@ -42,12 +42,12 @@ def shown_by_themselves(names: list[str]) -> dict:
 
 def shown_after_a_run() -> dict:
     """A graph in API form with the nodes that show something when they have run."""
-    fox = DEMOS["fox"]
+    fox = SDS_SETTINGS
     changes = {
         "guidance.guidance_scale": fox.guidance_scale,
         "guidance.t_min": fox.training.t_min,
         "guidance.t_max": fox.training.t_max,
-        "negative.text": fox.negative_prompt,
+        "negative.text": prompt_for("person"),
         "regularizer.weight": fox.weights["directional"],
         "layers.k": 6,
         "train.batch_size": fox.training.batch_size,

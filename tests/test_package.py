@@ -14,16 +14,17 @@ from PIL import Image
 
 PROJECT = Path(__file__).resolve().parents[1]
 # What ComfyUI's page reads.
-OF_THE_HOST = ("web", "locales", "example_workflows")
+OF_THE_HOST = ("web", "locales", "example_workflows", "subgraphs")
 # Which rooms each room may import.
 ALLOWED = {
     "training": set(),
-    "metrics": set(),
+    "metrics": {"training"},
     "stylegan": {"training", "metrics"},
     "sds": {"training", "metrics", "stylegan"},
-    "miniature": {"training", "metrics", "stylegan", "sds"},
-    "nodes": {"training", "metrics", "stylegan", "sds", "miniature"},
-    "cli": {"training", "metrics", "stylegan", "sds", "miniature"},
+    "domain": {"training", "metrics", "stylegan", "sds"},
+    "miniature": {"training", "metrics", "stylegan", "sds", "domain"},
+    "nodes": {"training", "metrics", "stylegan", "sds", "domain", "miniature"},
+    "cli": {"training", "metrics", "stylegan", "sds", "domain", "miniature"},
 }
 # ComfyUI's modules. Its public interface, comfy_api, is another one.
 HOST = {
@@ -139,7 +140,7 @@ def test_the_public_names_work():
         "import comfyui_stylegan_fusion as p\n"
         "assert {*p.__all__} == {'load_generator', 'save_generator', 'train_generator', 'CheckpointError'}\n"
         "assert all(callable(getattr(p, name)) for name in p.__all__) and {*p.__all__} <= {*dir(p)}\n"
-        "print(p.load_generator('miniature').resolution)\n"
+        "print(p.load_generator('miniature').height)\n"
         "try:\n    p.nothing\nexcept AttributeError as error:\n    print(error)"
     )
     assert python(code).splitlines() == ["64", "module 'comfyui_stylegan_fusion' has no attribute 'nothing'"]
@@ -181,7 +182,7 @@ def test_the_wheel_works_by_itself(installed, tmp_path):
         "import comfyui_stylegan_fusion as p, sys\n"
         "from comfyui_stylegan_fusion.cli import main\n"
         "print(p.__file__)\n"
-        f"sys.exit(main(['demo', '--steps', '1', '--output', {str(tmp_path / 'demo')!r}]))"
+        f"sys.exit(main(['demo', '--steps', '1', '--targets', '2', '--target-levels', '2', '--output', {str(tmp_path / 'demo')!r}]))"
     )
     output = python(code, PYTHONPATH=str(installed))
     assert output.splitlines()[0] == str(installed / "comfyui_stylegan_fusion" / "__init__.py")
@@ -190,7 +191,7 @@ def test_the_wheel_works_by_itself(installed, tmp_path):
 
 def test_the_wheel_holds_every_source_of_the_rooms_and_no_tests(installed):
     package = installed / "comfyui_stylegan_fusion"
-    for room in ("training", "metrics", "stylegan", "sds", "miniature", "nodes", "cli"):
+    for room in ("training", "metrics", "stylegan", "sds", "domain", "miniature", "nodes", "cli"):
         there = {path.relative_to(package) for path in (package / room).rglob("*.py")}
         assert there == {path.relative_to(PROJECT) for path in (PROJECT / room).rglob("*.py")}, room
     weights = {path.relative_to(PROJECT) for path in (PROJECT / "miniature/weights").rglob("*") if path.is_file()}
@@ -217,7 +218,18 @@ def test_the_registry_s_archive_holds_what_runs_and_no_more():
     outside = tracked("--ignored", "--exclude-from=.comfyignore")
     archive = tracked() - outside
     folders = {name.split("/")[0] for name in archive if "/" in name}
-    assert folders == {"training", "metrics", "stylegan", "sds", "miniature", "nodes", "cli", "docs", *OF_THE_HOST}
+    assert folders == {
+        "training",
+        "metrics",
+        "stylegan",
+        "sds",
+        "domain",
+        "miniature",
+        "nodes",
+        "cli",
+        "docs",
+        *OF_THE_HOST,
+    }
     assert {"__init__.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"} <= archive
     assert "miniature/weights/generator.safetensors" in archive and "example_workflows/quickstart.json" in archive
     assert {name for name in tracked() if name.startswith(("web/", "locales/"))} <= archive, "help and translations"
