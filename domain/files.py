@@ -38,7 +38,7 @@ class Domain:
     removals: tuple[Removal, ...]  # with the vectors as they were measured
     weights: Mapping[str, Tensor]  # whole ones, <layer>.down and <layer>.up of low rank, trained vectors
     family: str = ""  # what people call the kind of model
-    prediction: str = ""  # of score.PREDICTIONS
+    prediction: str = ""  # of sds.score.PREDICTIONS
     base: str = ""  # the fingerprint of the model that it was learned with
     pooled: Tensor | None = None  # what the empty prompt is as a whole, for models that read it
     about: Mapping[str, str] = field(default_factory=dict)  # for people: the count of pictures, steps, settings

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ..sds.recomputing import recomputing
 from ..training.draws import MicroStep
 from ..training.endings import (
     NoMemoryLeft,
@@ -17,13 +18,12 @@ from ..training.endings import (
     TrainingOutOfMemory,
 )
 from ..training.loop import Callback, SkipLimit, Training, fit, recording_gradients
-from ..training.low_rank import LowRank
+from ..training.low_rank import LowRank, added_low_rank
 from ..training.out_of_memory import MemoryPolicy, handle_out_of_memory, no_memory_message
 from ..training.phases import Average, Outcome, Phase, accumulate, gradients_of
 from ..training.precision import computes_in_half
 from ..training.saving import SavedTraining, Saving, try_to_save
 from .images import Pictures
-from .recomputing import recomputing
 from .score import TextFreeScore
 from .settings import DomainSettings
 from .text_free import ConstantAttention
@@ -158,22 +158,6 @@ class DomainLearning:
         # Without a cooldown more steps are only more of the same.
         left_out = {"recompute", *([] if self.settings.cooldown else ["steps"])}
         return {"settings": {name: value for name, value in asdict(self.settings).items() if name not in left_out}}
-
-
-def added_low_rank(denoiser: nn.Module, rank: int, seed: int) -> dict[str, LowRank]:
-    """Let a change of low rank be added to what every linear layer and convolution of a denoiser puts out; returns the
-    changes, drawn by the seed and zero at first, by the layers' names."""
-    layers = [
-        (name, layer)
-        for name, layer in denoiser.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d) and getattr(layer, "groups", 1) == 1
-    ]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed % 2**63)
-        made = {name: LowRank(layer, min(rank, *layer.weight.shape[:2])) for name, layer in layers}
-    for name, layer in layers:
-        made[name].to(layer.weight.device)
-    return made
 
 
 def learn_domain(

@@ -5,13 +5,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-from einops import repeat
 from torch import Tensor
 
-from ..sds import equations
-from ..sds.priors.diffusers import DiffusersPrior, DiscreteSchedule, ExtraPrompt, downscale
+from ..sds.priors.diffusers import DiffusersPrior, ExtraPrompt
 from ..sds.priors.ldm_names import exchanged, unet_prefixes
 from ..sds.priors.stable_diffusion import StableDiffusion
+from ..sds.priors.trainable import UNetScore
 from .files import Domain, DomainError, apply_domain, fingerprint, same_base
 from .score import TextFreeScore
 from .text_free import Removal
@@ -20,18 +19,14 @@ DOMAIN = "domain"
 """The name of a domain among the predictions of a prior."""
 
 
-class TextFreeUNet(TextFreeScore):
+class TextFreeUNet(TextFreeScore, UNetScore):
     """A TextFreeUNet is a UNet2DConditionModel that reads no text: the empty prompt, until that is taken out."""
 
     def __init__(self, model: StableDiffusion, denoiser, pooled: Tensor | None = None):
-        self.denoiser, self.device, self._model = denoiser, model.device, model
         empty = [encoder.encode("") for encoder in model.texts]
-        self._states = torch.cat([states for states, _ in empty], dim=-1).to(model.device)
         # What the empty prompt is as a whole, for SDXL.
-        self.pooled = empty[-1][1] if pooled is None else pooled
-        self._schedule = DiscreteSchedule(model.scheduler.alphas_cumprod)
-        predicts = model.scheduler.config.prediction_type
-        self.prediction = "noise" if predicts == "epsilon" else "velocity"
+        pooled = empty[-1][1] if pooled is None else pooled
+        super().__init__(model, denoiser, torch.cat([states for states, _ in empty], dim=-1), pooled)
 
     @classmethod
     def copied(cls, model: StableDiffusion, dtype: torch.dtype = torch.float32) -> "TextFreeUNet":
@@ -52,25 +47,6 @@ class TextFreeUNet(TextFreeScore):
         names, model = unet_prefixes(self._model.unet), self._model
         found = Domain(tuple(removals), weights, model.family, self.prediction, base_of(model), self.pooled, about)
         return found.renamed(lambda name: exchanged(name, names))
-
-    def schedule(self, t: float) -> tuple[float, float]:
-        return self._schedule(t)
-
-    def denoised(self, z_t: Tensor, t: Sequence[float]) -> Tensor:
-        unet = self.denoiser
-        index = torch.tensor([self._schedule.index(one) for one in t], device=z_t.device)
-        text = repeat(self._states.to(unet.dtype), "n c -> b n c", b=len(z_t))
-        more = {}
-        if self.pooled is not None:
-            height, width = (side * downscale(self._model) for side in z_t.shape[-2:])
-            sizes = torch.tensor([height, width, 0, 0, height, width], device=z_t.device, dtype=z_t.dtype)
-            pooled = repeat(self.pooled.to(text), "c -> b c", b=len(z_t))
-            more["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": sizes.expand(len(z_t), -1)}
-        found = unet(z_t.to(unet.dtype), index, encoder_hidden_states=text, **more).sample.float()
-        alpha, sigma = self._at(t, z_t)
-        if self.prediction == "velocity":
-            return alpha * z_t - sigma * found
-        return equations.denoise(z_t, found, alpha, sigma)
 
 
 class DomainPrior(DiffusersPrior):

@@ -1,40 +1,17 @@
 """What a domain's training asks of a text-free copy, whoever's class it is."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..sds.score import TrainableScore
 from .text_free import Removal, make_text_free, measured_removals
 
 _PROBES = 8
 """Rows of the evaluation in which the vectors are measured, each at a timestep of its own."""
 
-PREDICTIONS = ("noise", "velocity")
-"""What a denoiser predicts, and is trained to: the noise, or a velocity (of v-prediction and flow models)."""
 
-
-class TextFreeScore(ABC):
-    """A TextFreeScore is a denoiser that records gradients: given the empty prompt, or text-free.
-
-    Notation as everywhere: z_t = alpha_t z + sigma_t eps, t a fraction of the schedule, here one for each row."""
-
-    denoiser: nn.Module
-    """What is trained."""
-
-    prediction: str
-    """Of PREDICTIONS."""
-
-    device: torch.device
-
-    @abstractmethod
-    def schedule(self, t: float) -> tuple[float, float]:
-        """Return (alpha_t, sigma_t)."""
-
-    @abstractmethod
-    def denoised(self, z_t: Tensor, t: Sequence[float]) -> Tensor:
-        """Return the estimate D [B, c, h, w] of z, in float32."""
+class TextFreeScore(TrainableScore):
+    """A TextFreeScore is given the empty prompt, until that is taken out."""
 
     def take_out_text(self, latents: Tensor) -> list[Removal]:
         """Make the denoiser text-free, as it is for the empty prompt, and return what was taken out. What its
@@ -48,37 +25,3 @@ class TextFreeScore(ABC):
         removals = measured_removals(self.denoiser, lambda: self.denoised(z_t, t))
         make_text_free(self.denoiser, removals)
         return removals
-
-    def eps(self, z_t: Tensor, t: float) -> Tensor:
-        """Return eps_hat = (z_t - alpha_t D)/sigma_t of rows at one timestep."""
-        alpha, sigma = self.schedule(t)
-        return (z_t - alpha * self.denoised(z_t, [t] * len(z_t))) / sigma
-
-    @torch.no_grad()
-    def drawn(self, noise: Tensor, steps: int, on_step: Callable[[], None] = lambda: None) -> Tensor:
-        """Draw latents [B, c, h, w] from noise by DDIM (arXiv 2010.02502); `on_step` is called before each of its steps
-        and may raise."""
-        z_t = noise.to(self.device)
-        for step in range(steps, 0, -1):
-            on_step()
-            D = self.denoised(z_t, [step / steps] * len(z_t))
-            if step == 1:
-                return D
-            (alpha, sigma), (lower, below) = self.schedule(step / steps), self.schedule((step - 1) / steps)
-            z_t = lower * D + below * (z_t - alpha * D) / sigma
-
-    def loss(self, z: Tensor, eps: Tensor, t: Sequence[float]) -> Tensor:
-        """Return each row's mean squared error [B] of what the model predicts: |eps_hat - eps|^2 is
-        (alpha_t/sigma_t)^2 |D - z|^2, and that of a velocity is |D - z|^2/sigma_t^2."""
-        alpha, sigma = self._at(t, z)
-        error = (self.denoised(alpha * z + sigma * eps, t) - z) / sigma
-        if self.prediction == "noise":
-            error = alpha * error
-        return error.square().flatten(1).mean(1)
-
-    def _at(self, t: Sequence[float], like: Tensor) -> tuple[Tensor, Tensor]:
-        """(alpha, sigma) of rows, each [B, 1, 1, 1]."""
-        alpha, sigma = zip(*map(self.schedule, t), strict=True)
-        return tuple(
-            torch.tensor(values, device=like.device, dtype=like.dtype).view(-1, 1, 1, 1) for values in (alpha, sigma)
-        )

@@ -13,7 +13,8 @@ from ..training.memory import MemoryRequest, tensor_bytes
 from ..training.muon import Muon
 from ..training.out_of_memory import MemoryPolicy
 from ..training.phases import Average, Outcome, Phase, accumulate
-from .draws import draw_cameras, draw_labels, draw_ray_seeds, draw_timestep, draw_z, noise_source
+from .draws import draw_cameras, draw_labels, draw_later, draw_ray_seeds, draw_timestep, draw_z, noise_source
+from .fake_score import LATENTS
 from .layers import LayerChoice
 from .memory import training_memory
 from .objective import Batch, NonFiniteGradient, Objective, Reference
@@ -88,6 +89,8 @@ class Adaptation:
     def compute(self, micro_steps: Sequence[MicroStep]) -> Outcome:
         """Compute the mean gradient of the step's batches for the layers that are chosen, which are a
         note, as is the timestep."""
+        if self.warms_up(micro_steps[0].step):
+            return self._drawn_alone(micro_steps)
         timesteps = [draw_timestep(micro_step, self.settings) for micro_step in micro_steps]
         notes = {"t": sum(timesteps) / len(timesteps)} if self.objective.on("latent") else {}
         try:
@@ -102,16 +105,41 @@ class Adaptation:
         chosen = {parameter: outcome.gradients[parameter] for parameter in self.parameters(layers)}
         return Outcome(chosen, outcome.losses, {**notes, "layers": layers})
 
+    def warms_up(self, step: int) -> bool:
+        """Tell whether what else is trained learns alone in a step, counted from 0, the generator staying as it is."""
+        return step < max(term.warmup for term in self.objective.terms)
+
+    def _drawn_alone(self, micro_steps: Sequence[MicroStep]) -> Outcome:
+        """Draw the step's pictures for what else is trained."""
+        for micro_step in micro_steps:
+            draw, _ = self._draw_pictures(micro_step)
+            micro_step.shared[LATENTS] = self.objective.latents(self.generator, draw, self.memory.micro_batch)
+        return Outcome({})
+
     def _draw(self, micro_step: MicroStep, t: float) -> tuple[Batch, Reference]:
+        settings, (draw, targets) = self.settings, self._draw_pictures(micro_step)
+        noise = noise_source(micro_step, self.objective.prior.device)
+        batch = Batch(
+            draw,
+            t,
+            noise,
+            settings.guidance(micro_step.step),
+            targets,
+            draw_later(micro_step, t, settings),
+            micro_step.step / settings.steps,
+            micro_step.shared,
+        )
+        return batch, self.objective.reference(self.frozen, draw, self.memory.micro_batch)
+
+    def _draw_pictures(self, micro_step: MicroStep) -> tuple[Draw, Tensor | None]:
+        """Draw what the pictures of a batch are made of, and their targets where there are any."""
         settings, frozen, pool = self.settings, self.frozen, self.objective.pool
         device = self.objective.prior.device
-        noise, guidance = noise_source(micro_step, device), settings.guidance(micro_step.step)
         ray_seeds = draw_ray_seeds(micro_step, settings.batch_size, frozen.config)
         if pool is not None:
             rows = pool.rows(micro_step, settings.batch_size, settings.accumulation)
             draw = dataclasses.replace(pool.draw(rows), ray_seeds=ray_seeds).to(device)
-            batch = Batch(draw, t, noise, guidance, pool.pictures(rows, device))
-            return batch, self.objective.reference(frozen, draw, self.memory.micro_batch)
+            return draw, pool.pictures(rows, device)
         z = draw_z(micro_step, settings.batch_size, frozen.z_dim)
         # The camera that looks is the one that the mapping is told of, as in EG3D's own training.
         label = cameras = draw_cameras(micro_step, settings.batch_size, frozen.config, settings)
@@ -119,8 +147,7 @@ class Adaptation:
             label = draw_labels(micro_step, settings.batch_size, frozen.c_dim, settings.class_index)
         with torch.no_grad():
             ws = frozen.mapping(z.to(device), label=None if label is None else label.to(device))
-        batch = Batch(Draw(ws, cameras=cameras, ray_seeds=ray_seeds).to(device), t, noise, guidance)
-        return batch, self.objective.reference(frozen, batch.draw, self.memory.micro_batch)
+        return Draw(ws, cameras=cameras, ray_seeds=ray_seeds).to(device), None
 
     def _outcome(self, batch: Batch, reference: Reference, codes: list[Tensor]) -> Outcome:
         """What a batch says of every parameter that may be chosen; the gradient of its W+ code goes to `codes` where the
@@ -163,13 +190,9 @@ class Adaptation:
 
 
 def require_parts(prior: Prior, terms: Sequence[Term]) -> None:
-    """Raise ValueError when a term needs the prior's predictions apart and the prior gives only their sum."""
+    """Raise ValueError when a term needs what the prior does not give."""
     for term in terms:
-        if "conditions" in term.needs and not prior.has_conditions:
-            raise ValueError(
-                f"The term {term.kind} compares the prompt with the negative prompt, and this guidance does not tell them "
-                "apart; use a guider with both, such as CFG Guider, or another term."
-            )
+        term.require(prior)
 
 
 def require_trainable(

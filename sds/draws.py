@@ -22,6 +22,12 @@ def draw_timestep(micro_step: MicroStep, settings: TrainSettings) -> float:
     return scheduled_timestep(settings.timestep_schedule, progress, random, settings.t_min, settings.t_max)
 
 
+def draw_later(micro_step: MicroStep, t: float, settings: TrainSettings) -> float:
+    """Draw a timestep up to a tenth of the way from t_min to t later than t (ASD, arXiv 2407.02040)."""
+    random = torch.rand((), generator=micro_step.rng("later timestep"), dtype=torch.float64).item()
+    return min(1.0, t + 0.1 * random * (t - settings.t_min))
+
+
 def draw_z(micro_step: MicroStep, count: int, z_dim: int) -> Tensor:
     """Draw the generator's input latents [count, z_dim] of a batch, on the CPU."""
     return torch.randn(count, z_dim, generator=micro_step.rng("latents"))

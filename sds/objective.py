@@ -1,7 +1,7 @@
 """The objective of a step: from a batch to gradients, through generator, encoder and prior."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -9,11 +9,16 @@ from torch import Tensor
 
 from ..metrics.colours import rgb
 from ..stylegan import Crop, Draw, Generator, picture_size
+from ..training.out_of_memory import split_rows
 from . import equations
-from .prior import Prior
+from .fake_score import LATENTS
+from .prior import TEXT, Prior
 from .schedules import timestep_weight
 from .targets.pool import Targets
 from .terms import ImageTerm, LatentTerm, Term, View, instance_names
+
+FROZEN_ROWS = frozenset({"eps_hat_frozen", "conditions_frozen"})
+"""Parts of a View for which the prior is asked about the frozen generator's latents, too."""
 
 
 class NonFiniteGradient(Exception):
@@ -29,6 +34,9 @@ class Batch:
     draw_noise: Callable[[torch.Size], Tensor]  # eps of a shape [B, c, h, w], afresh with every call
     guidance: float = 1.0  # what the prior's guidance scale is multiplied by
     targets: Tensor | None = None  # [B, 3, H, W], where a term has them
+    later_t: float = 1.0  # the timestep of predictions that are a little later
+    progress: float = 0.0  # share of the training that is done
+    kept: dict[str, Tensor] = field(default_factory=dict)  # where the latents of all samples are left
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class Objective:
     def needs(self) -> frozenset[str]:
         """Return the parts of a View that some term reads."""
         named = frozenset().union(*(term.needs for term in self.terms))
-        return named | {"z0"} if "eps_hat_frozen" in named else named
+        return named | {"z0"} if named & FROZEN_ROWS else named
 
     @property
     def pool(self) -> Targets | None:
@@ -69,7 +77,7 @@ class Objective:
     @property
     def rows_per_sample(self) -> int:
         """Return the rows of one sample in the prior's evaluation, for each of the prior's conditions."""
-        return 2 if "eps_hat_frozen" in self.needs else 1
+        return 2 if self.needs & FROZEN_ROWS else 1
 
     def on(self, where: str) -> list[tuple[str, Term]]:
         """Return the terms on "latent" or "image", each with its name in this objective."""
@@ -92,26 +100,51 @@ class Objective:
                     latents.append(self.prior.encode(seen))
         return Reference(torch.cat(images) if images else None, torch.cat(latents) if latents else None)
 
-    def view(self, z: Tensor, z0: Tensor | None, t: float, eps: Tensor, guidance: float = 1.0) -> View:
+    @torch.no_grad()
+    def latents(self, generator: Generator, draw: Draw, micro_batch: int | None = None) -> Tensor:
+        """Return the latents [B, c, h, w] of a generator's pictures, `micro_batch` samples at a time (None: all)."""
+        pieces = split_rows(len(draw), micro_batch)
+        return torch.cat([self.prior.encode(self._seen(self._rendered(generator, draw[rows]))) for rows in pieces])
+
+    def view(
+        self,
+        z: Tensor,
+        z0: Tensor | None,
+        t: float,
+        eps: Tensor,
+        guidance: float = 1.0,
+        later_t: float = 1.0,
+        progress: float = 0.0,
+    ) -> View:
         """Return what terms see of latents z [B, c, h, w] and the frozen generator's z0 with the noise eps: one
-        evaluation of the prior, train and frozen rows together. Raises NonFiniteGradient."""
+        evaluation of the prior, train and frozen rows together, and a second one where a term looks at a later timestep.
+        Raises NonFiniteGradient."""
         alpha, sigma = self.prior.schedule(t)
         weight = timestep_weight(self.weighting, alpha, sigma)
         z_t, needs = equations.add_noise(z, eps, alpha, sigma), self.needs
-        view = View(t, alpha, sigma, weight, z=z, eps=eps, z_t=z_t, z0=z0)
-        if not needs & {"eps_hat", "eps_hat_frozen", "conditions"}:
+        view = View(t, alpha, sigma, weight, progress, z=z, eps=eps, z_t=z_t, z0=z0)
+        if "eps_text_later" in needs:
+            later = equations.add_noise(z, eps, *self.prior.schedule(later_t))
+            view = replace(view, eps_text_later=self.prior.conditions(later, later_t)[TEXT])
+            _require_finite(view.eps_text_later, "the prior's noise prediction")
+        if not needs & {"eps_hat", "conditions"} | FROZEN_ROWS:
             return view
-        frozen = [equations.add_noise(z0, eps, alpha, sigma)] if "eps_hat_frozen" in needs else []
-        noisy, conditions = torch.cat([z_t, *frozen]), None
-        if "conditions" in needs:
+        frozen = [equations.add_noise(z0, eps, alpha, sigma)] if needs & FROZEN_ROWS else []
+        noisy, conditions = torch.cat([z_t, *frozen]), {}
+        if needs & {"conditions", "conditions_frozen"}:
             predictions, conditions = self.prior.guided_and_conditions(noisy, t, guidance)
-            conditions = {name: eps_hat[: len(z)] for name, eps_hat in conditions.items()}
         else:
             predictions = self.prior.guided(noisy, t, guidance)
         _require_finite(predictions, "the prior's noise prediction")
-        eps_hat, *of_frozen = predictions.chunk(1 + len(frozen))
-        of_frozen = of_frozen[0] if frozen else None
-        return replace(view, eps_hat=eps_hat, eps_hat_frozen=of_frozen, conditions=conditions)
+        view = replace(
+            view,
+            eps_hat=predictions[: len(z)],
+            conditions={name: eps_hat[: len(z)] for name, eps_hat in conditions.items()},
+        )
+        if not frozen:
+            return view
+        of_frozen = {name: eps_hat[len(z) :] for name, eps_hat in conditions.items()}
+        return replace(view, eps_hat_frozen=predictions[len(z) :], conditions_frozen=of_frozen)
 
     def latent_gradient(self, view: View) -> tuple[Tensor, dict[str, float]]:
         """Return g = sum over terms of clamp(scale lambda w_t g_term), [B, c, h, w], for each sample by itself; and each
@@ -140,7 +173,7 @@ class Objective:
         At most `micro_batch` samples are rendered and evaluated at a time (None: all), with the same result but for
         rounding; with `recompute`, activations are computed again in the backward passes. Raises NonFiniteGradient."""
         total, eps = len(batch.draw), None
-        sums, losses = None, {}
+        sums, losses, latents = None, {}, []
         for rows in split_rows(total, micro_batch):
             images = self._seen(self._rendered(generator, batch.draw[rows], recompute))
             seen, here = images.detach().requires_grad_(), reference[rows]
@@ -151,7 +184,9 @@ class Objective:
                 z = self.prior.encode(seen, recompute)
                 if eps is None:
                     eps = batch.draw_noise(torch.Size([total, *z.shape[1:]]))
-                view = self.view(z.detach(), here.latents, batch.t, eps[rows], batch.guidance)
+                latents.append(z.detach())
+                given = batch.guidance, batch.later_t, batch.progress
+                view = self.view(latents[-1], here.latents, batch.t, eps[rows], *given)
                 if "target_latents" in self.needs:
                     with torch.no_grad():
                         view = replace(view, target_latents=self.prior.encode(targets))
@@ -175,6 +210,8 @@ class Objective:
             sums = list(found) if sums is None else [a.add_(b) for a, b in zip(sums, found, strict=True)]
             for name, loss in of_rows.items():
                 losses[name] = losses.get(name, 0.0) + loss * len(seen) / total
+        if latents and LATENTS not in batch.kept:
+            batch.kept[LATENTS] = torch.cat(latents)
         for gradient in sums:
             _require_finite(gradient, "the gradient of the generator's weights")
         return sums, losses
@@ -188,12 +225,6 @@ class Objective:
 
     def _clamp(self, gradient: Tensor) -> Tensor:
         return gradient if self.gradient_clamp is None else gradient.clamp(-self.gradient_clamp, self.gradient_clamp)
-
-
-def split_rows(count: int, micro_batch: int | None) -> list[slice]:
-    """Split the rows of a batch into slices of at most `micro_batch`; None: into one."""
-    size = micro_batch or count
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def prior_input_size(height: int, width: int, size: int) -> tuple[int, int]:

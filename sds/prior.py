@@ -10,7 +10,11 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from .score import TrainableScore
 from .session import Session
+
+UNCONDITIONAL, TEXT, EXTRA = "unconditional", "text", "extra"
+"""Names of conditions: of the negative prompt or none, of the prompt; those of further prompts begin with the last."""
 
 
 def timestep_index(t: float, count: int) -> int:
@@ -63,9 +67,10 @@ class Prior(ABC):
         raise ValueError("This diffusion model cannot draw pictures: it has no decoder; give a complete VAE.")
 
     @property
-    def has_conditions(self) -> bool:
-        """Whether the prior gives its conditions apart, "unconditional" among them."""
-        return False
+    def condition_names(self) -> tuple[str, ...]:
+        """Return the names of the conditions that the prior gives apart, "unconditional" among them; none where it gives
+        their sum alone."""
+        return ()
 
     def conditions(self, z_t: Tensor, t: float) -> dict[str, Tensor]:
         """Return eps_hat [B, c, h, w] of each condition by name ("unconditional", "text" and others), before guidance,
@@ -76,3 +81,12 @@ class Prior(ABC):
         """Return what `guided` and `conditions` give, in one evaluation. Raises ValueError
         when the prior has no parts."""
         raise NotImplementedError(f"{type(self).__name__} gives its guided prediction alone.")
+
+    def require_trainable_score(self) -> None:
+        """Raise ValueError when `trainable_score` has nothing to copy."""
+        raise ValueError("This guidance has no network that could be trained beside it; choose another term.")
+
+    def trainable_score(self, low_rank: bool) -> TrainableScore:
+        """Copy the network with its prompt, without guidance, to be trained as a whole or in low rank."""
+        self.require_trainable_score()
+        raise NotImplementedError

@@ -31,7 +31,7 @@ from .results import Progress, TrainResult
 from .settings import TrainSettings
 from .snapshots import Snapshots
 from .targets.pictures import PicturesPrior
-from .terms import ScoreDistillation, Term, of_objective
+from .terms import ScoreDistillation, Surroundings, Term, of_objective
 
 RECOMPUTE_ABOVE = 256
 """Pixels of the prior's images above which activations are computed again, unless the settings say otherwise: up to
@@ -105,10 +105,19 @@ class GeneratorTraining:
     generator, settings, terms and layers do not fit together."""
 
     def __init__(self, generator, prior: Prior, settings: TrainSettings, terms: Sequence[Term], layers: LayerChoice):
-        terms = [term.own() for term in of_objective(terms, default=ScoreDistillation())]
+        terms = of_objective(terms, default=ScoreDistillation())
         require_trainable(generator, settings, terms, layers)
         require_parts(prior, terms)
         recompute = prior.image_size > RECOMPUTE_ABOVE if settings.recompute is None else settings.recompute
+        memory = MemoryPolicy(
+            settings.batch_size,
+            recompute,
+            ADVICE,
+            prior.session.release_memory,
+            may_recompute=settings.recompute is None,
+        )
+        half = computes_in_half(settings.precision, prior.device)
+        terms = [term.own(Surroundings(prior, settings, memory, half)) for term in terms]
         self.adaptation = Adaptation(
             settings,
             Objective(
@@ -119,26 +128,20 @@ class GeneratorTraining:
                 settings.crop,
                 settings.weighting,
                 scale=gradient_scale(generator, settings),
-                half=computes_in_half(settings.precision, prior.device),
+                half=half,
             ),
             layers,
             layers.selectable(len(generator.synthesis.layers)),
             frozen=copy_generator(generator, prior.device),
             generator=copy_generator(generator, prior.device),
-            memory=MemoryPolicy(
-                settings.batch_size,
-                recompute,
-                ADVICE,
-                prior.session.release_memory,
-                may_recompute=settings.recompute is None,
-            ),
+            memory=memory,
         )
         phase = self.adaptation.phase()
         self.snapshots = Snapshots(self.adaptation, phase, next(generator.parameters()).device)
         self.watch = CollapseWatch(self.snapshots, settings)
         self.refreshed = self._refreshed(prior)
         self.training = Training(
-            [phase],
+            [phase, *(further for term in terms for further in term.phases())],
             settings.steps,
             settings.seed,
             settings.accumulation,

@@ -5,6 +5,27 @@ import math
 import torch
 import torch.nn.functional as F
 from comfyui_stylegan_fusion.sds import Prior, Session
+from comfyui_stylegan_fusion.sds.score import TrainableScore
+from torch import nn
+
+
+class GaussianScore(TrainableScore):
+    """The score of latents around a mean that is learned, one for each channel, a linear layer without features."""
+
+    prediction, device = "noise", torch.device("cpu")
+
+    def __init__(self, prior):
+        self.prior, self.denoiser = prior, nn.Linear(1, 4, bias=False)
+        nn.init.zeros_(self.denoiser.weight)
+
+    def schedule(self, t):
+        return self.prior.schedule(t)
+
+    def denoised(self, z_t, t):
+        alpha, sigma = self._at(t, z_t)
+        mean = self.denoiser(z_t.new_ones(1)).view(1, 4, 1, 1)
+        variance = self.prior.spread**2
+        return mean + alpha * variance / (alpha**2 * variance + sigma**2) * (z_t - alpha * mean)
 
 
 class GaussianPrior(Prior):
@@ -12,7 +33,7 @@ class GaussianPrior(Prior):
 
     image_size = 16
     device = torch.device("cpu")
-    has_conditions = True
+    condition_names = ("unconditional", "text")
     spread = 0.5
 
     def __init__(self, target=(0.8, -0.6, -0.2)):
@@ -47,3 +68,9 @@ class GaussianPrior(Prior):
         text = self.guided(z_t, t, scaling)
         alpha, sigma = self.schedule(t)
         return text, {"unconditional": sigma * z_t / (alpha**2 * self.spread**2 + sigma**2), "text": text}
+
+    def require_trainable_score(self):
+        pass
+
+    def trainable_score(self, low_rank):
+        return GaussianScore(self)

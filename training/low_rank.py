@@ -34,3 +34,19 @@ def change(down: Tensor, up: Tensor) -> Tensor:
     """Return up @ down in the shape of a layer's weight: down is [rank, in] or [rank, in, h, w], up [out, rank] or
     [out, rank, 1, 1]."""
     return (up.flatten(1) @ down.flatten(1)).view(len(up), *down.shape[1:])
+
+
+def added_low_rank(denoiser: nn.Module, rank: int, seed: int) -> dict[str, LowRank]:
+    """Let a change of low rank be added to what every linear layer and convolution of a denoiser puts out; returns the
+    changes, drawn by the seed and zero at first, by the layers' names."""
+    layers = [
+        (name, layer)
+        for name, layer in denoiser.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d) and getattr(layer, "groups", 1) == 1
+    ]
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed % 2**63)
+        made = {name: LowRank(layer, min(rank, *layer.weight.shape[:2])) for name, layer in layers}
+    for name, layer in layers:
+        made[name].to(layer.weight.device)
+    return made

@@ -65,6 +65,12 @@ def no_memory_message(reason: str, advice: str, when: str = "") -> str:
     return f"Out of memory{when} ({said}). {advice}"
 
 
+def split_rows(count: int, micro_batch: int | None) -> list[slice]:
+    """Split the rows of a batch into slices of at most `micro_batch`; None: into one."""
+    size = micro_batch or count
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
 @dataclass
 class MemoryPolicy:
     """A MemoryPolicy says how a step is cut to fit into memory, and cuts it smaller when memory runs out.

@@ -11,11 +11,11 @@ from comfy_api.v0_0_2 import io
 
 from ...metrics.figures import labelled_grid, sample_grid
 from ...sds import Made, Targets, TargetSettings, TargetsFolder, make_targets, weights_digest
-from ...sds.objective import split_rows
 from ...sds.targets.making import Strip, edit_strip, samples_of
 from ...sds.targets.pool import to_bytes, to_unit
 from ...sds.targets.settings import MAKE
 from ...stylegan import crop_of, frontal, require_fitting
+from ...training.out_of_memory import split_rows
 from ..drawing import from_image, picture_image, to_image
 from ..host import folders
 from ..host.device import raise_if_interrupted, torch_device

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ...sds.prior import Prior
+from ...sds.prior import UNCONDITIONAL, Prior
 from ...sds.session import Session
 from ...training.memory import MemoryRequest
 from ...training.out_of_memory import is_out_of_memory
@@ -58,8 +58,9 @@ class ComfyPrior(Prior):
         return guiders.conditioning_fingerprint(self._guider)
 
     @property
-    def has_conditions(self) -> bool:
-        return "unconditional" in guiders.condition_names(self._guider).values()
+    def condition_names(self) -> tuple[str, ...]:
+        names = tuple(guiders.condition_names(self._guider).values())
+        return names if UNCONDITIONAL in names else ()
 
     @property
     def can_scale(self) -> bool:

@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .. import equations
-from ..prior import Prior, timestep_index
+from ..prior import TEXT, UNCONDITIONAL, Prior
 from ..session import Session
-from .stable_diffusion import StableDiffusion
+from .schedule import DiscreteSchedule
+from .stable_diffusion import StableDiffusion, downscale
+from .trainable import UNetScore
 
 
 @dataclass(frozen=True)
@@ -22,25 +24,6 @@ class ExtraPrompt:
     name: str
     text: str
     scale: float
-
-
-class DiscreteSchedule:
-    """A DiscreteSchedule is the noise schedule of a model that was trained at discrete timesteps, from the cumulative
-    products abar of 1 - beta. A table with zero terminal signal ends where alpha is 0; that timestep is kept out."""
-
-    def __init__(self, alphas_cumprod: Tensor):
-        self.abar = alphas_cumprod.double().cpu()
-        usable = ((self.abar > 0) & (self.abar < 1)).nonzero().flatten().tolist()
-        self._first, self._last = usable[0], usable[-1]
-
-    def __call__(self, t: float) -> tuple[float, float]:
-        """Return (alpha_t, sigma_t)."""
-        abar = self.abar[self.index(t)].item()
-        return math.sqrt(abar), math.sqrt(1 - abar)
-
-    def index(self, t: float) -> int:
-        """Return the timestep that is nearest to a fraction of the schedule."""
-        return min(max(timestep_index(t, len(self.abar)), self._first), self._last)
 
 
 class _OnDevice(Session):
@@ -70,12 +53,12 @@ class DiffusersPrior(Prior):
         image_size: int | None = None,  # pixels; None: the size that the model was made for
         extra_prompts: Sequence[ExtraPrompt] = (),
     ) -> None:
-        self.scales = {"text": guidance_scale, **{extra.name: extra.scale for extra in extra_prompts}}
+        self.scales = {TEXT: guidance_scale, **{extra.name: extra.scale for extra in extra_prompts}}
         for name, scale in self.scales.items():
-            what = "guidance scale" if name == "text" else f"scale of {name!r}"
-            if not math.isfinite(scale) or (name == "text" and scale < 0):
+            what = "guidance scale" if name == TEXT else f"scale of {name!r}"
+            if not math.isfinite(scale) or (name == TEXT and scale < 0):
                 raise ValueError(f"The {what} is {scale}; give a number, 0 or more for the prompt itself.")
-        if len(self.scales) <= len(extra_prompts) or "unconditional" in self.scales:
+        if len(self.scales) <= len(extra_prompts) or UNCONDITIONAL in self.scales:
             raise ValueError("Two predictions have one name; give each extra prompt a name of its own.")
         self.model = model
         self.device = model.device
@@ -86,7 +69,9 @@ class DiffusersPrior(Prior):
         texts = [negative_prompt, prompt, *(extra.text for extra in extra_prompts)]
         self._states, self._pooled = zip(*map(self._encoded, texts), strict=True)  # of each condition
 
-    has_conditions = True
+    @property
+    def condition_names(self) -> tuple[str, ...]:
+        return (UNCONDITIONAL, *self.scales)
 
     def schedule(self, t: float) -> tuple[float, float]:
         return self._schedule(t)
@@ -110,18 +95,25 @@ class DiffusersPrior(Prior):
     def guided(self, z_t: Tensor, t: float, scaling: float = 1.0) -> Tensor:
         scales = {name: scale * scaling for name, scale in self.scales.items() if scale * scaling}
         if len(scales) < 2 and set(scales.values()) <= {1.0}:  # what is left is one prediction alone
-            (name,) = scales or ("unconditional",)
+            (name,) = scales or (UNCONDITIONAL,)
             return self._predictions(z_t, t, [name])[name]
-        return equations.guide(self._predictions(z_t, t, ["unconditional", *scales]), scales)
+        return equations.guide(self._predictions(z_t, t, [UNCONDITIONAL, *scales]), scales)
 
     @torch.no_grad()
     def guided_and_conditions(self, z_t: Tensor, t: float, scaling: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
-        conditions = self._predictions(z_t, t, ["unconditional", *self.scales])
+        conditions = self._predictions(z_t, t, [UNCONDITIONAL, *self.scales])
         scales = {name: scale * scaling for name, scale in self.scales.items()}
         return equations.guide(conditions, scales), conditions
 
+    def require_trainable_score(self) -> None:
+        """Do nothing: the UNet is there, and the prompt."""
+
+    def trainable_score(self, low_rank: bool) -> UNetScore:
+        prompt = 1  # behind the negative one
+        return UNetScore.copied(self.model, self._states[prompt], self._pooled[prompt], low_rank)
+
     def _predictions(self, z_t: Tensor, t: float, names: Sequence[str]) -> dict[str, Tensor]:
-        unet, known = self.model.unet, ["unconditional", *self.scales]
+        unet, known = self.model.unet, [UNCONDITIONAL, *self.scales]
         rows = torch.cat([z_t] * len(names))  # as z_t lies in memory, on which the rounding depends
         texts = self._texts([known.index(name) for name in names], z_t)
         index = torch.tensor(self._schedule.index(t), device=self.device)
@@ -164,11 +156,6 @@ class DiffusersPrior(Prior):
         as_unet = {"device": self.device, "dtype": self.model.unet.dtype}
         pooled = found[-1][1]
         return states.to(**as_unet), None if pooled is None else pooled.to(**as_unet)
-
-
-def downscale(model: StableDiffusion) -> int:
-    """Return how many pixels, along a side, become one latent."""
-    return 2 ** (len(model.vae.config.block_out_channels) - 1)
 
 
 def side_multiple(model: StableDiffusion) -> int:

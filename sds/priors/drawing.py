@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .diffusers import DiffusersPrior, downscale
+from .diffusers import DiffusersPrior
+from .stable_diffusion import downscale
 
 
 @torch.no_grad()

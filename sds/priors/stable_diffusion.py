@@ -77,3 +77,8 @@ class StableDiffusion:
     def family(self) -> str:
         """Return what people call models of its kind; "" for kinds of its own, such as the miniature."""
         return FAMILIES.get(self.unet.config.cross_attention_dim, "")
+
+
+def downscale(model: StableDiffusion) -> int:
+    """Return how many pixels, along a side, become one latent."""
+    return 2 ** (len(model.vae.config.block_out_channels) - 1)

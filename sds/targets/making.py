@@ -12,9 +12,9 @@ from ...stylegan import Crop, Draw, Generator, sample_codes, sample_z
 from ...training.draws import MicroStep
 from ...training.loop import recording_gradients
 from ...training.memory import MemoryRequest
-from ...training.out_of_memory import handle_out_of_memory
+from ...training.out_of_memory import handle_out_of_memory, split_rows
 from ..draws import draw_cameras
-from ..objective import prior_input, sample_size, split_rows
+from ..objective import prior_input, sample_size
 from ..prior import Prior
 from ..settings import TrainSettings
 from .editing import edited, invert, noised, timesteps_up_to

@@ -1,17 +1,32 @@
 """The terms of the objective, by name: a term is added in a file of its own and in this table."""
 
-from .base import ImageTerm, LatentTerm, Term, View, instance_names, of_objective, require_different
-from .csd import ClassifierScoreDistillation
+from .. import fake_score
+from .base import ImageTerm, LatentTerm, Surroundings, Term, View, instance_names, of_objective, require_different
+from .combinations import (
+    AsynchronousDistillation,
+    BridgeDistillation,
+    ClassifierScoreDistillation,
+    DeltaDistillation,
+    NoiseFreeDistillation,
+    PlainDistillation,
+    ScoreDistillation,
+)
+from .distribution import DistributionMatching
 from .lpips import PerceptualRegularizer
 from .regularizers import DirectionalRegularizer, ReconstructionRegularizer
-from .sds import ScoreDistillation
 from .targets import TargetLatents, TargetPictures
 
 TERMS: dict[str, type[Term]] = {
     term.kind: term
     for term in (
         ScoreDistillation,
+        DistributionMatching,
         ClassifierScoreDistillation,
+        BridgeDistillation,
+        NoiseFreeDistillation,
+        AsynchronousDistillation,
+        DeltaDistillation,
+        PlainDistillation,
         TargetPictures,
         TargetLatents,
         DirectionalRegularizer,
@@ -25,8 +40,13 @@ DISTILLATIONS = tuple(name for name, term in TERMS.items() if term.role == "dist
 """Names of the terms that can take the place of SDS."""
 
 
+OTHER_CURVES = {fake_score.NAME: "How well the second network knows what is drawn"}
+
+
 def curve_title(name: str) -> str:
     """Return what the curve of a term shows, for people, by the name of its instance."""
+    if name in OTHER_CURVES:
+        return OTHER_CURVES[name]
     kind = next((kind for kind in (name, name.rpartition(" ")[0]) if kind in TERMS), None)
     return name if kind is None else TERMS[kind].title + name.removeprefix(kind)
 
@@ -35,11 +55,13 @@ __all__ = [
     "DISTILLATIONS",
     "TERMS",
     "DirectionalRegularizer",
+    "DistributionMatching",
     "ImageTerm",
     "LatentTerm",
     "PerceptualRegularizer",
     "ReconstructionRegularizer",
     "ScoreDistillation",
+    "Surroundings",
     "TargetLatents",
     "TargetPictures",
     "Term",

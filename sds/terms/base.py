@@ -8,7 +8,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ...training.out_of_memory import MemoryPolicy
+from ...training.phases import Phase
 from ...training.settings import check_settings, setting
+from ..prior import Prior
+from ..settings import TrainSettings
 from ..targets.pool import Targets
 
 
@@ -21,17 +25,30 @@ class View:
     alpha: float | None = None
     sigma: float | None = None
     weight: float | None = None  # w_t
+    progress: float = 0.0  # share of the training that is done
     z: Tensor | None = None  # latents of the trained generator's images
     eps: Tensor | None = None  # the noise in z_t
     z_t: Tensor | None = None  # alpha z + sigma eps
     eps_hat: Tensor | None = None  # the prior's guided prediction at z_t
     conditions: Mapping[str, Tensor] | None = None  # its predictions at z_t by condition, before guidance
+    eps_text_later: Tensor | None = None  # its prediction for the prompt a little later, with the same noise
     z0: Tensor | None = None  # latents of the frozen generator's images
     eps_hat_frozen: Tensor | None = None  # the guided prediction at these, with the same noise
+    conditions_frozen: Mapping[str, Tensor] | None = None  # and those by condition
     images: Tensor | None = None  # the trained generator's
     frozen_images: Tensor | None = None
     targets: Tensor | None = None  # what the images shall become
     target_latents: Tensor | None = None  # and what the latents
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Surroundings are what a training tells its terms of itself."""
+
+    prior: Prior
+    settings: TrainSettings
+    memory: MemoryPolicy
+    half: bool  # whether networks compute in bfloat16 where that loses little
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,7 @@ class Term(ABC):
     needs: ClassVar[frozenset[str]]
     usual: ClassVar[float] = 0.0  # the command line's weight where none is given
     usual_in_3d: ClassVar[float | None] = None  # the same for generators that draw in 3D; None: no other
+    warmup: ClassVar[int] = 0  # steps at the beginning in which what else it trains learns alone
     summary: ClassVar[str] = ""  # of a distillation: a clause for people who choose
     title: ClassVar[str]  # what its curve shows, for people
 
@@ -85,9 +103,21 @@ class Term(ABC):
         """Return the targets that batches are drawn from; None: they are drawn at random."""
         return None
 
-    def own(self) -> "Term":
+    def require(self, prior: Prior) -> None:
+        """Raise ValueError when the prior does not give what the term needs."""
+        if self.needs & {"conditions", "conditions_frozen", "eps_text_later"} and not prior.condition_names:
+            raise ValueError(
+                f"The term {self.kind} compares the prompt with the negative prompt, and this guidance does not tell them "
+                "apart; use a guider with both, such as CFG Guider, or another term."
+            )
+
+    def own(self, around: Surroundings) -> "Term":
         """Return the term as a training may change what belongs to it; most have nothing that is changed."""
         return self
+
+    def phases(self) -> Sequence[Phase]:
+        """Return what a term of a training trains beside the generator, each after it in every step."""
+        return ()
 
     def release(self) -> None:  # noqa: B027  (most have nothing to give)
         """Give back what a training has put on its device; called at the end of each."""

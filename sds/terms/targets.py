@@ -10,7 +10,7 @@ from torch import Tensor
 from ...metrics.lpips import Features, distance
 from ...training.settings import setting
 from ..targets.pool import Targets
-from .base import ImageTerm, LatentTerm, Term, View
+from .base import ImageTerm, LatentTerm, Surroundings, Term, View
 
 PIXELS_OF_A_LATENT = 64
 """Pixels for one place of the latents of Stable Diffusion, by which pulls on pictures and on latents compare."""
@@ -34,7 +34,7 @@ class _WithTargets(Term):
     def pool(self) -> Targets:
         return self.targets
 
-    def own(self) -> Term:
+    def own(self, around: Surroundings) -> Term:
         if self.targets.refresher is None:
             return self
         return dataclasses.replace(self, targets=dataclasses.replace(self.targets, images=self.targets.images.clone()))

@@ -16,11 +16,12 @@ from comfyui_stylegan_fusion.sds import (
     train_generator,
 )
 from comfyui_stylegan_fusion.sds.draws import draw_timestep, draw_z, noise_source
-from comfyui_stylegan_fusion.sds.objective import Batch, Objective, Reference, prior_input, split_rows
+from comfyui_stylegan_fusion.sds.objective import Batch, Objective, Reference, prior_input
 from comfyui_stylegan_fusion.sds.training import GeneratorTraining
 from comfyui_stylegan_fusion.stylegan import Draw
 from comfyui_stylegan_fusion.training.draws import MicroStep
 from comfyui_stylegan_fusion.training.loop import train_step
+from comfyui_stylegan_fusion.training.out_of_memory import split_rows
 
 
 @pytest.fixture(autouse=True)
