@@ -122,7 +122,7 @@ def _terms(plan: Plan) -> list:
     from ..miniature.perceptual import load_features
     from ..sds import TERMS
 
-    terms = [TERMS[plan.distillation]()] if plan.distillation else []
+    terms = [TERMS[plan.distillation](**plan.distillation_settings)] if plan.distillation else []
     for kind, weight in plan.weights.items():
         if weight != 0:
             compares = any(field.name == "features" for field in dataclasses.fields(TERMS[kind]))

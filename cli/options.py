@@ -25,7 +25,7 @@ from .arguments import (
     shown,
 )
 from .commands import DEMO_FOLDER, adapt_or_resume, demo, targets
-from .plan import OF_TARGETS, TARGET_SCALE
+from .plan import OF_TARGETS, TARGET_SCALE, of_term, own_settings
 from .terminal import MINIATURE
 
 _NEGATIVE = f"what it shall stay away from (none; {MINIATURE} what its generator draws)"
@@ -156,7 +156,7 @@ def _add_training(parser: argparse.ArgumentParser, miniature: Mapping[str, Minia
     parser.add_argument(
         "--guidance-scale",
         type=float,
-        help=f"how strongly the prompt pulls {usual(100, lambda s: s.guidance_scale)}",
+        help=f"how strongly the prompt pulls {usual(100, lambda s: s.guidance_scale)}; {_usual_scales()}",
     )
     parser.add_argument(
         "--extra-prompt",
@@ -181,6 +181,11 @@ def _add_training(parser: argparse.ArgumentParser, miniature: Mapping[str, Minia
         help=f"what pulls to the prompt: {'; '.join(f'{name}, {TERMS[name].summary}' for name in DISTILLATIONS)} "
         f"(sds; with targets none, and beside them where it is given)",
     )
+    for kind in DISTILLATIONS:
+        for declared in own_settings(kind).values():
+            add_setting(
+                parser, declared, f"(--distillation {kind}; {shown(declared.default, declared)})", of_term(kind)
+            )
     _add_targets(parser, usual)
     for kind, term in TERMS.items():
         if term.role == "regularizer":
@@ -225,6 +230,11 @@ def _usual_in(miniature: Mapping[str, MiniatureSettings]) -> Callable[..., str]:
         return f"({paper}; {others})" if others else f"({paper})"
 
     return usual
+
+
+def _usual_scales() -> str:
+    others = [kind for kind in DISTILLATIONS if TERMS[kind].usual_scale != 100]
+    return f"{TERMS[others[0]].usual_scale:g} with --distillation {', '.join(others)}"
 
 
 def _add_targets(parser: argparse.ArgumentParser, usual: Callable) -> None:

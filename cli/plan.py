@@ -7,13 +7,13 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..miniature.settings import SDS_SETTINGS, MiniatureSettings, prompt_for
 from ..sds import DISTILLATIONS, TERMS, TargetSettings, TrainSettings
 from ..sds.priors.lora import LoRA
-from ..training.settings import declared_settings, option_of
+from ..training.settings import Declared, declared_settings, option_of
 from .arguments import DOMAIN_SCALE
 from .targets import TargetsPlan
 from .terminal import BUNDLED, MINIATURE, MINIATURE_CAT, UsageError
@@ -51,6 +51,7 @@ class Plan:
     domain: str = ""  # a file; "": none
     domain_scale: float = 0.0
     domain_blend: float = 1.0
+    distillation_settings: dict[str, int | float | str] = field(default_factory=dict)  # beside its weight
 
     @property
     def has_targets(self) -> bool:
@@ -101,16 +102,20 @@ def plan_for(options: argparse.Namespace) -> Plan:
             weights[kind] = _usual(options, base, term, bool(targets_from or making)) if given is None else given
     if not weights["lpips"] and options.lpips_features != MINIATURE:
         raise UsageError("--lpips-features is the network of --lpips; give that its weight, too.")
+    distillation = options.distillation or ("" if targets_from or making else "sds")
+    of_distillation = _of_distillation(options, distillation)
+    usual_scale = TERMS[distillation or "sds"].usual_scale
     return Plan(
         generator=_absolute(options.generator),
         model=_absolute(options.model),
         prompt=options.prompt or "",
         negative_prompt=negative,
         extra_prompts=tuple((text.removeprefix(" "), _number(scale)) for text, scale in options.extra_prompt or ()),
-        guidance_scale=_text_scale(options, _first(options.guidance_scale, base and base.guidance_scale, 100.0)),
+        guidance_scale=_text_scale(options, _first(options.guidance_scale, base and base.guidance_scale, usual_scale)),
         image_size=options.image_size,
         settings=training,
-        distillation=options.distillation or ("" if targets_from or making else "sds"),
+        distillation=distillation,
+        distillation_settings=of_distillation,
         weights=weights,
         lpips_features=_absolute(options.lpips_features),
         layers=options.layers or "all",
@@ -127,6 +132,31 @@ def plan_for(options: argparse.Namespace) -> Plan:
         prediction=options.prediction or "",
         **domain_of(options),
     )
+
+
+def own_settings(kind: str) -> dict[str, Declared]:
+    """Return the settings that a term has beside its weight, by name."""
+    return {name: one for name, one in declared_settings(TERMS[kind]).items() if name != "weight"}
+
+
+def of_term(kind: str) -> str:
+    """Return what the options of a term's settings are kept behind."""
+    return f"{kind}_"
+
+
+def _of_distillation(options: argparse.Namespace, distillation: str) -> dict[str, int | float | str]:
+    """The settings of the chosen distillation that were given. Raises UsageError for one of another."""
+    found = {}
+    for kind in DISTILLATIONS:
+        for name, declared in own_settings(kind).items():
+            value = getattr(options, of_term(kind) + name)
+            if value is not None and kind != distillation:
+                raise UsageError(f"{option_of(declared)} is a setting of --distillation {kind}; add that.")
+            if value is not None:
+                found[name] = value
+    if distillation:
+        TERMS[distillation](**found)  # raises what is wrong with them
+    return found
 
 
 LPIPS_OF_MINIATURE = 2.0
@@ -271,6 +301,8 @@ def read_plan(plan: Mapping, first: bool = False) -> Plan:
     known = {kind for kind, term in TERMS.items() if term.role == "regularizer"}
     if read.distillation not in (*DISTILLATIONS, *[""] * read.has_targets) or not read.weights.keys() <= known:
         raise ValueError("it names a term that there is not")
+    if read.distillation:
+        TERMS[read.distillation](**read.distillation_settings)
     return read
 
 

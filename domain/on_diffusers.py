@@ -10,7 +10,7 @@ from torch import Tensor
 from ..sds.priors.diffusers import DiffusersPrior, ExtraPrompt
 from ..sds.priors.ldm_names import exchanged, unet_prefixes
 from ..sds.priors.stable_diffusion import StableDiffusion
-from ..sds.priors.trainable import UNetScore
+from ..sds.priors.trainable import UNetScore, copied_unet
 from .files import Domain, DomainError, apply_domain, fingerprint, same_base
 from .score import TextFreeScore
 from .text_free import Removal
@@ -31,7 +31,7 @@ class TextFreeUNet(TextFreeScore, UNetScore):
     @classmethod
     def copied(cls, model: StableDiffusion, dtype: torch.dtype = torch.float32) -> "TextFreeUNet":
         """Make a copy of a model's UNet, to take its text out."""
-        return cls(model, copy.deepcopy(model.unet).to(dtype))
+        return cls(model, copied_unet(model, dtype))
 
     @classmethod
     def of(cls, model: StableDiffusion, domain: Domain, blend: float = 1.0) -> "TextFreeUNet":

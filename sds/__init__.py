@@ -35,6 +35,7 @@ from .terms import (
     Term,
     View,
     of_objective,
+    scale_warnings,
 )
 from .training import train_generator
 
@@ -89,6 +90,7 @@ __all__ = [
     "parse_groups",
     "require_parts",
     "require_trainable",
+    "scale_warnings",
     "timestep_index",
     "train_generator",
     "training_metadata",

@@ -107,7 +107,7 @@ class Adaptation:
 
     def warms_up(self, step: int) -> bool:
         """Tell whether what else is trained learns alone in a step, counted from 0, the generator staying as it is."""
-        return step < max(term.warmup for term in self.objective.terms)
+        return step < max(term.steps_alone for term in self.objective.terms)
 
     def _drawn_alone(self, micro_steps: Sequence[MicroStep]) -> Outcome:
         """Draw the step's pictures for what else is trained."""
@@ -185,6 +185,7 @@ class Adaptation:
         )
         if self.average:
             resident += tensor_bytes(self.generator.state_dict().values())
+        resident += sum(term.resident_bytes for term in self.objective.terms)
         here = sum(tensor_bytes(copy.state_dict().values()) for copy in (self.frozen, self.generator))
         return dataclasses.replace(request, resident_bytes=resident - here, peak_bytes=peak)
 

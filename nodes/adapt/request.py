@@ -19,6 +19,7 @@ from ...sds import (
     of_objective,
     require_parts,
     require_trainable,
+    scale_warnings,
     training_metadata,
     weights_digest,
 )
@@ -117,7 +118,10 @@ class TrainingRequest:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What should be known before the training begins."""
-        return self.guidance.warnings if self.guidance and isinstance(self.prior, ComfyPrior) else ()
+        if self.guidance is None or not isinstance(self.prior, ComfyPrior):
+            return ()
+        scale = self.guidance.guidance_scale
+        return (*self.guidance.warnings, *(() if scale is None else scale_warnings(self.terms, scale)))
 
     @cached_property
     def generator_digest(self) -> str:

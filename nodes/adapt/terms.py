@@ -6,6 +6,7 @@ from ...sds import (
     DISTILLATIONS,
     TERMS,
     DirectionalRegularizer,
+    DistributionMatching,
     PerceptualRegularizer,
     ReconstructionRegularizer,
     ScoreDistillation,
@@ -13,11 +14,15 @@ from ...sds import (
     TargetPictures,
     Term,
 )
+from ...sds.terms.distribution import MATCHING
 from ...stylegan.feature_files import WHERE_FROM
 from ...training.settings import declared_settings
 from ..features import NodeWithFeatures, features_input, load_network
-from ..settings import setting_input
+from ..settings import SettingInputs, setting_input, settings_from
 from ..types import CATEGORY, TargetsType, TermsType, aliases
+
+_OF_NAME_ALONE = [name for name in DISTILLATIONS if len(declared_settings(TERMS[name])) == 1]
+"""Distillations that have no settings but their weight; others have nodes of their own."""
 
 
 def _weight(term: type[Term]) -> io.Input:
@@ -38,7 +43,7 @@ def _output() -> io.Output:
 class DistillationTerm(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        choices = "; ".join(f"{name}: {TERMS[name].summary}" for name in DISTILLATIONS)
+        choices = "; ".join(f"{name}: {TERMS[name].summary}" for name in _OF_NAME_ALONE)
         return io.Schema(
             node_id="StyleGANFusionDistillationTerm",
             display_name="Distillation Term",
@@ -47,7 +52,7 @@ class DistillationTerm(io.ComfyNode):
             description="Chooses what pulls the generator to the prompt. Without this node that is SDS, the paper's; with it "
             "the term that it names takes its place. Link it between the regularizers and Train Generator.",
             inputs=[
-                io.Combo.Input("term", options=list(DISTILLATIONS), default="sds", tooltip=f"{choices}."),
+                io.Combo.Input("term", options=list(_OF_NAME_ALONE), default="sds", tooltip=f"{choices}."),
                 _weight(ScoreDistillation),
                 _previous(),
             ],
@@ -58,6 +63,31 @@ class DistillationTerm(io.ComfyNode):
     @classmethod
     def execute(cls, term, weight, previous=()) -> io.NodeOutput:
         return io.NodeOutput((*previous, TERMS[term](weight)))
+
+
+class DistributionMatchingTerm(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        shown = SettingInputs(DistributionMatching, MATCHING)
+        return io.Schema(
+            node_id="StyleGANFusionDistributionMatching",
+            display_name="Distribution Matching",
+            category=CATEGORY,
+            **aliases("stylegan", "vsd", "dmd", "variational score distillation", "prolificdreamer", "swiftbrush"),
+            description="In place of SDS: a second network learns what the generator draws, and the generator moves to where "
+            "the diffusion model and that one differ (VSD, DMD). Pictures stay sharper and more varied than with SDS, for "
+            "about twice the time. Set the guidance scale of SDS Guidance to 1 to 10. Link it between the regularizers and "
+            "Train Generator.",
+            inputs=[_weight(DistributionMatching), *shown.rest(), _previous()],
+            outputs=[_output()],
+            is_experimental=True,
+        )
+
+    @classmethod
+    def execute(cls, weight, previous=(), **inputs) -> io.NodeOutput:
+        return io.NodeOutput(
+            (*previous, DistributionMatching(weight, **settings_from(DistributionMatching, MATCHING, inputs)))
+        )
 
 
 class TargetLoss(NodeWithFeatures):

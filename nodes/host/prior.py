@@ -16,6 +16,7 @@ from .encoder import Encoder
 from .encoding import copied_encoder
 from .families import MISFITS, check_family, check_sides, downscale_of, misfit, native_size, side_multiple
 from .schedule import HostSchedule
+from .score import HostScore, dtype_of
 from .session import run_in_guider, with_room_for
 
 T = TypeVar("T")
@@ -102,6 +103,22 @@ class ComfyPrior(Prior):
                 z_t, t, lambda x, sigma: guiders.guided_and_parts(guider, x, sigma, extra_args), True
             )
         return found.pop(guiders.GUIDED), self._named(found)
+
+    def require_trainable_score(self) -> None:
+        if not guiders.conditions_of(self._guider).get("positive"):
+            raise ValueError(
+                "This GUIDER has no prompt that a second network could be given; use a guider with one, such as CFG Guider, or "
+                "another term."
+            )
+
+    def trainable_score(self, low_rank: bool) -> HostScore:
+        self.require_trainable_score()
+        model = self._guider.model_patcher
+        half = low_rank and dtype_of(model).itemsize < 4
+        dtype = torch.bfloat16 if half else torch.float32
+        weights = sum(value.numel() for value in model.model.diffusion_model.parameters())
+        device.make_room(lambda: weights * dtype.itemsize)
+        return HostScore(model, guiders.conditions_of(self._guider)["positive"], dtype)
 
     def _named(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
         names = guiders.condition_names(self._guider)

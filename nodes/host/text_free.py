@@ -1,86 +1,44 @@
 """Text-free copies of a MODEL of the host: one that is trained, and one that the host loads beside the model."""
 
-import copy
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...domain.files import Domain, DomainError, apply_domain, fingerprint, same_base
 from ...domain.score import TextFreeScore
 from ...domain.text_free import NotTextFree, Removal, require_text_attention
-from . import device
 from .compatibility import incompatible
-from .encoder import plain_copy
 from .families import downscale_of, family_of, native_size, side_multiple
-from .guiders import detached
-from .schedule import HostSchedule
+from .score import HostScore, copied_denoiser, dtype_of, unpatched, with_denoiser
 
 try:
     import comfy.model_patcher
     import comfy.sampler_helpers
-    import comfy.samplers
 
-    _NEEDED = (comfy.samplers.encode_model_conds, comfy.sampler_helpers.convert_cond, comfy.model_patcher.ModelPatcher)
+    _NEEDED = (comfy.model_patcher.ModelPatcher, comfy.sampler_helpers.convert_cond)
 except (ImportError, AttributeError) as error:
     raise incompatible(error) from error
 
 _ANOTHER = "a model of another kind"
 
-_OF_THE_PATCHER = ("model_", "lowvram_", "current_", "dynamic_")
-"""What the names begin with of notes that a model patcher leaves on its model."""
 
-
-class HostTextFreeScore(TextFreeScore):
-    """A HostTextFreeScore is a copy of a MODEL's denoiser on the model's device, given the empty prompt until that is
-    taken out. LoRAs and other patches of the MODEL are left out of it.
+class HostTextFreeScore(TextFreeScore, HostScore):
+    """A HostTextFreeScore is a copy of a MODEL's denoiser, given the empty prompt until that is taken out.
 
     empty is the CONDITIONING of no text. Raises NotTextFree for models without a cross-attention to their text."""
 
     def __init__(self, model, empty: list, dtype: torch.dtype = torch.float32):
         require_learnable(model)
-        plain = unpatched(model)
-        device.load(plain)
-        self.device = model.load_device
-        self.base = base_of(plain)
-        self.denoiser = copied_denoiser(plain, self.device, dtype)
-        self._model = with_denoiser(model, self.denoiser)
-        self._schedule = HostSchedule(model.get_model_object("model_sampling"))
-        self._conds = comfy.sampler_helpers.convert_cond(detached(empty))
-        self._films = model.get_model_object("latent_format").latent_dimensions == 3
+        super().__init__(model, comfy.sampler_helpers.convert_cond(empty), dtype)
+        self.base = base_of(unpatched(model))
         self.family = family_of(model)
-        self.prediction = "noise" if getattr(model.model.model_type, "name", "EPS") == "EPS" else "velocity"
-
-    @property
-    def pooled(self) -> Tensor | None:
-        """What the empty prompt is as a whole [C], for models that read it."""
-        pooled = self._conds[0].get("pooled_output")
-        return pooled.flatten() if self._model.adm_channels and pooled is not None else None
 
     def domain(self, removals: Sequence[Removal], weights: dict[str, Tensor], about: dict[str, str]) -> Domain:
         """Return the domain of what was learned."""
         pooled = None if self.pooled is None else self.pooled.detach().float().cpu()
         return Domain(tuple(removals), weights, self.family, self.prediction, self.base, pooled, about)
-
-    def schedule(self, t: float) -> tuple[float, float]:
-        return self._schedule(t)
-
-    def denoised(self, z_t: Tensor, t: Sequence[float]) -> Tensor:
-        inputs = [self._schedule.host_input(row, one) for row, one in zip(z_t.split(1), t, strict=True)]
-        x, sigma = (torch.cat(parts) for parts in zip(*inputs, strict=True))
-        if self._films:
-            x = x.unsqueeze(2)
-        conds = comfy.samplers.encode_model_conds(
-            self._model.extra_conds, [dict(one) for one in self._conds], x, x.device, "positive"
-        )
-        given = {
-            name: cond.process_cond(batch_size=len(x), device=x.device, area=None).cond
-            for name, cond in conds[0]["model_conds"].items()
-        }
-        found = self._model.apply_model(x, sigma, transformer_options={}, **given)
-        return (found.squeeze(2) if self._films else found).float()
 
 
 def require_learnable(model) -> None:
@@ -100,44 +58,6 @@ def require_learnable(model) -> None:
     require_text_attention(denoiser)
 
 
-def unpatched(model):
-    """Clone a MODEL without the LoRAs and other patches of its weights."""
-    if model_is_dynamic(model):  # its weights are nowhere as a whole
-        model = model.get_non_dynamic_delegate()
-    clone = model.clone()
-    clone.patches, clone.patches_uuid = {}, uuid.uuid4()
-    return clone
-
-
-def model_is_dynamic(model) -> bool:
-    """Tell whether a MODEL's weights come to the device piece by piece, as newer hosts do it on some."""
-    return bool(getattr(model, "is_dynamic", lambda: False)())
-
-
-def copied_denoiser(model, place: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Copy a MODEL's denoiser with weights of its own, as they are now."""
-    with torch.inference_mode(False):
-        denoiser = plain_copy(model.model.diffusion_model, place, dtype)
-    denoiser.dtype = dtype  # what the host brings its inputs to
-    return denoiser
-
-
-def with_denoiser(model, denoiser: nn.Module):
-    """Return the host's model around a MODEL's denoiser, around another denoiser: its kind and its schedule, and nothing
-    of what a patcher has noted on it."""
-    given = model.model
-    other = copy.copy(given)
-    for name in [name for name in vars(other) if name.startswith(_OF_THE_PATCHER)]:
-        if name not in ("model_config", "model_type"):
-            del vars(other)[name]
-    other.current_patcher = None
-    other._modules = {**given._modules, "diffusion_model": denoiser}
-    other.model_sampling = model.get_model_object("model_sampling")
-    other.manual_cast_dtype = None
-    other.device = None
-    return other
-
-
 def base_of(model) -> str:
     """Return the fingerprint of a MODEL's denoiser."""
     return fingerprint((name, value) for name, value in model.model.diffusion_model.named_parameters())
@@ -153,8 +73,7 @@ def domain_patcher(model, domain: Domain, blend: float = 1.0):
             f"This domain was learned with {domain.family or _ANOTHER}, and the MODEL is {family or _ANOTHER}; load the model "
             "that it was learned with."
         )
-    dtype = model.model.manual_cast_dtype or model.model.get_dtype()
-    denoiser = copied_denoiser(plain, plain.offload_device, dtype)
+    denoiser = copied_denoiser(plain, plain.offload_device, dtype_of(model))
     if not same_base(domain.base, base_of(plain)):
         raise DomainError(
             "This domain was learned with another model of the same family, whose weights differ from this MODEL's; load that "

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 from einops import repeat
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import equations
 from ..score import TrainableScore
@@ -30,7 +30,7 @@ class UNetScore(TrainableScore):
         """Copy a model's UNet: to be trained as a whole in float32, in low rank in bfloat16 where the model has 16
         bits."""
         half = low_rank and model.unet.dtype.itemsize < 4
-        return cls(model, copy.deepcopy(model.unet).to(torch.bfloat16 if half else torch.float32), states, pooled)
+        return cls(model, copied_unet(model, torch.bfloat16 if half else torch.float32), states, pooled)
 
     def schedule(self, t: float) -> tuple[float, float]:
         return self._schedule(t)
@@ -50,3 +50,8 @@ class UNetScore(TrainableScore):
         if self.prediction == "velocity":
             return alpha * z_t - sigma * found
         return equations.denoise(z_t, found, alpha, sigma)
+
+
+def copied_unet(model: StableDiffusion, dtype: torch.dtype) -> nn.Module:
+    """Copy a model's UNet in a precision."""
+    return nn.Module.to(copy.deepcopy(model.unet), dtype)  # the library's own warns of parts that there are not

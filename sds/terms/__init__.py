@@ -1,7 +1,17 @@
 """The terms of the objective, by name: a term is added in a file of its own and in this table."""
 
 from .. import fake_score
-from .base import ImageTerm, LatentTerm, Surroundings, Term, View, instance_names, of_objective, require_different
+from .base import (
+    ImageTerm,
+    LatentTerm,
+    Surroundings,
+    Term,
+    View,
+    instance_names,
+    of_objective,
+    require_different,
+    scale_warnings,
+)
 from .combinations import (
     AsynchronousDistillation,
     BridgeDistillation,
@@ -70,4 +80,5 @@ __all__ = [
     "instance_names",
     "of_objective",
     "require_different",
+    "scale_warnings",
 ]

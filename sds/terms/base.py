@@ -1,6 +1,7 @@
 """What every term of the objective is: an object that turns what is known of a batch into a gradient."""
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,8 @@ class Term(ABC):
     needs: ClassVar[frozenset[str]]
     usual: ClassVar[float] = 0.0  # the command line's weight where none is given
     usual_in_3d: ClassVar[float | None] = None  # the same for generators that draw in 3D; None: no other
-    warmup: ClassVar[int] = 0  # steps at the beginning in which what else it trains learns alone
+    usual_scale: ClassVar[float] = 100.0  # of the guidance, where none is given
+    largest_scale: ClassVar[float] = math.inf  # that a distillation is made for
     summary: ClassVar[str] = ""  # of a distillation: a clause for people who choose
     title: ClassVar[str]  # what its curve shows, for people
 
@@ -119,6 +121,16 @@ class Term(ABC):
         """Return what a term of a training trains beside the generator, each after it in every step."""
         return ()
 
+    @property
+    def steps_alone(self) -> int:
+        """Return the steps at the beginning in which what else it trains learns alone, the generator staying as it is."""
+        return 0
+
+    @property
+    def resident_bytes(self) -> int:
+        """Return what a term of a training is going to keep on the device, beside what it has there."""
+        return 0
+
     def release(self) -> None:  # noqa: B027  (most have nothing to give)
         """Give back what a training has put on its device; called at the end of each."""
 
@@ -154,6 +166,16 @@ def of_objective(terms: Sequence[Term], default: Term) -> list[Term]:
     if not any(term.role == "distillation" for term in terms):
         distilling = [default]
     return distilling + [term for term in weighty if term.role != "distillation"]
+
+
+def scale_warnings(terms: Sequence[Term], scale: float) -> list[str]:
+    """Say which terms a guidance scale is too large for."""
+    return [
+        f"The term {term.kind} is made for guidance scales up to {term.largest_scale:g}, 7.5 for example, and this guidance "
+        f"has {scale:g}: the pictures may become garish."
+        for term in terms
+        if scale > term.largest_scale
+    ]
 
 
 def instance_names(terms: Sequence[Term]) -> list[str]:

@@ -85,6 +85,8 @@ class NoiseFreeDistillation(Combination):
     being the prediction for a prompt of what pictures should not be: the first extra prompt, of scale 0."""
 
     kind: ClassVar[str] = "nfsd"
+    usual_scale: ClassVar[float] = 7.5
+    largest_scale: ClassVar[float] = 30.0
     title: ClassVar[str] = "How far from the prompt, free of noise"
     summary: ClassVar[str] = (
         "the guidance and the way out of bad pictures, which an extra prompt of scale 0 names (experimental)"
@@ -112,6 +114,8 @@ class AsynchronousDistillation(Combination):
     the same noise (ASD, Ma et al., arXiv 2407.02040): at t + D, D = 0.1 (t - t_min) times a random number."""
 
     kind: ClassVar[str] = "asd"
+    usual_scale: ClassVar[float] = 7.5
+    largest_scale: ClassVar[float] = 30.0
     title: ClassVar[str] = "How far from the prompt, against a later timestep"
     summary: ClassVar[str] = "the guidance against the prediction at a later timestep (experimental)"
     needs: ClassVar[frozenset[str]] = frozenset({"eps_hat", "eps_text_later"})
@@ -131,6 +135,8 @@ class DeltaDistillation(Combination):
     has to name what that shows (DDS, Hertz et al., arXiv 2304.07090)."""
 
     kind: ClassVar[str] = "dds"
+    usual_scale: ClassVar[float] = 7.5
+    largest_scale: ClassVar[float] = 30.0
     title: ClassVar[str] = "How far from the prompt, less what was there before"
     summary: ClassVar[str] = (
         "less the prediction for the picture before training, which the negative prompt names (experimental)"

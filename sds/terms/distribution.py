@@ -16,7 +16,7 @@ from .base import LatentTerm, Surroundings, View
 
 NORMALIZATIONS = ("none", "dmd")
 
-NODE = "Distribution Matching"
+MATCHING = "Distribution Matching"
 """The node that shows the settings."""
 
 
@@ -34,7 +34,8 @@ class DistributionMatching(LatentTerm):
         "Rank of the second network's change of the diffusion model. 0 trains a whole copy: closer, with five times the "
         "model's memory.",
         least=0,
-        node=NODE,
+        node=MATCHING,
+        added_later=False,
         shown=(0, 1024, 1),
         option="--fake-rank",
     )
@@ -43,7 +44,8 @@ class DistributionMatching(LatentTerm):
         "Learning rate of the second network: 0.001 in low rank, 0.0001 for a whole copy.",
         what="The second network's learning rate",
         above=0,
-        node=NODE,
+        node=MATCHING,
+        added_later=False,
         shown=(0.000001, 0.1, 0.000001),
         option="--fake-learning-rate",
     )
@@ -51,7 +53,8 @@ class DistributionMatching(LatentTerm):
         50,
         "Steps at the beginning in which the second network alone learns, what the generator draws as it is.",
         least=0,
-        node=NODE,
+        node=MATCHING,
+        added_later=False,
         shown=(0, 100_000, 1),
         option="--fake-warmup",
     )
@@ -59,7 +62,8 @@ class DistributionMatching(LatentTerm):
         1,
         "Updates of the second network in each step.",
         least=1,
-        node=NODE,
+        node=MATCHING,
+        added_later=False,
         shown=(1, 100, 1),
         option="--fake-updates",
     )
@@ -67,12 +71,15 @@ class DistributionMatching(LatentTerm):
         "none",
         "none: as in VSD. dmd: each picture's pull is divided by how far it is from what the diffusion model makes of it.",
         choices=NORMALIZATIONS,
-        node=NODE,
+        node=MATCHING,
+        added_later=False,
         option="--fake-normalization",
     )
     fake: FakeScore | None = None  # the second network of a training
 
     kind: ClassVar[str] = "vsd"
+    usual_scale: ClassVar[float] = 7.5
+    largest_scale: ClassVar[float] = 30.0
     role: ClassVar[str] = "distillation"
     title: ClassVar[str] = "How far from the prompt, beside what is drawn already"
     summary: ClassVar[str] = "distribution matching: against a second network that learns what the generator draws"
@@ -90,6 +97,14 @@ class DistributionMatching(LatentTerm):
 
     def phases(self) -> Sequence[Phase]:
         return [self.fake.phase(lambda step: self.learning_rate, self.updates)]
+
+    @property
+    def steps_alone(self) -> int:
+        return self.warmup
+
+    @property
+    def resident_bytes(self) -> int:
+        return self.fake.optimizer_bytes()
 
     def describe(self) -> dict:
         described = super().describe()

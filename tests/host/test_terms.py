@@ -52,3 +52,50 @@ def test_a_guider_with_one_prompt_gets_a_sentence(host):
 def test_nothing_to_train_towards_gets_a_sentence(host):
     graph = with_term(training("nothing", **{"regularizer.weight": 0.0}), "sds", weight=0.0)
     assert "every term has the weight 0" in host.run(graph).error["exception_message"]
+
+
+@pytest.mark.parametrize("term", ["bridge", "asd", "dds", "ld"])
+def test_each_combination_trains_by_prompts_and_by_a_guider(host, term):
+    by_prompts = with_term(training(f"{term}-prompts"), term)
+    (weights, metadata), (others, _) = trained(host, by_prompts), trained(host, with_term(with_guider(term), term))
+    assert same(weights, others) and terms_of(metadata)[0] == {"term": term, "weight": 1.0}
+
+
+def test_nfsd_asks_for_an_extra_prompt_and_takes_one_of_scale_0(host):
+    run = host.run(with_term(training("nfsd-not"), "nfsd"))
+    assert "add an extra prompt of scale 0" in run.error["exception_message"]
+    graph = with_extra(with_term(training("nfsd"), "nfsd"), "blurry", 0.0)
+    assert terms_of(trained(host, graph)[1])[0]["term"] == "nfsd"
+
+
+def with_matching(graph, **changes):
+    """The graph with Distribution Matching between its regularizer and Train Generator."""
+    inputs = {"weight": 1.0, "rank": 2, "learning_rate": 0.001, "warmup": 1, "updates": 1, "normalization": "none"}
+    inputs |= {"previous": ["regularizer", 0], **changes}
+    graph["term"] = {"class_type": "StyleGANFusionDistributionMatching", "inputs": inputs}
+    graph["train"]["inputs"]["regularizer"] = ["term", 0]
+    return graph
+
+
+@pytest.mark.parametrize(("rank", "normalization"), [(2, "none"), (0, "dmd")])
+def test_distribution_matching_trains_by_prompts_or_a_guider(host, rank, normalization):
+    given = {"rank": rank, "normalization": normalization}
+    by_prompts = with_matching(training(f"vsd-{rank}-prompts"), **given)
+    by_guider = with_matching(with_guider(f"vsd-{rank}-guider"), **given)
+    (weights, metadata), (others, _) = trained(host, by_prompts), trained(host, by_guider)
+    assert same(weights, others)
+    described = terms_of(metadata)[0]
+    assert described["term"] == "vsd" and described["rank"] == rank and described["warmup"] == 1
+    assert not same(weights, trained(host, training(f"vsd-{rank}-not"))[0])
+
+
+def test_distribution_matching_takes_a_guider_with_one_prompt(host):
+    assert terms_of(trained(host, with_matching(with_guider("vsd-basic", "BasicGuider")))[1])[0]["term"] == "vsd"
+
+
+def test_a_scale_made_for_sds_is_warned_of(host):
+    graph = with_matching(training("vsd-scale", **{"guidance.guidance_scale": 100.0}))
+    run = host.run(graph)
+    assert run.succeeded
+    said = " ".join(str(message) for message in run.texts)
+    assert "made for guidance scales up to 30" in said

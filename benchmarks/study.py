@@ -1,0 +1,396 @@
+"""Do the paper's claims hold, and what came after it? Every setting is measured against true pictures, the renderer's.
+
+    python benchmarks/study.py [--groups terms regularizers ...] [--seeds 0 1 2] [--plan] [--grid FOLDER]
+    python benchmarks/study.py --cells "person-fox sds scale=1.25 steps=350" ... [--seeds 0]
+
+A cell is one training: SOURCE-TARGET, then its terms by name, each with its own settings in brackets as in
+"vsd(rank=0,weight=0.5)" or "targets(count=200)", then settings of the training as name=value; "scale" is the guidance's,
+"layers" a choice of layers, and what is left out is the preset's for score distillation. Every finished cell is a line of
+JSON in study.jsonl beside this file, under its name, its seed and the digest of the weights it stands on; a run measures
+what no line says, and --plan says first what that costs.
+"""
+
+import argparse
+import json
+import re
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from comfyui_stylegan_fusion import load_generator, save_generator, train_generator
+from comfyui_stylegan_fusion.cli.clip import Clip
+from comfyui_stylegan_fusion.metrics.evaluation import clip_score, frechet_distance, kernel_distance
+from comfyui_stylegan_fusion.metrics.figures import labelled_grid
+from comfyui_stylegan_fusion.miniature import GENERATORS, WEIGHTS
+from comfyui_stylegan_fusion.miniature.classifier import load_classifier
+from comfyui_stylegan_fusion.miniature.drawing import draw
+from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
+from comfyui_stylegan_fusion.miniature.metrics import diversity, fine_detail, shares
+from comfyui_stylegan_fusion.miniature.renderer import render
+from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS, SDS_SETTINGS, prompt_for
+from comfyui_stylegan_fusion.miniature.stages import seeded
+from comfyui_stylegan_fusion.sds import (
+    TERMS,
+    AllLayers,
+    Editor,
+    ManualLayers,
+    PicturesPrior,
+    TargetPictures,
+    TopKLayers,
+    TrainSettings,
+    make_targets,
+)
+from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, ExtraPrompt, StableDiffusion
+from comfyui_stylegan_fusion.stylegan import render_samples, sample_z
+from comfyui_stylegan_fusion.training.digests import weights_digest
+
+SAMPLES = 1000
+LOOKED_AT = 8  # pictures of a grid's row
+
+BASE = "steps=240 batch_size=4"
+TRADE_OFF = (0.1, 0.3, 0.5, 0.7, 0.95)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A Cell is one training, by the words that name it."""
+
+    name: str
+    source: str = ""
+    target: str = ""
+    terms: tuple[tuple[str, dict], ...] = ()
+    settings: dict = field(default_factory=dict)  # of the training
+    scale: float = SDS_SETTINGS.guidance_scale
+    layers: str = "all"
+    negative: str | None = None  # None: what the source shows
+    extra: str = ""  # a further prompt of scale 0
+
+    @classmethod
+    def parse(cls, text: str) -> "Cell":
+        """Read a cell's words. Raises ValueError."""
+        pair, *words = text.split()
+        source, target = pair.split("-")
+        terms, own, settings = [], {}, {}
+        for word in words:
+            if term := re.fullmatch(r"([a-z_]+)(?:\((.*)\))?", word):
+                given = dict(part.split("=") for part in term[2].split(",")) if term[2] else {}
+                terms.append((term[1], {name: _value(value) for name, value in given.items()}))
+                continue
+            name, value = word.split("=", 1)
+            if name in ("scale", "layers", "negative", "extra"):
+                own[name] = _value(value) if name == "scale" else value.replace("_", " ")
+            else:
+                settings[name] = _value(value)
+        return cls(" ".join(text.split()), source, target, tuple(terms), settings, **own)
+
+    @property
+    def training(self) -> TrainSettings:
+        return replace(SDS_SETTINGS.training, **self.settings)
+
+    @property
+    def choice(self):
+        if self.layers == "all":
+            return AllLayers()
+        return TopKLayers(int(self.layers[3:])) if self.layers.startswith("top") else ManualLayers.parse(self.layers)
+
+
+def _value(text: str):
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def cells(pairs, terms, more="") -> list[tuple[str, str]]:
+    """Name a cell for each pair and term: (what a row is called, the cell's words)."""
+    return [(label, f"{pair} {term} {BASE} {more}".strip()) for pair in pairs for label, term in terms.items()]
+
+
+KEPT = "directional(weight=2)"
+FAKE = "rank=0,learning_rate=0.0004,warmup=20"
+
+GROUPS: dict[str, list[tuple[str, str]]] = {
+    "terms": cells(
+        ["person-fox", "person-robot"],
+        {
+            "SDS": f"sds {KEPT}",
+            "CSD": f"csd {KEPT}",
+            "Bridge": f"bridge {KEPT}",
+            "NFSD": f"nfsd {KEPT} extra=a_blurry_picture",
+            "ASD": f"asd {KEPT}",
+            "DDS": f"dds {KEPT}",
+            "LD": f"ld {KEPT}",
+            "VSD": f"vsd({FAKE}) {KEPT}",
+            "DMD": f"vsd({FAKE},normalization=dmd) {KEPT}",
+            "VSD in low rank": f"vsd(rank=8,learning_rate=0.002,warmup=20) {KEPT}",
+        },
+    ),
+    "regularizers": cells(
+        ["person-fox"],
+        {
+            "none": "sds",
+            "directional": f"sds {KEPT}",
+            "reconstruction": "sds reconstruction(weight=1)",
+            "both": f"sds {KEPT} reconstruction(weight=1)",
+        },
+    ),
+    "timesteps": [(f"t_max {t}", f"person-fox sds {BASE} scale=2 t_min=0 t_max={t}") for t in TRADE_OFF],
+    "layers": [
+        (f"{k} of 9 layers", f"person-fox sds {KEPT} {BASE} layers={'all' if k == 9 else f'top{k}'}")
+        for k in (9, 6, 3, 1)
+    ],
+    "scales": [(f"scale {s}", f"person-fox sds {KEPT} {BASE} scale={s}") for s in (1, 1.25, 2, 4, 10, 100)],
+}
+"""What belongs together in a table: a row's label and its cell."""
+
+
+class Study:
+    """Trains, draws and measures; keeps what was measured in lines, and generators in a folder."""
+
+    def __init__(self, file: Path, folder: Path, samples: int = SAMPLES):
+        self.file, self.folder, self.count = file, folder, samples
+        self.judge, self._known = load_classifier(), {}
+        self.model = StableDiffusion.load(WEIGHTS / "diffusion", decoder=True)
+        self.lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        self._looks, self._digests = {}, {}
+
+    def key(self, cell: Cell, seed: int) -> dict:
+        """Return what a line is found by."""
+        return {"cell": cell.name, "seed": seed, "samples": self.count, "weights": self.digest(cell.source)}
+
+    def digest(self, source: str) -> str:
+        if source not in self._digests:
+            parts = weights_digest(self.model.unet)[:8], weights_digest(self.generator(source))[:8]
+            self._digests[source] = "-".join(parts)
+        return self._digests[source]
+
+    def find(self, cell: Cell, seed: int) -> dict | None:
+        key = self.key(cell, seed)
+        return next((line["found"] for line in self.lines if line["key"] == key), None)
+
+    def measured(self, cell: Cell, seed: int) -> dict:
+        """Return what a cell measured, measured now where no line says it."""
+        found = self.find(cell, seed)
+        if found is None:
+            generator, found = self.trained(cell, seed)
+            found |= self.measure(generator, cell.source, cell.target)
+            self.lines.append({"key": self.key(cell, seed), "found": found})
+            with self.file.open("a") as out:
+                out.write(json.dumps(self.lines[-1]) + "\n")
+            short = {name: value for name, value in found.items() if name != "over_steps"}
+            print(cell.name, seed, json.dumps(short), flush=True)
+        return found
+
+    def generator(self, source: str):
+        return load_generator(GENERATORS["miniature" if source == "person" else f"miniature-{source}"])
+
+    def prior(self, cell: Cell) -> DiffusersPrior:
+        negative = prompt_for(cell.source) if cell.negative is None else cell.negative
+        extra = [ExtraPrompt("extra prompt 1", cell.extra, 0.0)] if cell.extra else []
+        return DiffusersPrior(self.model, prompt_for(cell.target), negative, cell.scale, None, extra)
+
+    def trained(self, cell: Cell, seed: int):
+        """Train, unless the generator is there; and what is known of the training."""
+        name = f"{re.sub(r'[^a-z0-9=.]+', '-', cell.name)}-{seed}-{self.digest(cell.source)}.safetensors"
+        path = self.folder / name
+        notes = path.with_suffix(".json")
+        if not (path.exists() and notes.exists()):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            start, begun = time.process_time(), self.generator(cell.source)
+            settings = replace(cell.training, seed=seed)
+            prior, terms = self.prior(cell), [self.term(cell, kind, given, seed) for kind, given in cell.terms]
+            if all(term.on == "image" for term in terms):
+                prior = PicturesPrior(prior.image_size, torch.device("cpu"))
+            result = train_generator(begun, prior, settings, terms, cell.choice)
+            known = {
+                "seconds": round(time.process_time() - start),
+                "over_steps": {step: round(value, 4) for step, value in result.history.diversity.items()},
+            }
+            save_generator(result.generator, path, {"prompt": prompt_for(cell.target), "seed": str(seed)})
+            notes.write_text(json.dumps(known))
+        return load_generator(path), json.loads(notes.read_text())
+
+    def term(self, cell: Cell, kind: str, given: dict, seed: int):
+        if kind != "targets":
+            return TERMS[kind](**given)
+        making = {"count": 200, **{name: value for name, value in given.items() if name != "weight"}}
+        path = DiffusersPrior(self.model, prompt_for(cell.source), "", 1.0)
+        edit = DiffusersPrior(
+            self.model, prompt_for(cell.target), prompt_for(cell.source), MINIATURE_SETTINGS.target_scale
+        )
+        made = replace(MINIATURE_SETTINGS.targets, seed=seed, **making)
+        targets = make_targets(self.generator(cell.source), Editor(edit, path), made)
+        return TargetPictures(given.get("weight", 1.0), targets=targets)
+
+    def samples(self, generator) -> torch.Tensor:
+        return render_samples(generator, sample_z(generator.z_dim, self.count, seed=4242)).clamp(-1, 1)
+
+    def seen(self, name: str, make) -> tuple[torch.Tensor, object]:
+        """Pictures and what the judge reads in them, kept by name."""
+        if name not in self._looks:
+            images = make()
+            self._looks[name] = images, self.judge.read(images)
+        return self._looks[name]
+
+    def rendered(self, domain: str):
+        return self.seen(f"rendered {domain}", lambda: render(sample_factors(2000, seeded(4243), domain)))
+
+    def frozen(self, source: str):
+        return self.seen(f"frozen {source}", lambda: self.samples(self.generator(source)))
+
+    def measure(self, generator, source: str, target: str) -> dict:
+        images = self.samples(generator)
+        return self.compare(images, source, target, moved=True)
+
+    def compare(self, images: torch.Tensor, source: str, target: str, moved: bool = False) -> dict:
+        """Measure pictures against rendered ones of the target, and what they kept of the frozen samples."""
+        seen = self.judge.read(images)
+        (goal_images, goal), (_, frozen) = self.rendered(target), self.frozen(source)
+        start = frechet_distance(frozen.features, goal.features)
+        distance = frechet_distance(seen.features, goal.features)
+        outlines, true = shares(images, seen, target), shares(goal_images, goal, target)
+        clip = self.clip()
+        embedded = clip.embed_images(images[:500])
+        # Not the judge's features: those of the diffusion model's encoder.
+        coded, goal_coded = (self.encoded(some[:500]) for some in (images, goal_images))
+        found = {
+            "distance": distance,
+            "of_frozen": distance / start,
+            "kernel": kernel_distance(seen.features, goal.features).value,
+            "read": (seen.domain.argmax(1) == DOMAINS.index(target)).float().mean().item(),
+            "diversity": diversity(seen.features) / diversity(goal.features),
+            "coded_diversity": diversity(coded) / diversity(goal_coded),
+            "detail": fine_detail(images) / fine_detail(goal_images),
+            "outlines": {name: share / true[name] for name, share in outlines.items()},
+            "clip": clip_score(embedded, clip.embed_text(prompt_for(target))).value,
+        }
+        if moved:
+            found["background"] = (seen.background - frozen.background).norm(dim=1).mean().item()
+            found["position"] = (seen.position - frozen.position).norm(dim=1).mean().item()
+            found["expression"] = (seen.face - frozen.face).abs().mean().item()
+        return {name: _rounded(value) for name, value in found.items()}
+
+    def clip(self) -> Clip:
+        if "clip" not in self._known:
+            self._known["clip"] = Clip("miniature", torch.device("cpu"))
+        return self._known["clip"]
+
+    @torch.no_grad()
+    def encoded(self, images: torch.Tensor) -> torch.Tensor:
+        vae = self.model.vae
+        return torch.cat([vae.encode(part).latent_dist.mode().flatten(1) for part in images.split(100)])
+
+    def floor(self, source: str, target: str, scale: float) -> dict:
+        """What the diffusion model's own pictures come to, by 20 steps of DDIM."""
+        cell = Cell.parse(f"{source}-{target} scale={scale}")
+        return self.compare(draw(self.prior(cell), 500, 4244), source, target)
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    return float(f"{value:.4g}")
+
+
+COLUMNS = ("distance", "of_frozen", "read", "diversity", "coded_diversity", "detail", "clip", "background", "position")
+
+
+def table(study: Study, title: str, rows: list[tuple[str, Cell, list[dict]]]) -> str:
+    """Write a group's table in Markdown, with the frozen generator and rendered pictures around it."""
+    head = ["", "distance", "of the frozen one's", "read as it", "diversity", "the same, of latents", "detail", "CLIP"]
+    head += ["background", "position", "outlines", "seconds"]
+    lines = [f"### {title}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for pair in dict.fromkeys((cell.source, cell.target) for _, cell, _ in rows):
+        lines.append(f"| **{pair[0]} to {pair[1]}** |" + " |" * (len(head) - 1))
+        lines.append(_row("frozen generator", [study.compare(study.frozen(pair[0])[0], *pair)]))
+        for label, cell, found in rows:
+            if (cell.source, cell.target) == pair and found:
+                lines.append(_row(label, found))
+    return "\n".join(lines)
+
+
+def _row(label: str, found: list[dict]) -> str:
+    def of(values: list[float], form: str) -> str:
+        numbers = torch.tensor(values, dtype=torch.float64)
+        return f"{numbers.mean():{form}}" + (f" ± {numbers.std():{form}}" if len(values) > 1 else "")
+
+    forms = {"distance": ".1f", "of_frozen": ".1%", "read": ".0%", "diversity": ".0%", "coded_diversity": ".0%"}
+    forms |= {"detail": ".2f", "clip": ".1f", "background": ".3f", "position": ".3f"}
+    values = [of([one[name] for one in found], forms[name]) if name in found[0] else "-" for name in COLUMNS]
+    names = found[0]["outlines"]
+    outlines = ", ".join(f"{name} {of([one['outlines'][name] for one in found], '.0%')}" for name in names)
+    seconds = of([one["seconds"] for one in found], ".0f") if "seconds" in found[0] else "-"
+    return f"| {label} | {' | '.join([*values, outlines, seconds])} |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--groups", nargs="*", default=[], choices=list(GROUPS), help="tables; none: all of them")
+    parser.add_argument("--cells", nargs="+", default=[], help="cells by their words, in place of groups")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument(
+        "--plan", action="store_true", help="say what is missing and what it costs, and measure nothing"
+    )
+    parser.add_argument("--print", action="store_true", help="print tables of what is measured, and measure nothing")
+    parser.add_argument(
+        "--grid", type=Path, metavar="FOLDER", help="draw the first samples of each row, a file a group"
+    )
+    parser.add_argument("--file", type=Path, default=Path(__file__).with_suffix(".jsonl"))
+    parser.add_argument("--folder", type=Path, default=Path("training-runs/study"))
+    options = parser.parse_args()
+    study = Study(options.file, options.folder)
+    groups = GROUPS if not options.groups else {name: GROUPS[name] for name in options.groups}
+    if options.cells:
+        groups = {"cells": [(text, text) for text in options.cells]}
+    parsed = {name: [(label, Cell.parse(text)) for label, text in rows] for name, rows in groups.items()}
+    say_cost(study, parsed, options.seeds)
+    if options.plan:
+        return
+    for name, rows in parsed.items():
+        if not options.print:
+            for _, cell in rows:
+                for seed in options.seeds:
+                    study.measured(cell, seed)
+        found = [
+            (label, cell, [one for seed in options.seeds if (one := study.find(cell, seed))]) for label, cell in rows
+        ]
+        print(f"\n{table(study, name, found)}\n", flush=True)
+        if options.grid:
+            draw_grid(study, rows, options.seeds[0], options.grid / f"{name}.png")
+
+
+def say_cost(study: Study, groups, seeds) -> None:
+    """Say what is still to be measured, and how long that takes by what was measured."""
+    wanted = {(cell.name, seed): cell for rows in groups.values() for _, cell in rows for seed in seeds}
+    missing = [cell for (_, seed), cell in wanted.items() if study.find(cell, seed) is None]
+    rates = [
+        line["found"]["seconds"] / cell.training.steps / cell.training.batch_size
+        for line in study.lines
+        if (cell := Cell.parse(line["key"]["cell"]))
+    ]
+    rate = sorted(rates)[len(rates) // 2] if rates else 0.15
+    seconds = sum(rate * cell.training.steps * cell.training.batch_size + 30 for cell in missing)
+    print(f"{len(wanted) - len(missing)} cells are measured, {len(missing)} are not: about {seconds / 60:.0f} minutes.")
+
+
+def draw_grid(study: Study, rows, seed: int, path: Path) -> None:
+    """Draw the first samples of each row that is trained, under those of the frozen generator."""
+    pictures, labels = [], []
+    for label, cell in rows:
+        if not labels:
+            pictures.append(study.frozen(cell.source)[0][:LOOKED_AT])
+            labels.append("frozen")
+        if study.find(cell, seed):
+            generator, _ = study.trained(cell, seed)
+            z = sample_z(generator.z_dim, LOOKED_AT, seed=4242)
+            pictures.append(render_samples(generator, z).clamp(-1, 1))
+            labels.append(f"{label}, {cell.target}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    labelled_grid(torch.stack(pictures), labels, [], 128).save(path)
+
+
+if __name__ == "__main__":
+    main()
