@@ -123,7 +123,7 @@ class DomainLearning:
     def _outcome(self, z: Tensor, eps: Tensor, t: list[float], share: float) -> Outcome:
         device = self.score.device
         half = computes_in_half(self.settings.precision, device)
-        with recomputing(self.score.denoiser, self.memory.recompute):
+        with recomputing(self.score.denoiser, self.memory.recompute), self.score.training():
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 loss = self.score.loss(z.to(device), eps.to(device), t).mean() * share
             return Outcome(gradients_of(loss, self.trained.values()), {"error": loss.item()})

@@ -82,7 +82,7 @@ class FakeScore:
         return [(z[rows], eps[rows], t[rows], len(t[rows]) * len(pieces) / len(z)) for rows in pieces]
 
     def _outcome(self, z: Tensor, eps: Tensor, t: list[float], share: float) -> Outcome:
-        with recomputing(self.score.denoiser, self.memory.recompute):
+        with recomputing(self.score.denoiser, self.memory.recompute), self.score.training():
             with self._precision():
                 loss = self.score.loss(z, eps, t).mean() * share
             return Outcome(gradients_of(loss, self.trained.values()), {NAME: loss.item()})

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 _BLOCKS = ("ResBlock", "ResnetBlock2D", "SpatialTransformer", "Transformer2DModel")
@@ -16,7 +16,7 @@ def recomputing(denoiser: nn.Module, wanted: bool) -> Iterator[None]:
     where that is wanted. Denoisers of other classes recompute each module in their lists of blocks."""
     blocks = _blocks(denoiser) if wanted else []
     for block in blocks:
-        block.forward = _recomputed(block.forward)
+        block.forward = _recomputed(block.forward, copied=type(block).__name__ not in _BLOCKS)
     try:
         yield
     finally:
@@ -24,9 +24,18 @@ def recomputing(denoiser: nn.Module, wanted: bool) -> Iterator[None]:
             del block.forward  # the one on the instance
 
 
-def _recomputed(forward):
+def _recomputed(forward, copied: bool):
+    """A block's forward pass, computed again for the backward pass; with `copied` on copies of its inputs, which some
+    blocks add to in place."""
+
+    def own(value):
+        return value.clone() if copied and isinstance(value, Tensor) else value
+
+    def apart(*arguments, **named):
+        return forward(*map(own, arguments), **{name: own(value) for name, value in named.items()})
+
     def again(*arguments, **named):
-        return checkpoint(forward, *arguments, use_reentrant=False, preserve_rng_state=False, **named)
+        return checkpoint(apart, *arguments, use_reentrant=False, preserve_rng_state=False, **named)
 
     return again
 

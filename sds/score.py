@@ -1,5 +1,6 @@
 """A denoiser that is trained, whoever's class it is: a second network beside the prior, which stays as it is."""
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -33,6 +34,10 @@ class TrainableScore(ABC):
     @abstractmethod
     def denoised(self, z_t: Tensor, t: Sequence[float]) -> Tensor:
         """Return the estimate D [B, c, h, w] of z, in float32."""
+
+    def training(self) -> contextlib.AbstractContextManager:
+        """Prepare for forward and backward passes that record gradients, within the body."""
+        return contextlib.nullcontext()
 
     def eps(self, z_t: Tensor, t: float) -> Tensor:
         """Return eps_hat = (z_t - alpha_t D)/sigma_t of rows at one timestep."""

@@ -1,6 +1,7 @@
 """The host's device: room on it, and the user's cancel, which the host keeps with its memory management."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
@@ -77,3 +78,15 @@ def raise_if_interrupted() -> None:
 def is_interruption(error: BaseException | None) -> bool:
     """Tell whether an error says that the user pressed cancel; hosts derive it from different classes."""
     return isinstance(error, management.InterruptProcessingException)
+
+
+@contextlib.contextmanager
+def training() -> Iterator[None]:
+    """Tell the host, within the body, that its models are differentiated, with respect to their weights, too: newer hosts
+    leave out operations then that have no gradient."""
+    before = getattr(management, "in_training", False)
+    management.in_training = True
+    try:
+        yield
+    finally:
+        management.in_training = before

@@ -6,6 +6,7 @@ The host keeps weights as inference tensors in storage precision, and newer ones
 import functools
 import inspect
 from collections.abc import Callable, Iterator
+from types import FunctionType
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,7 @@ def plain_copy(
     """Copy a module, its children named in `left_out` empty, with weights of its own and none of the host's
     bookkeeping.
 
-    Private attributes other than numbers and words are left out, and with them the handles of memory that the host
+    Private attributes other than numbers, words and functions are left out, and with them the handles of memory that the host
     manages: a deep copy of one would free, when it goes, what the original still uses."""
     copy = type(module).__new__(type(module))
     nn.Module.__init__(copy)
@@ -91,7 +92,12 @@ def plain_copy(
 
 
 def _is_plain(value: object) -> bool:
-    return isinstance(value, int | float | str) or (type(value) in (tuple, list) and all(map(_is_plain, value)))
+    if type(value) is dict:
+        return _is_plain([*value, *value.values()])
+    if type(value) in (tuple, list):
+        return all(map(_is_plain, value))
+    of_einops = type(value).__module__.partition(".")[0] == "einops"  # how its layers rearrange
+    return value is None or isinstance(value, int | float | str | FunctionType) or of_einops
 
 
 def _own(value: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -1,17 +1,20 @@
 """Copies of a MODEL's denoiser that record gradients, to be trained beside it."""
 
+import contextlib
 import copy
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...sds.score import TrainableScore
+from ...training.out_of_memory import is_out_of_memory
 from . import device
 from .compatibility import incompatible
 from .encoder import plain_copy
+from .families import MISFITS
 from .guiders import detached
 from .schedule import HostSchedule
 
@@ -39,6 +42,7 @@ class HostScore(TrainableScore):
         self._model = with_denoiser(model, self.denoiser)
         self._schedule = HostSchedule(model.get_model_object("model_sampling"))
         self._conds = detached([dict(prompt[0])])
+        self._trains = False  # whether a step has gone well, so that an error of the next one is no misfit
         self._films = model.get_model_object("latent_format").latent_dimensions == 3
         self.prediction = "noise" if getattr(model.model.model_type, "name", "EPS") == "EPS" else "velocity"
 
@@ -50,6 +54,22 @@ class HostScore(TrainableScore):
 
     def schedule(self, t: float) -> tuple[float, float]:
         return self._schedule(t)
+
+    @contextlib.contextmanager
+    def training(self) -> Iterator[None]:
+        """As everywhere; what the host cannot differentiate ends in a ValueError with a sentence."""
+        try:
+            # Denoisers add to activations in place that a gradient needs as they were.
+            with device.training(), torch.autograd.graph.allow_mutation_on_saved_tensors():
+                yield
+        except MISFITS as error:
+            if self._trains or is_out_of_memory(error):
+                raise
+            raise ValueError(
+                "ComfyUI cannot train this kind of MODEL, which a second network would be a copy of; choose another term, or "
+                f"another model such as Stable Diffusion ({str(error).splitlines()[0][:200]})."
+            ) from error
+        self._trains = True
 
     def denoised(self, z_t: Tensor, t: Sequence[float]) -> Tensor:
         inputs = [self._schedule.host_input(row, one) for row, one in zip(z_t.split(1), t, strict=True)]
@@ -91,7 +111,7 @@ def copied_denoiser(model, place: torch.device, dtype: torch.dtype) -> nn.Module
     with torch.inference_mode(False):
         denoiser = plain_copy(model.model.diffusion_model, place, dtype)
     denoiser.dtype = dtype  # what the host brings its inputs to
-    return denoiser
+    return denoiser.eval()
 
 
 def with_denoiser(model, denoiser: nn.Module):
