@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..sds.recomputing import recomputing
+from ..sds.denoising import Denoising
 from ..training.draws import MicroStep
 from ..training.endings import (
     NoMemoryLeft,
@@ -20,7 +20,7 @@ from ..training.endings import (
 from ..training.loop import Callback, SkipLimit, Training, fit, recording_gradients
 from ..training.low_rank import LowRank, added_low_rank
 from ..training.out_of_memory import MemoryPolicy, handle_out_of_memory, no_memory_message
-from ..training.phases import Average, Outcome, Phase, accumulate, gradients_of
+from ..training.phases import Average, Outcome, Phase
 from ..training.precision import computes_in_half
 from ..training.saving import SavedTraining, Saving, try_to_save
 from .images import Pictures
@@ -28,8 +28,8 @@ from .score import TextFreeScore
 from .settings import DomainSettings
 from .text_free import ConstantAttention
 
-BETAS, WEIGHT_DECAY, LONGEST_GRADIENT = (0.9, 0.999), 1e-2, 1.0
-"""The published settings of Adam, and the norm at which gradients are clipped."""
+BETAS, WEIGHT_DECAY = (0.9, 0.999), 1e-2
+"""The published settings of Adam."""
 
 MOST_SKIPPED = 10
 """Steps in a row with a gradient that is not finite, after which the training ends."""
@@ -97,36 +97,15 @@ class DomainLearning:
 
     def compute(self, micro_steps: Sequence[MicroStep]) -> Outcome:
         """Compute the gradient of the error at timesteps that are drawn evenly, for each row its own."""
-        pieces = [piece for one in micro_steps for piece in self._pieces(one)]
-        outcome = accumulate((self._outcome(*piece) for piece in pieces), len(pieces))
-        if not all(gradient.isfinite().all() for gradient in outcome.gradients.values()):
-            return Outcome({}, outcome.losses, skipped="the gradient")
-        norm = nn.utils.get_total_norm(outcome.gradients.values())
-        factor = (LONGEST_GRADIENT / (norm + 1e-6)).clamp(max=1.0)
-        return Outcome({p: gradient * factor for p, gradient in outcome.gradients.items()}, outcome.losses)
+        half = computes_in_half(self.settings.precision, self.score.device)
+        denoising = Denoising(self.score, self.trained, self.memory, half, "error")
+        return denoising.outcome(map(self._batch, micro_steps))
 
-    def _pieces(self, micro_step: MicroStep) -> Iterator[tuple[Tensor, Tensor, list[float], float]]:
-        """A batch in pieces that fit into memory: latents, noise, timesteps, and how much each piece counts."""
-        count = self.settings.batch_size
-        z = self.pictures.batch(micro_step.rng("pictures"), count)
+    def _batch(self, micro_step: MicroStep) -> tuple[Tensor, Tensor, list[float]]:
+        """Latents, noise and timesteps of a batch."""
+        z = self.pictures.batch(micro_step.rng("pictures"), self.settings.batch_size)
         eps = torch.randn(z.shape, generator=micro_step.rng("noise"))
-        t = torch.rand(count, generator=micro_step.rng("timestep")).tolist()
-        sizes = [self.memory.micro_batch] * (count // self.memory.micro_batch)
-        if count > sum(sizes):
-            sizes.append(count - sum(sizes))
-        start = 0
-        for size in sizes:
-            rows = slice(start, start + size)
-            yield z[rows], eps[rows], t[rows], size * len(sizes) / count
-            start += size
-
-    def _outcome(self, z: Tensor, eps: Tensor, t: list[float], share: float) -> Outcome:
-        device = self.score.device
-        half = computes_in_half(self.settings.precision, device)
-        with recomputing(self.score.denoiser, self.memory.recompute), self.score.training():
-            with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                loss = self.score.loss(z.to(device), eps.to(device), t).mean() * share
-            return Outcome(gradients_of(loss, self.trained.values()), {"error": loss.item()})
+        return z, eps, torch.rand(len(z), generator=micro_step.rng("timestep")).tolist()
 
     @contextlib.contextmanager
     def averaged(self, phase: Phase) -> Iterator[None]:

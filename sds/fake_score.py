@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from ..training.draws import MicroStep
 from ..training.low_rank import added_low_rank
 from ..training.memory import tensor_bytes
-from ..training.out_of_memory import MemoryPolicy, split_rows
-from ..training.phases import Outcome, Phase, accumulate, gradients_of
+from ..training.out_of_memory import MemoryPolicy
+from ..training.phases import Outcome, Phase
 from ..training.ramps import Ramp
-from .recomputing import recomputing
+from .denoising import Denoising
 from .score import TrainableScore
 from .settings import TrainSettings
 
@@ -21,7 +21,7 @@ NAME = "fake score"
 LATENTS = "latents"
 """What the generator's phase leaves in a micro step for it: latents [B, c, h, w] of the pictures drawn."""
 
-BETAS, LONGEST_GRADIENT = (0.9, 0.999), 1.0
+BETAS = (0.9, 0.999)
 
 
 class FakeScore:
@@ -54,41 +54,21 @@ class FakeScore:
     @torch.no_grad()
     def eps(self, z_t: Tensor, t: float) -> Tensor:
         """Return eps_phi [B, c, h, w] of noisy latents at one timestep."""
-        with self._precision():
+        with torch.autocast(self.score.device.type, torch.bfloat16, enabled=self.half):
             return self.score.eps(z_t, t)
 
     def compute(self, micro_steps: Sequence[MicroStep]) -> Outcome:
         """Compute the gradient of its error, timesteps drawn evenly for each row. Where the generator's phase left no
         latents, its step having been skipped, nothing is learned."""
-        pieces = [piece for one in micro_steps for piece in self._pieces(one)]
-        if not pieces:
-            return Outcome({})
-        outcome = accumulate((self._outcome(*piece) for piece in pieces), len(pieces))
-        if not all(gradient.isfinite().all() for gradient in outcome.gradients.values()):
-            return Outcome({}, outcome.losses, skipped=f"the gradient of the {NAME}")
-        norm = nn.utils.get_total_norm(outcome.gradients.values())
-        factor = (LONGEST_GRADIENT / (norm + 1e-6)).clamp(max=1.0)
-        return Outcome({p: gradient * factor for p, gradient in outcome.gradients.items()}, outcome.losses)
+        denoising = Denoising(self.score, self.trained, self.memory, self.half, NAME)
+        return denoising.outcome(self._batch(one) for one in micro_steps if LATENTS in one.shared)
 
-    def _pieces(self, micro_step: MicroStep) -> list[tuple[Tensor, Tensor, list[float], float]]:
-        """A batch in pieces that fit into memory: latents, noise, timesteps, and how much each piece counts."""
-        z = micro_step.shared.get(LATENTS)
-        if z is None:
-            return []
+    def _batch(self, micro_step: MicroStep) -> tuple[Tensor, Tensor, list[float]]:
+        """Latents, noise and timesteps of a batch."""
+        z = micro_step.shared[LATENTS]
         low, high = self.settings.t_min, self.settings.t_max
-        eps = torch.randn(z.shape, generator=micro_step.rng("fake noise")).to(z)
-        t = (low + (high - low) * torch.rand(len(z), generator=micro_step.rng("fake timesteps"))).tolist()
-        pieces = split_rows(len(z), self.memory.micro_batch)
-        return [(z[rows], eps[rows], t[rows], len(t[rows]) * len(pieces) / len(z)) for rows in pieces]
-
-    def _outcome(self, z: Tensor, eps: Tensor, t: list[float], share: float) -> Outcome:
-        with recomputing(self.score.denoiser, self.memory.recompute), self.score.training():
-            with self._precision():
-                loss = self.score.loss(z, eps, t).mean() * share
-            return Outcome(gradients_of(loss, self.trained.values()), {NAME: loss.item()})
-
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self.score.device.type, torch.bfloat16, enabled=self.half)
+        eps = torch.randn(z.shape, generator=micro_step.rng("fake noise"))
+        return z, eps, (low + (high - low) * torch.rand(len(z), generator=micro_step.rng("fake timesteps"))).tolist()
 
     def optimizer_bytes(self) -> int:
         """Return what its gradients and Adam's averages take."""
