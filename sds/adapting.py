@@ -156,6 +156,9 @@ class Adaptation:
         resident, peak = training_memory(
             self.generator, count, recompute=recompute, accumulate=self.settings.accumulation > 1
         )
+        for term in self.objective.terms:
+            kept, beyond = term.memory(torch.empty(count, 3, height, width, device="meta"))
+            resident, peak = resident + kept, max(peak, beyond)
         if self.average:
             resident += tensor_bytes(self.generator.state_dict().values())
         here = sum(tensor_bytes(copy.state_dict().values()) for copy in (self.frozen, self.generator))

@@ -77,6 +77,23 @@ def colours_named_alike(clip, clip_vision) -> tuple[int, int]:
     return agreement(images, torch.stack(texts)), len(_COLOURS)
 
 
+def require_one_space(clip, clip_vision) -> None:
+    """Raise NotOneSpace where both name plain colours as two would that do not belong together."""
+    if told := strangers(clip, clip_vision):
+        raise NotOneSpace(told)
+
+
+def strangers(clip, clip_vision) -> str:
+    """Say that both name fewer plain colours alike than two that belong together; "" where they do not."""
+    named, colours = colours_named_alike(clip, clip_vision)
+    if named >= colours / 2:
+        return ""
+    return (
+        f"clip and clip_vision name only {named} of {colours} plain colours alike, as two that do not belong together. "
+        f"{PAIRS}."
+    )
+
+
 def _text_encoders(clip) -> Iterator[tuple[str, torch.nn.Module]]:
     """Find the text encoders of CLIP's kind, by the names of their tokens (l, g, h)."""
     for name, module in clip.cond_stage_model.named_children():

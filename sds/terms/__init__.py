@@ -1,6 +1,7 @@
 """The terms of the objective, by name: a term is added in a file of its own and in this table."""
 
 from .base import ImageTerm, LatentTerm, Term, View, instance_names, of_objective, require_different
+from .clip import ClipDirectional
 from .csd import ClassifierScoreDistillation
 from .lpips import PerceptualRegularizer
 from .regularizers import DirectionalRegularizer, ReconstructionRegularizer
@@ -14,6 +15,7 @@ TERMS: dict[str, type[Term]] = {
         ClassifierScoreDistillation,
         TargetPictures,
         TargetLatents,
+        ClipDirectional,
         DirectionalRegularizer,
         ReconstructionRegularizer,
         PerceptualRegularizer,
@@ -34,6 +36,7 @@ def curve_title(name: str) -> str:
 __all__ = [
     "DISTILLATIONS",
     "TERMS",
+    "ClipDirectional",
     "DirectionalRegularizer",
     "ImageTerm",
     "LatentTerm",

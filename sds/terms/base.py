@@ -85,9 +85,19 @@ class Term(ABC):
         """Return the targets that batches are drawn from; None: they are drawn at random."""
         return None
 
+    @property
+    def prompt(self) -> str:
+        """Return the words that it pulls to by itself; "": none, as most do."""
+        return ""
+
     def own(self) -> "Term":
         """Return the term as a training may change what belongs to it; most have nothing that is changed."""
         return self
+
+    def memory(self, images: Tensor) -> tuple[int, int]:
+        """Count the bytes that the term takes on the device for `images` [B, 3, H, W] on the meta device: what it keeps
+        there, and what it takes beyond that for a moment."""
+        return 0, 0
 
     def release(self) -> None:  # noqa: B027  (most have nothing to give)
         """Give back what a training has put on its device; called at the end of each."""
