@@ -104,10 +104,10 @@ def plan_for(options: argparse.Namespace) -> Plan:
     weights = {}
     for kind, term in TERMS.items():
         if term.role == "regularizer":
-            given, usual = getattr(options, kind), 0.0
-            if given is None and not by_clip_alone:
-                usual = _usual(options, base, term, has_targets)
-            weights[kind] = usual if given is None else given
+            given = getattr(options, kind)
+            if given is None:
+                given = _usual(options, base, term, has_targets) if options.model and not by_clip_alone else 0.0
+            weights[kind] = given
     _require_model(options, making is not None, weights, bool(clip))
     if not weights["lpips"] and options.lpips_features != MINIATURE:
         raise UsageError("--lpips-features is the network of --lpips; give that its weight, too.")
@@ -274,8 +274,8 @@ def _clip(options: argparse.Namespace) -> tuple[str, ...]:
 
 def _require_model(options: argparse.Namespace, makes_targets: bool, weights: Mapping[str, float], clip: bool) -> None:
     """Raise UsageError where a diffusion model is asked and there is none, or the other way round."""
-    asking = [f"--{kind}" for kind, weight in weights.items() if weight and TERMS[kind].on == "latent"]
-    asking += ["--distillation"] * bool(options.distillation) + ["--targets"] * makes_targets
+    asking = ["--distillation"] * bool(options.distillation) + ["--targets"] * makes_targets
+    asking += [f"--{kind}" for kind, weight in weights.items() if weight and TERMS[kind].on == "latent"]
     asking += ["--domain"] * bool(options.domain) + ["--extra-prompt"] * bool(options.extra_prompt)
     if asking and not options.model:
         raise UsageError(f"{asking[0]} asks a diffusion model; add --model FILE.")
