@@ -3,7 +3,9 @@ nodes run.
 
 Arguments: the project, a safetensors file with "images" [B, 3, H, W], where to write what is found."""
 
+import json
 import sys
+from pathlib import Path
 
 from in_host import start
 
@@ -23,13 +25,14 @@ STEP = 1e-2
 
 def large():
     """A model of real CLIP's pixels, patches and words, with two layers of random numbers in half precision."""
-    made = comfy.clip_vision.ClipVisionModel(
-        {
-            "model_type": "clip_vision_model", "image_size": 224, "patch_size": 32, "num_channels": 3, "hidden_size": 64,
-            "intermediate_size": 128, "num_attention_heads": 4, "num_hidden_layers": 2, "hidden_act": "quick_gelu",
-            "projection_dim": 32,
-        }
-    )  # fmt: skip
+    config = {
+        "model_type": "clip_vision_model", "image_size": 224, "patch_size": 32, "num_channels": 3, "hidden_size": 64,
+        "intermediate_size": 128, "num_attention_heads": 4, "num_hidden_layers": 2, "hidden_act": "quick_gelu",
+        "projection_dim": 32,
+    }  # fmt: skip
+    path = Path(target).with_name("config.json")
+    path.write_text(json.dumps(config))
+    made = comfy.clip_vision.ClipVisionModel(str(path))
     random = torch.Generator().manual_seed(1)
     state = made.model.state_dict()
     made.load_sd({name: 0.2 * torch.randn(value.shape, generator=random) for name, value in state.items()})
