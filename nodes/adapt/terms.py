@@ -127,13 +127,11 @@ class CLIPDirectional(io.ComfyNode):
                 io.String.Input(
                     "source_text",
                     default="a portrait of a person",
-                    multiline=True,
                     tooltip="What the generator draws as it is, in the form of the other text: photo, say, against sketch.",
                 ),
                 io.String.Input(
                     "target_text",
                     default="a portrait of a fox",
-                    multiline=True,
                     tooltip="What it shall draw. The first 77 tokens count.",
                 ),
                 _weight(ClipDirectional),
