@@ -18,9 +18,9 @@ from ...sds import (
 )
 from ...stylegan.feature_files import WHERE_FROM
 from ...training.settings import declared_settings
+from .. import clip_space
 from ..features import NodeWithFeatures, features_input, load_network
 from ..host.clip_vision import HostClipVision
-from ..judge import clip_space
 from ..settings import setting_input
 from ..types import CATEGORY, TargetsType, TermsType, aliases
 

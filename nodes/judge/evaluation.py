@@ -12,6 +12,7 @@ from ...metrics.evaluation import phrases_of, require_distances
 from ...metrics.judging import Space, judge
 from ...metrics.report import SETS, Evaluation, evaluation_picture
 from ...stylegan import Generator, crop_of, draw_codes, picture_size
+from .. import clip_space
 from ..drawing import from_image, picture_image, room_to_draw, sampled
 from ..features import NodeWithFeatures, features_input, load_network
 from ..host.device import raise_if_interrupted, retry_without_models, torch_device
@@ -19,7 +20,6 @@ from ..host.server import answer, progress_bar
 from ..inputs import psi_input, seed_input
 from ..on_device import on_device
 from ..types import CATEGORY, GeneratorType, NamedGenerator, aliases
-from . import clip_space
 
 PIECE = 16  # images that are drawn and looked at together
 

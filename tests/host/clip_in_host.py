@@ -14,9 +14,9 @@ start(project)
 
 import comfy.clip_vision
 import torch
+from project.nodes import clip_space
 from project.nodes.host.clip_vision import HostClipVision
 from project.nodes.host.native_miniature import load_clip_vision
-from project.nodes.judge import clip_space
 from safetensors.torch import load_file, save_file
 
 images = load_file(given)["images"]

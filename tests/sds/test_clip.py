@@ -5,11 +5,13 @@ import torch
 import torch.nn.functional as F
 from comfyui_stylegan_fusion.metrics.clip import ImageEncoder, middle_square
 from comfyui_stylegan_fusion.sds import (
+    AllLayers,
     ClipDirectional,
     DirectionalRegularizer,
     PicturesPrior,
     SavedTraining,
     SavedTrainingError,
+    ScoreDistillation,
     TrainingInterrupted,
     View,
     pictures_side,
@@ -17,6 +19,7 @@ from comfyui_stylegan_fusion.sds import (
 )
 from comfyui_stylegan_fusion.sds.objective import Objective
 from comfyui_stylegan_fusion.sds.terms.clip import PULL, SHORTEST, TEMPLATES, directional_loss, text_direction
+from comfyui_stylegan_fusion.sds.training import GeneratorTraining
 from comfyui_stylegan_fusion.stylegan import Crop
 from gaussian import GaussianPrior
 from trainings import assert_same_weights, settings
@@ -186,3 +189,14 @@ def test_what_it_takes_on_the_device_is_counted():
     kept, beyond = made.memory(torch.empty(4, 3, 32, 32, device="meta"))
     assert kept == 4 * (8 * 768 + 64) and beyond > 4 * 4 * 3 * 32 * 32
     assert all(value.device.type == "cpu" for value in made.encoder.state_dict().values())
+
+
+def test_the_device_is_told_of_it(generator):
+    prior, beside = GaussianPrior(), [DirectionalRegularizer(0.5), ScoreDistillation()]
+    prior.session.makes_room = True
+    without, told = (
+        GeneratorTraining(generator, prior, settings(), terms, AllLayers()).adaptation.memory_request()
+        for terms in (beside, [*beside, term(), term(seed=5)])
+    )
+    kept, _ = term().memory(torch.empty(2, 3, 16, 16, device="meta"))
+    assert told.resident_bytes == without.resident_bytes + 2 * kept and told.peak_bytes >= without.peak_bytes

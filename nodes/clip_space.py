@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ...metrics.evaluation import agreement
+from ..metrics.evaluation import agreement
 
 PAIRS = (
     "A text encoder and a CLIP vision model that belong together: clip_l.safetensors from Load CLIP and a ViT-L/14; the "
