@@ -108,7 +108,9 @@ def plan_for(options: argparse.Namespace) -> Plan:
             if given is None:
                 given = _usual(options, base, term, has_targets) if options.model and not by_clip_alone else 0.0
             weights[kind] = given
-    _require_model(options, making is not None, weights, bool(clip))
+    _require_model(options, making is not None, weights)
+    if options.model and by_clip_alone and not any(weights[kind] for kind in weights if TERMS[kind].on == "latent"):
+        raise UsageError("By --clip alone no diffusion model is asked; leave out --model, or add --distillation sds.")
     if not weights["lpips"] and options.lpips_features != MINIATURE:
         raise UsageError("--lpips-features is the network of --lpips; give that its weight, too.")
     return Plan(
@@ -272,15 +274,15 @@ def _clip(options: argparse.Namespace) -> tuple[str, ...]:
     return tuple(_absolute(one) for one in clip)
 
 
-def _require_model(options: argparse.Namespace, makes_targets: bool, weights: Mapping[str, float], clip: bool) -> None:
-    """Raise UsageError where a diffusion model is asked and there is none, or the other way round."""
-    asking = ["--distillation"] * bool(options.distillation) + ["--targets"] * makes_targets
-    asking += [f"--{kind}" for kind, weight in weights.items() if weight and TERMS[kind].on == "latent"]
-    asking += ["--domain"] * bool(options.domain) + ["--extra-prompt"] * bool(options.extra_prompt)
+def _require_model(options: argparse.Namespace, makes_targets: bool, weights: Mapping[str, float]) -> None:
+    """Raise UsageError where there is no diffusion model, and something asks one or is said of one."""
+    asks = {"distillation": options.distillation, "targets": makes_targets}
+    asks |= {kind: weight for kind, weight in weights.items() if TERMS[kind].on == "latent"}
+    of_models = ("domain", "extra_prompt", "lora", "prediction", "guidance_scale", "image_size", "half")
+    asks |= {name: getattr(options, name) for name in of_models}
+    asking = [name.replace("_", "-") for name, value in asks.items() if value]
     if asking and not options.model:
-        raise UsageError(f"{asking[0]} asks a diffusion model; add --model FILE.")
-    if clip and options.model and not asking:
-        raise UsageError("By --clip alone no diffusion model is asked; leave out --model, or add --distillation sds.")
+        raise UsageError(f"--{asking[0]} is for a diffusion model; add --model FILE.")
 
 
 def _drawn_by(options: argparse.Namespace) -> str:

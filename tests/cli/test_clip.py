@@ -56,8 +56,9 @@ def test_what_is_usual_alone():
     "arguments, sentence",
     [
         ([*CLIP, "--model", "miniature"], "leave out --model"),
-        ([*CLIP, "--directional", "1"], "--directional asks a diffusion model; add --model"),
-        ([*CLIP, "--targets", "20"], "--targets asks a diffusion model"),
+        ([*CLIP, "--directional", "1"], "--directional is for a diffusion model; add --model"),
+        ([*CLIP, "--image-size", "512"], "--image-size is for a diffusion model"),
+        ([*CLIP, "--targets", "20"], "--targets is for a diffusion model"),
         ([*CLIP, "--clip-weight", "-1"], "The CLIP directional weight is -1.0; give 0 or more"),
         ([*CLIP, "--source-prompt", "a portrait of a fox"], "are the same; write what the generator draws"),
         ([*ADAPT, "--clip", "nowhere"], "nowhere is no CLIP in the layout of transformers"),
