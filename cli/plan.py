@@ -98,7 +98,7 @@ def plan_for(options: argparse.Namespace) -> Plan:
         training = base.training
     by_clip_alone = bool(clip) and not has_targets and not options.distillation
     if by_clip_alone:
-        training = CLIP_TRAINING
+        training = MINIATURE_CLIP_TRAINING if MINIATURE in clip else CLIP_TRAINING
     negative = _negative(options, base)
     training = dataclasses.replace(training, **_asked(options, TrainSettings))
     weights = {}
@@ -170,6 +170,9 @@ OF_TARGETS = "target_"
 
 CLIP_TRAINING = TrainSettings(steps=300, batch_size=4, learning_rate=0.002)
 """What a training by CLIP alone is usually given: the numbers of StyleGAN-NADA for textures; shapes take 600 steps."""
+
+MINIATURE_CLIP_TRAINING = dataclasses.replace(CLIP_TRAINING, learning_rate=0.004)
+"""The same by the miniature's CLIP, measured."""
 
 TARGET_SCALE = 5.0
 """The guidance scale of edits, for Stable Diffusion."""

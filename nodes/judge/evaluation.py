@@ -227,5 +227,4 @@ def _embedded(clip, clip_vision, text: str, phrases: str, notes: list[str]) -> t
     if told := clip_space.strangers(clip, clip_vision):
         notes.append(f"Do not trust the CLIP score: {told}")
     embed = partial(clip_space.text_embedding, clip, width=clip_space.width_of(clip_vision))
-    listed = (phrases_of(phrases) or [phrases]) if phrases else phrases_of(text)
-    return (embed(text) if text else None), {phrase: embed(phrase) for phrase in listed}
+    return (embed(text) if text else None), {phrase: embed(phrase) for phrase in phrases_of(text, phrases)}

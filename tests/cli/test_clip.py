@@ -7,7 +7,7 @@ import torch
 from comfyui_stylegan_fusion import load_generator
 from comfyui_stylegan_fusion.cli import main
 from comfyui_stylegan_fusion.cli.options import parse
-from comfyui_stylegan_fusion.cli.plan import CLIP_TRAINING, plan_for
+from comfyui_stylegan_fusion.cli.plan import CLIP_TRAINING, MINIATURE_CLIP_TRAINING, plan_for
 from comfyui_stylegan_fusion.miniature import GENERATOR
 from comfyui_stylegan_fusion.stylegan import read_metadata
 
@@ -49,7 +49,8 @@ def test_beside_score_distillation_both_pull(tmp_path):
 
 def test_what_is_usual_alone():
     plan = plan_for(parse([*CLIP, "--output", "x"]))
-    assert plan.settings == CLIP_TRAINING and plan.model == "" and not any(plan.weights.values())
+    assert plan.settings == MINIATURE_CLIP_TRAINING and plan.model == "" and not any(plan.weights.values())
+    assert plan_for(parse([*ADAPT, "--clip", "folder", "--output", "x"])).settings == CLIP_TRAINING
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,7 @@ def test_bars_are_as_long_as_the_values():
 
 def test_a_text_is_split_at_commas_outside_of_brackets():
     assert phrases_of("a fox, (golden, shiny:1.2) fur,\n snow , a fox,") == ["a fox", "(golden, shiny:1.2) fur", "snow"]
+    assert phrases_of("a fox, snow", "a fox,") == ["a fox"]
     assert phrases_of("a portrait of a fox") == phrases_of("") == phrases_of("a fox,") == []
 
 
