@@ -33,7 +33,9 @@ from ..host.prior import ComfyPrior
 from ..settings import settings_from
 from ..types import Guidance, NamedGenerator
 
-NO_AIM = "Train Generator needs to know what to train towards; link a guidance, or targets, or both, or a CLIP Directional."
+NO_AIM = (
+    "Train Generator needs to know what to train towards; link a guidance, or targets, or both, or a CLIP Directional."
+)
 
 
 def _prior(guidance: Guidance | None, terms: Sequence[Term], generator: NamedGenerator) -> Prior:
