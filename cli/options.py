@@ -152,7 +152,7 @@ def _add_clip(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clip-templates",
         action=argparse.BooleanOptionalAction,
-        help=f"average both texts over phrasings such as a photo of ... (yes; {MINIATURE} no)",
+        help="average both texts over phrasings such as a photo of ... (yes)",
     )
 
 

@@ -140,7 +140,7 @@ def plan_for(options: argparse.Namespace) -> Plan:
         **domain_of(options),
         clip=clip,
         clip_weight=_first(options.clip_weight, 1.0) if clip else 0.0,
-        clip_templates=_first(options.clip_templates, MINIATURE not in clip) if clip else True,
+        clip_templates=_first(options.clip_templates, True),
     )
 
 

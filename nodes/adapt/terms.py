@@ -139,8 +139,7 @@ class CLIPDirectional(io.ComfyNode):
                     "templates",
                     default=True,
                     tooltip="Averages both texts over phrasings, a photo of, a close-up of and others, so that what they mean "
-                    "counts more than how they are put. Off for the miniature, which knows few words, and for texts that are "
-                    "whole sentences.",
+                    "counts more than how they are put. Off for texts that are whole sentences.",
                 ),
                 _previous(),
             ],

@@ -31,7 +31,7 @@ def test_by_clip_alone_no_diffusion_model_is_needed(tmp_path):
     (term,) = settings["terms"]
     assert term.pop("clip") and "guidance_scale" not in settings
     texts = {"source": "a portrait of a person", "target": "a portrait of a fox"}
-    assert term == {"term": "clip directional", "weight": 1.0, "phrasings": 1, **texts}
+    assert term == {"term": "clip directional", "weight": 1.0, "phrasings": 10, **texts}
     assert {path.name for path in (tmp_path / "fox").iterdir()} >= {"generator.safetensors", "loss.png", "run.json"}
     assert not same(weights, load_generator(GENERATOR).state_dict())
     assert main(["adapt", "--resume", str(tmp_path / "fox")]) == 0  # its plan is read again
