@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from ..metrics.clip import DEVIATION, MEAN, ImageEncoder
 from .terminal import MINIATURE, UsageError
-
-MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""What CLIP's models were trained with, where their folder says nothing else."""
 
 _ADVICE = (
     "give a folder of transformers with config.json, model.safetensors and the tokenizer, clip-vit-large-patch14 for "
@@ -40,10 +38,11 @@ class Clip:
             return found.eval().to(device)
 
         self.text = model(CLIPTextModelWithProjection, words)
-        self.vision = model(CLIPVisionModelWithProjection, images)
         self.tokenizer = read(CLIPTokenizer, tokens)
-        config = self.vision.config
-        self.mean, self.deviation = getattr(config, "image_mean", MEAN), getattr(config, "image_std", DEVIATION)
+        vision = model(CLIPVisionModelWithProjection, images)
+        config = vision.config
+        mean, deviation = getattr(config, "image_mean", MEAN), getattr(config, "image_std", DEVIATION)
+        self.vision = ImageEncoder(vision, config.image_size, mean, deviation).to(device)
 
     def embed_text(self, text: str):
         """Embed a text as [D]; the first 77 tokens count."""
@@ -57,18 +56,9 @@ class Clip:
     def embed_images(self, images):
         """Embed images [B, 3, H, W] in [-1, 1] as [B, D] on the CPU, by the square in the middle of each."""
         import torch
-        import torch.nn.functional as F
 
-        side = self.vision.config.image_size
-        scale = side / min(images.shape[-2:])
-        size = [max(side, round(length * scale)) for length in images.shape[-2:]]
-        images = (images.float().cpu().clamp(-1, 1) + 1) / 2
-        images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
-        top, left = ((length - side) // 2 for length in size)
-        images = images[..., top : top + side, left : left + side]
-        mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.deviation))
         with torch.no_grad():
-            return self.vision(((images - mean) / deviation).to(self.device)).image_embeds.float().cpu()
+            return self.vision(images.to(self.device)).cpu()
 
 
 def _folders(name: str) -> tuple[Path, Path, Path]:

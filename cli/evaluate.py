@@ -73,7 +73,16 @@ def add(commands) -> None:
         help=f'a CLIP in the layout of transformers, or "{MINIATURE}": for CLIP score, and for distances without '
         "--inception",
     )
-    parser.add_argument("--text", help="what the images shall show, for CLIP score")
+    parser.add_argument(
+        "--text",
+        help="what the images shall show, for CLIP score; of one with commas each phrase is scored by itself, too",
+    )
+    parser.add_argument(
+        "--phrase",
+        action="append",
+        metavar="TEXT",
+        help="a phrase to score in place of those of --text; can be repeated",
+    )
     parser.add_argument(
         "--features",
         type=name,
@@ -90,7 +99,7 @@ def add(commands) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    from ..metrics.evaluation import MissingPackage, require_distances
+    from ..metrics.evaluation import MissingPackage, phrases_of, require_distances
     from ..metrics.judging import Space, judge
     from ..metrics.report import evaluation_picture
     from ..miniature.perceptual import load_features
@@ -98,8 +107,9 @@ def evaluate(options: argparse.Namespace) -> int:
 
     if not math.isfinite(options.truncation_psi):
         raise UsageError(f"--truncation-psi is {options.truncation_psi}; give a number, 1 for example.")
-    if options.text is not None and options.clip is None:
-        raise UsageError("--text is for CLIP score, which needs a CLIP; add --clip FOLDER.")
+    for option, given in (("--text", options.text), ("--phrase", options.phrase)):
+        if given is not None and options.clip is None:
+            raise UsageError(f"{option} is for CLIP score, which needs a CLIP; add --clip FOLDER.")
     if options.inception is not None and options.reference is None:
         raise UsageError("--inception is for the distance to other images; add --reference FOLDER.")
     if options.output is not None:
@@ -117,11 +127,14 @@ def evaluate(options: argparse.Namespace) -> int:
     }
     network = load_features(options.features).to(device)
     clip = text = space = None
+    phrases = {}
     if options.clip is not None:
         from .clip import Clip
 
         loaded = Clip(options.clip, device)
         clip, text = loaded.embed_images, loaded.embed_text(options.text) if options.text else None
+        listed = phrases_of(options.text or "") if options.phrase is None else options.phrase
+        phrases = {phrase: loaded.embed_text(phrase) for phrase in listed}
         space = Space(f"the CLIP in {Path(options.clip).name}", clip, is_square=True)
     if options.inception is not None:
         inception = load_inception(options.inception).to(device)
@@ -130,7 +143,7 @@ def evaluate(options: argparse.Namespace) -> int:
         make_folder(options.output)
     total = sum(len(images) + min(len(images), VARIED) for images in sets.values())
     with stop_noted() as request, stopping(request, counting_bar(total, "image")) as report:
-        found = judge(sets, network, space, clip, text, options.seed, VARIED, report)
+        found = judge(sets, network, space, clip, text, options.seed, VARIED, report, phrases)
     print(found.text())
     if options.output is not None:
         from ..training.files import write_atomically
@@ -205,11 +218,19 @@ class _Folder:
 
 
 def _numbers(found, sets) -> dict:
-    rows = {
-        row.name: {name: {"value": _finite(one.value), "error": _finite(one.error)} for name, one in row.values.items()}
-        for row in found.rows
+    return {
+        "images": {name: len(images) for name, images in sets.items()},
+        "measures": _of_rows(found.rows),
+        "phrases": _of_rows(found.phrases),
+        "notes": found.notes,
     }
-    return {"images": {name: len(images) for name, images in sets.items()}, "measures": rows, "notes": found.notes}
+
+
+def _of_rows(rows) -> dict:
+    return {
+        row.name: {name: {"value": _finite(one.value), "error": _finite(one.error)} for name, one in row.values.items()}
+        for row in rows
+    }
 
 
 def _finite(value: float) -> float | None:

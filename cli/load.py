@@ -36,11 +36,10 @@ class Parts:
 
     def with_targets(self, targets) -> "Parts":
         """Return the parts with targets to train towards, and without a diffusion model where none is left to ask."""
-        from ..sds import PicturesPrior, TargetPictures
+        from ..sds import TargetPictures
 
-        terms, prior = [TargetPictures(targets=targets), *self.terms], self.prior
-        if all(term.on == "image" for term in terms):
-            prior = PicturesPrior(targets.side, self.prior.device)
+        terms = [TargetPictures(targets=targets), *self.terms]
+        prior = _of_pictures(self.generator, self.settings, terms, self.prior.device) or self.prior
         return dataclasses.replace(self, terms=terms, prior=prior, editor=None)
 
 
@@ -50,8 +49,8 @@ def load_parts(plan: Plan) -> Parts:
 
     from ..sds import ScoreDistillation, TargetsFolder, require_trainable, training_metadata
 
-    terms, layers = _terms(plan), _layers(plan)
     device = device_named(plan.device)
+    terms, layers = _terms(plan, device), _layers(plan)
     generator, source_metadata, crop = load_generator(plan.generator, device)
     settings = dataclasses.replace(plan.settings, crop=crop)
     targets = TargetsFolder(Path(plan.targets_from)).read(generator) if plan.targets_from else None
@@ -62,28 +61,31 @@ def load_parts(plan: Plan) -> Parts:
         layers=layers,
         prompt=plan.prompt,
         negative_prompt=plan.negative_prompt,
-        guidance={
-            "guidance_scale": plan.guidance_scale,
-            "extra_prompts": plan.extra_prompts,
-            "image_size": plan.image_size,
-            "model": Path(plan.model).name,
-            "half": plan.half,
-            **_on_model(plan),
-            **_edits(plan),
-        },
+        guidance=_guidance(plan) if plan.model else {},
         source=Path(plan.generator).name,
         source_metadata=source_metadata,
     )
     domain = named_domain(plan)  # what is wrong with it is said before gigabytes are loaded
-    model = load_model(plan, device, decoder=plan.making is not None)
-    digests = {MODEL_WEIGHTS: model_digest(model)}
+    model = load_model(plan, device, decoder=plan.making is not None) if plan.model else None
+    digests = {MODEL_WEIGHTS: model_digest(model)} if plan.model else {}
     if plan.domain:
         digests["the domain of --domain"] = file_digest(Path(plan.domain))
     for term in terms:
         if isinstance(features := getattr(term, "features", None), torch.nn.Module):
             digests["the network of --lpips-features"] = weights_digest(features)
-    prior, editor = _priors(plan, model, domain)
+    prior, editor = _of_pictures(generator, settings, terms, device), None
+    if plan.model:
+        prior, editor = _priors(plan, model, domain)
     return Parts(generator, prior, settings, terms, layers, editor, digests, describe, targets)
+
+
+def _of_pictures(generator, settings, terms: list, device):
+    """The prior of a training that looks at pictures alone; None where a term asks a diffusion model."""
+    from ..sds import PicturesPrior, pictures_side
+
+    if any(term.on != "image" for term in terms):
+        return None
+    return PicturesPrior(pictures_side(terms, generator, settings.crop), device)
 
 
 MODEL_WEIGHTS = "the weights of --model"
@@ -103,6 +105,19 @@ def model_digest(model) -> str:
     return tensors_digest([*named, ("schedule", model.scheduler.alphas_cumprod)])
 
 
+def _guidance(plan: Plan) -> dict:
+    """How the model guides, for the metadata."""
+    return {
+        "guidance_scale": plan.guidance_scale,
+        "extra_prompts": plan.extra_prompts,
+        "image_size": plan.image_size,
+        "model": Path(plan.model).name,
+        "half": plan.half,
+        **_on_model(plan),
+        **_edits(plan),
+    }
+
+
 def _on_model(plan: Plan) -> dict:
     """What was put on the model, for the metadata."""
     loras = {"loras": [(Path(file).name, strength) for file, strength in plan.loras]} if plan.loras else {}
@@ -118,17 +133,30 @@ def _edits(plan: Plan) -> dict:
     return {**described, "targets": dataclasses.asdict(plan.targets.settings)}
 
 
-def _terms(plan: Plan) -> list:
+def _terms(plan: Plan, device) -> list:
     from ..miniature.perceptual import load_features
     from ..sds import TERMS
 
     terms = [TERMS[plan.distillation](**plan.distillation_settings)] if plan.distillation else []
+    terms += [_by_clip(name, plan, device) for name in plan.clip]
     for kind, weight in plan.weights.items():
         if weight != 0:
             compares = any(field.name == "features" for field in dataclasses.fields(TERMS[kind]))
             features = {"features": load_features(plan.lpips_features)} if compares else {}
             terms.append(TERMS[kind](weight, **features))
     return terms
+
+
+def _by_clip(name: str, plan: Plan, device):
+    """The term of one CLIP. Raises UsageError, ValueError, ImportError."""
+    from ..sds import ClipDirectional
+    from .clip import Clip
+
+    if not plan.source_prompt:
+        raise UsageError("--clip compares two texts; say what the generator draws as it is with --source-prompt TEXT.")
+    clip = Clip(name, device)
+    given = clip.vision, clip.embed_text, plan.source_prompt, plan.prompt, plan.clip_weight, plan.clip_templates
+    return ClipDirectional.of(*given)
 
 
 def _layers(plan: Plan):

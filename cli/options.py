@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ..miniature.settings import MINIATURE_SETTINGS, SOURCES, TARGETS, MiniatureSettings
-from ..sds import DISTILLATIONS, TERMS, TRAINED_BY_DEFAULT, TargetSettings, TrainSettings
+from ..sds import DISTILLATIONS, TERMS, TRAINED_BY_DEFAULT, ClipDirectional, TargetSettings, TrainSettings
 from ..training.settings import Declared, declared_settings
 from . import blend, convert, draw, edit, evaluate, learning, mesh, mix, project, sample, walk
 from .arguments import (
@@ -41,7 +41,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.command is adapt_or_resume:
         if options.resume is not None and len(arguments) > (2 if "=" in arguments[1] else 3):
             parser.error("--resume DIR goes on with the settings in the folder: leave out everything else.")
-        needed = ("generator", "model", *([] if options.domain else ["prompt"]), "output")
+        needed = ["generator", "model", "prompt", "output"]
+        if options.clip:
+            needed.remove("model")  # plan_for says where it is needed all the same
+        elif options.domain:
+            needed.remove("prompt")
         missing = [name for name in needed if getattr(options, name) is None]
         if options.resume is None and missing:
             parser.error(f"adapt needs {', '.join(f'--{name}' for name in missing)} (or --resume DIR alone)")
@@ -123,7 +127,33 @@ def _add_adapt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=path, metavar="DIR", help="folder for the results")
     parser.add_argument("--prompt", help="what the generator shall draw; not needed with --domain")
     _add_training(parser, {MINIATURE: MINIATURE_SETTINGS})
+    _add_clip(parser)
     parser.set_defaults(command=adapt_or_resume)
+
+
+def _add_clip(parser: argparse.ArgumentParser) -> None:
+    """CLIP in the place of a diffusion model, or beside one."""
+    parser.add_argument(
+        "--clip",
+        type=name,
+        action="append",
+        metavar="FOLDER",
+        help="train along the direction from --source-prompt to --prompt in the space of a CLIP in the layout of "
+        f'transformers, or "{MINIATURE}" (StyleGAN-NADA): alone without --model, or beside --distillation or --targets; '
+        "can be repeated",
+    )
+    weight = declared_settings(ClipDirectional)["weight"].setting
+    parser.add_argument(
+        "--clip-weight",
+        type=float,
+        metavar="WEIGHT",
+        help=f"of each CLIP: {weight.help[0].lower()}{weight.help[1:]} (1)",
+    )
+    parser.add_argument(
+        "--clip-templates",
+        action=argparse.BooleanOptionalAction,
+        help="average both texts over phrasings such as a photo of ... (yes)",
+    )
 
 
 def _add_targets_command(parser: argparse.ArgumentParser) -> None:
@@ -179,7 +209,7 @@ def _add_training(parser: argparse.ArgumentParser, miniature: Mapping[str, Minia
         "--distillation",
         choices=DISTILLATIONS,
         help=f"what pulls to the prompt: {'; '.join(f'{name}, {TERMS[name].summary}' for name in DISTILLATIONS)} "
-        f"(sds; with targets none, and beside them where it is given)",
+        f"(sds; with targets or --clip none, and beside them where it is given)",
     )
     for kind in DISTILLATIONS:
         for declared in own_settings(kind).values():
@@ -256,7 +286,9 @@ def _add_making(parser: argparse.ArgumentParser, usual: Callable) -> None:
         help=f"guidance scale of the edits {usual(TARGET_SCALE, lambda s: s.target_scale)}",
     )
     parser.add_argument(
-        "--source-prompt", metavar="TEXT", help="what the generator draws as it is (default: the negative prompt)"
+        "--source-prompt",
+        metavar="TEXT",
+        help="what the generator draws as it is (default: the negative prompt; that of a bundled generator is known)",
     )
     for declared in declared_settings(TargetSettings).values():
         if declared.setting.option != "":

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..miniature.settings import SDS_SETTINGS, MiniatureSettings, prompt_for
-from ..sds import DISTILLATIONS, TERMS, TargetSettings, TrainSettings
+from ..sds import DISTILLATIONS, TERMS, ClipDirectional, TargetSettings, TrainSettings
 from ..sds.priors.lora import LoRA
 from ..training.settings import Declared, declared_settings, option_of
 from .arguments import DOMAIN_SCALE
@@ -26,7 +26,7 @@ class Plan:
     """A Plan is everything that a run is made of."""
 
     generator: str  # a file, or "miniature"
-    model: str  # a file, a folder, or "miniature"
+    model: str  # a file, a folder, or "miniature"; "": none, nothing asks one
     prompt: str
     negative_prompt: str
     extra_prompts: tuple[tuple[str, float], ...]  # texts and their scales
@@ -52,6 +52,9 @@ class Plan:
     domain_scale: float = 0.0
     domain_blend: float = 1.0
     distillation_settings: dict[str, int | float | str] = field(default_factory=dict)  # beside its weight
+    clip: tuple[str, ...] = ()  # folders, or "miniature"
+    clip_weight: float = 0.0  # of each
+    clip_templates: bool = True
 
     @property
     def has_targets(self) -> bool:
@@ -89,25 +92,34 @@ def plan_for(options: argparse.Namespace) -> Plan:
     an option makes no sense."""
     base: MiniatureSettings | None = options.miniature_settings if options.model == MINIATURE else None
     targets_from, making = _targets(options, base)
-    training = base.training if base else TARGET_TRAINING if targets_from or making else TrainSettings()
-    if base and not (targets_from or making):
+    has_targets, clip = bool(targets_from or making), _clip(options)
+    training = base.training if base else TARGET_TRAINING if has_targets else TrainSettings()
+    if base and not has_targets:
         base = SDS_SETTINGS
         training = base.training
+    by_clip_alone = bool(clip) and not has_targets and not options.distillation
+    if by_clip_alone:
+        training = MINIATURE_CLIP_TRAINING if MINIATURE in clip else CLIP_TRAINING
     negative = _negative(options, base)
     training = dataclasses.replace(training, **_asked(options, TrainSettings))
     weights = {}
     for kind, term in TERMS.items():
         if term.role == "regularizer":
             given = getattr(options, kind)
-            weights[kind] = _usual(options, base, term, bool(targets_from or making)) if given is None else given
+            if given is None:
+                given = _usual(options, base, term, has_targets) if options.model and not by_clip_alone else 0.0
+            weights[kind] = given
+    _require_model(options, making is not None, weights)
+    if options.model and by_clip_alone and not any(weights[kind] for kind in weights if TERMS[kind].on == "latent"):
+        raise UsageError("By --clip alone no diffusion model is asked; leave out --model, or add --distillation sds.")
     if not weights["lpips"] and options.lpips_features != MINIATURE:
         raise UsageError("--lpips-features is the network of --lpips; give that its weight, too.")
-    distillation = options.distillation or ("" if targets_from or making else "sds")
+    distillation = options.distillation or ("" if has_targets or clip else "sds")
     of_distillation = _of_distillation(options, distillation)
     usual_scale = TERMS[distillation or "sds"].usual_scale
     return Plan(
         generator=_absolute(options.generator),
-        model=_absolute(options.model),
+        model=_absolute(options.model) if options.model else "",
         prompt=options.prompt or "",
         negative_prompt=negative,
         extra_prompts=tuple((text.removeprefix(" "), _number(scale)) for text, scale in options.extra_prompt or ()),
@@ -127,10 +139,13 @@ def plan_for(options: argparse.Namespace) -> Plan:
         targets_from=targets_from,
         making=making,
         target_scale=_target_scale(options, base),
-        source_prompt=_first(options.source_prompt, negative),
+        source_prompt=_first(options.source_prompt, negative) or (_drawn_by(options) if clip else ""),
         loras=given_loras(options),
         prediction=options.prediction or "",
         **domain_of(options),
+        clip=clip,
+        clip_weight=_first(options.clip_weight, 1.0) if clip else 0.0,
+        clip_templates=_first(options.clip_templates, True),
     )
 
 
@@ -182,6 +197,12 @@ TARGET_TRAINING = TrainSettings(batch_size=4, cooldown=0.6)
 
 OF_TARGETS = "target_"
 """What the options of targets are kept behind: some have the names of the training's."""
+
+CLIP_TRAINING = TrainSettings(steps=300, batch_size=4, learning_rate=0.002)
+"""What a training by CLIP alone is usually given: the numbers of StyleGAN-NADA for textures; shapes take 600 steps."""
+
+MINIATURE_CLIP_TRAINING = dataclasses.replace(CLIP_TRAINING, learning_rate=0.004)
+"""The same by the miniature's CLIP, measured."""
 
 TARGET_SCALE = 5.0
 """The guidance scale of edits, for Stable Diffusion."""
@@ -247,7 +268,7 @@ def _making(options: argparse.Namespace, base: MiniatureSettings | None, count: 
 def _targets(options: argparse.Namespace, base: MiniatureSettings | None) -> tuple[str, TargetSettings | None]:
     """A folder of targets or "", and how they are made or None."""
     asked = options.targets
-    if asked is None and base and base.targets and not options.distillation:
+    if asked is None and base and base.targets and not options.distillation and not getattr(options, "clip", None):
         return "", _making(options, base, base.targets.count)
     if asked is None or asked == "0":
         if given := [*_asked(options, TargetSettings, OF_TARGETS)]:
@@ -274,6 +295,34 @@ def _asked(options: argparse.Namespace, owner: type, prefix: str = "") -> dict:
     }
 
 
+def _clip(options: argparse.Namespace) -> tuple[str, ...]:
+    """The CLIPs to train by. Raises UsageError."""
+    clip = tuple(getattr(options, "clip", None) or ())
+    if not clip:
+        for option in ("clip_weight", "clip_templates"):
+            if getattr(options, option, None) is not None:
+                raise UsageError(f"--{option.replace('_', '-')} says how --clip counts; add --clip FOLDER.")
+    elif not options.prompt:
+        raise UsageError("--clip compares two texts; add --prompt, what the generator shall draw.")
+    return tuple(_absolute(one) for one in clip)
+
+
+def _require_model(options: argparse.Namespace, makes_targets: bool, weights: Mapping[str, float]) -> None:
+    """Raise UsageError where there is no diffusion model, and something asks one or is said of one."""
+    asks = {"distillation": options.distillation, "targets": makes_targets}
+    asks |= {kind: weight for kind, weight in weights.items() if TERMS[kind].on == "latent"}
+    of_models = ("domain", "extra_prompt", "lora", "prediction", "guidance_scale", "image_size", "half")
+    asks |= {name: getattr(options, name) for name in of_models}
+    asking = [name.replace("_", "-") for name, value in asks.items() if value]
+    if asking and not options.model:
+        raise UsageError(f"--{asking[0]} is for a diffusion model; add --model FILE.")
+
+
+def _drawn_by(options: argparse.Namespace) -> str:
+    """What a generator draws as it is; "" where that is not known."""
+    return prompt_for("cat" if options.generator == MINIATURE_CAT else "person") if options.generator in BUNDLED else ""
+
+
 def _negative(options: argparse.Namespace, base: MiniatureSettings | None) -> str:
     """The negative prompt; the miniature's own says what its generator draws."""
     drawn = "cat" if options.generator == MINIATURE_CAT else "person"
@@ -295,11 +344,15 @@ def read_plan(plan: Mapping, first: bool = False) -> Plan:
     plan["settings"] = _checked(TrainSettings(**settings))
     for name in ("extra_prompts", "loras"):
         plan[name] = tuple(tuple(pair) for pair in plan.get(name, ()))
+    plan["clip"] = tuple(plan.get("clip", ()))
     read = _checked(Plan(**plan))
     if read.save_every < 1 or read.samples < 2:
         raise ValueError("its numbers make no sense")
     known = {kind for kind, term in TERMS.items() if term.role == "regularizer"}
-    if read.distillation not in (*DISTILLATIONS, *[""] * read.has_targets) or not read.weights.keys() <= known:
+    if (
+        read.distillation not in (*DISTILLATIONS, *[""] * (read.has_targets or bool(read.clip)))
+        or not read.weights.keys() <= known
+    ):
         raise ValueError("it names a term that there is not")
     if read.distillation:
         TERMS[read.distillation](**read.distillation_settings)
@@ -322,6 +375,8 @@ def in_options(name: str, saved: object, wanted: object) -> list[str]:
 def _term_in_options(kind: str) -> str:
     if kind == "targets":
         return "the pictures of --targets"
+    if kind == ClipDirectional.kind:
+        return "--clip, or its weights or texts"
     return f"--{kind}" if kind in TERMS and TERMS[kind].role == "regularizer" else "--distillation"
 
 

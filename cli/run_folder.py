@@ -71,7 +71,8 @@ class RunFolder:
         }
         earlier = json.dumps([*identity.values()])
         domain = [plan.domain, plan.domain_scale, plan.domain_blend] if plan.domain else []
-        newer = {"--lora": plan.loras, "--prediction": plan.prediction, "--domain": domain}  # what earlier ones had not
+        # What earlier ones had not.
+        newer = {"--lora": plan.loras, "--prediction": plan.prediction, "--domain": domain, "--clip": plan.clip}
         identity |= {option: given for option, given in newer.items() if given}
         return SavedTraining(
             self.path / TRAINING, plan.save_every, {**identity, **(digests or {})}, earlier, in_options

@@ -47,6 +47,27 @@ def clip_score(images: Tensor, text: Tensor) -> Measure:
     return Measure(max(0.0, similar.mean().item()), _standard_error(similar))
 
 
+def phrases_of(text: str, listed: str = "") -> list[str]:
+    """Return the phrases that are scored by themselves, each once: those that are `listed`, else those of a text that has
+    several. They stand between line ends and commas outside of brackets."""
+    if listed.strip():
+        return _split(listed)
+    found = _split(text)
+    return found if len(found) > 1 else []
+
+
+def _split(text: str) -> list[str]:
+    parts, depth, start = [], 0, 0
+    for place, letter in enumerate(text):
+        depth = max(0, depth + (letter in "([{") - (letter in ")]}"))
+        if letter == "\n" or (letter == "," and depth == 0):
+            parts.append(text[start:place])
+            start = place + 1
+    found = dict.fromkeys(" ".join(part.split()) for part in [*parts, text[start:]])
+    found.pop("", None)
+    return [*found]
+
+
 def require_distances() -> None:
     """Raise MissingPackage unless both distances can be measured."""
     for path in (_FRECHET, _KERNEL):

@@ -57,9 +57,10 @@ def judge(
     seed: int = 0,
     varied: int | None = None,
     on_images: Callable[[int], None] = lambda count: None,
+    phrases: Mapping[str, Tensor] | None = None,
 ) -> Evaluation:
     """Measure sets of images by their names, of SETS: CLIP score to a `text` [E] embedded as `clip` embeds images, where
-    both are given; Fréchet and kernel distance to the set "reference", where there is one, in a `space` (None: pooled
+    both are given, and to each of `phrases` [E] by itself; Fréchet and kernel distance to the set "reference", where there is one, in a `space` (None: pooled
     features of the network); and LPIPS diversity by the network, of the first `varied` images of each (None: all).
 
     The network runs where it is; `on_images` hears how many images were looked at, each once and those of the diversity
@@ -67,7 +68,7 @@ def judge(
     if "reference" in sets:
         require_distances()  # before anything is drawn
     evaluation = Evaluation()
-    wanted = clip if text is not None else None
+    wanted = clip if text is not None or phrases else None
     seen = {
         name: _look(images, network, space, wanted, "reference" in sets, varied, on_images)
         for name, images in sets.items()
@@ -75,6 +76,9 @@ def judge(
     if text is not None:
         scores = {name: clip_score(found.embeddings, text) for name, found in seen.items()}
         evaluation.rows.append(Row("CLIP score", "higher fits the text better", scores))
+    for phrase, embedding in (phrases or {}).items():
+        scores = {name: clip_score(found.embeddings, embedding) for name, found in seen.items()}
+        evaluation.phrases.append(Row(phrase, "higher fits it better", scores))
     if "reference" in sets:
         rows, notes = distance_rows({name: found.features for name, found in seen.items()}, seed)
         evaluation.rows += rows

@@ -1,7 +1,6 @@
 """What an evaluation found: a table of measures for up to three sets of images, in words and as a picture."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from PIL import Image, ImageDraw, ImageFont
@@ -14,6 +13,8 @@ SETS = ("now", "before", "reference")
 
 FEW = 20
 """Images below which a distance is chance."""
+
+PHRASES = "CLIP score of each phrase"
 
 _COLOURS = {"now": "#2f6fde", "before": "#9aa3ad", "reference": "#2f9e5f"}
 _INK, _FAINT, _RULE = "#222222", "#666666", "#dddddd"
@@ -38,13 +39,15 @@ class Evaluation:
 
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    phrases: list[Row] = field(default_factory=list)  # CLIP score of each phrase of a text by itself
 
     def value(self, name: str) -> float:
         """Return the measure of the set that is judged; nan where it was not taken."""
         return next((row.values["now"].value for row in self.rows if row.name == name), math.nan)
 
     def text(self) -> str:
-        return "\n".join([*map(str, self.rows), *self.notes])
+        phrases = [f"{PHRASES}:", *(f"  {row}" for row in self.phrases)] if self.phrases else []
+        return "\n".join([*map(str, self.rows), *phrases, *self.notes])
 
 
 def distance_rows(features: dict[str, Tensor], seed: int) -> tuple[list[Row], list[str]]:
@@ -74,29 +77,51 @@ def distance_rows(features: dict[str, Tensor], seed: int) -> tuple[list[Row], li
 
 
 def evaluation_picture(evaluation: Evaluation, width: int = 720) -> Image.Image:
-    """Draw a bar with its error for every value, those of one measure on one scale."""
+    """Draw a bar with its error for every value, those of one measure on one scale, and so those of all phrases."""
     bar, gap, head = 26, 22, 34
+    phrase_head = 26
     height = sum(head + bar * len(row.values) + gap for row in evaluation.rows) + 12
+    if evaluation.phrases:
+        height += head + sum(phrase_head + bar * len(row.values) for row in evaluation.phrases) + gap
     picture = Image.new("RGB", (width, max(height, 60)), "white")
     draw = ImageDraw.Draw(picture)
     if not evaluation.rows:
         draw.text((16, 20), "Nothing was measured.", fill=_INK, font=_font(15))
-    top = 12
+    top, side = 12, (110, width - 150)
     for row in evaluation.rows:
-        draw.text((16, top), row.name.replace("é", "e"), fill=_INK, font=_font(16))  # Pillow's font has no é
-        draw.text((width - 16, top + 3), row.direction, fill=_FAINT, font=_font(13), anchor="ra")
-        _bars(draw, (110, top + head - 6, width - 150), bar, row.values)
+        _headline(draw, top, width, row.name, row.direction)
+        _bars(draw, side, top + head - 6, bar, row.values, _reach(row))
         top += head + bar * len(row.values) + gap
         draw.line([(16, top - 12), (width - 16, top - 12)], fill=_RULE)
+    if evaluation.phrases:
+        _headline(draw, top, width, PHRASES, evaluation.phrases[0].direction)
+        top += head
+        for row in evaluation.phrases:
+            draw.text((side[0], top), _shortened(row.name), fill=_INK, font=_font(13))
+            _bars(draw, side, top + phrase_head - 6, bar, row.values, max(map(_reach, evaluation.phrases)))
+            top += phrase_head + bar * len(row.values)
     return picture
 
 
-def _bars(draw, place: Sequence[int], height: int, values: dict[str, Measure]) -> None:
-    """Horizontal bars from 0 between left and right, the longest of which reaches the right with its error."""
-    left, top, right = place
-    reach = max(
-        (value.value + _drawn_error(value) for value in values.values() if math.isfinite(value.value)), default=0
+def _headline(draw, top: int, width: int, name: str, direction: str) -> None:
+    draw.text((16, top), name.replace("é", "e"), fill=_INK, font=_font(16))  # Pillow's font has no é
+    draw.text((width - 16, top + 3), direction, fill=_FAINT, font=_font(13), anchor="ra")
+
+
+def _shortened(phrase: str, most: int = 70) -> str:
+    return phrase if len(phrase) <= most else f"{phrase[: most - 3].rstrip()}..."
+
+
+def _reach(row: Row) -> float:
+    """The largest value of a row with its error."""
+    return max(
+        (value.value + _drawn_error(value) for value in row.values.values() if math.isfinite(value.value)), default=0
     )
+
+
+def _bars(draw, sides: tuple[int, int], top: int, height: int, values: dict[str, Measure], reach: float) -> None:
+    """Horizontal bars from 0 between both sides, of which one of the length `reach` would fill all."""
+    left, right = sides
     scale = (right - left) / reach if reach > 0 else 0.0
     for name, value in values.items():
         middle = top + height // 2

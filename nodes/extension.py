@@ -7,7 +7,15 @@ from .adapt.guidance import ExtraPrompt, LayerSelect, SDSGuidance
 from .adapt.optimizer import Optimizer
 from .adapt.presets import register_presets
 from .adapt.targets import MakeTargets, PreviewTargets, TargetsFromPictures
-from .adapt.terms import LPIPS, Directional, DistillationTerm, DistributionMatchingTerm, Reconstruction, TargetLoss
+from .adapt.terms import (
+    LPIPS,
+    CLIPDirectional,
+    Directional,
+    DistillationTerm,
+    DistributionMatchingTerm,
+    Reconstruction,
+    TargetLoss,
+)
 from .adapt.training import PANELS, TrainGenerator
 from .domain.guiding import DomainGuider, LoadDomain
 from .domain.training import TrainDomain
@@ -53,6 +61,7 @@ class StyleGANFusionExtension(ComfyExtension):
             LPIPS,
             DistillationTerm,
             DistributionMatchingTerm,
+            CLIPDirectional,
             PreviewTargets,
             MakeTargets,
             TargetsFromPictures,

@@ -9,6 +9,7 @@ from .adapting import require_parts, require_trainable
 from .layers import TRAINED_BY_DEFAULT, AllLayers, LayerChoice, ManualLayers, TopKLayers
 from .metadata import training_metadata
 from .parameters import with_weights
+from .pictures import PicturesPrior, pictures_side
 from .prior import Prior, timestep_index
 from .results import Progress, TrainResult
 from .schedules import TIMESTEP_SCHEDULES, WEIGHTINGS
@@ -17,12 +18,12 @@ from .settings import PARAMETER_GROUPS, TrainSettings, parse_groups
 from .targets.editing import edited, invert
 from .targets.files import TARGETS_FILE, TargetsError, TargetsFolder
 from .targets.making import Editor, Made, make_targets
-from .targets.pictures import PicturesPrior
 from .targets.pool import Targets
 from .targets.settings import TargetSettings
 from .terms import (
     DISTILLATIONS,
     TERMS,
+    ClipDirectional,
     DirectionalRegularizer,
     DistributionMatching,
     ImageTerm,
@@ -48,6 +49,7 @@ __all__ = [
     "TRAINED_BY_DEFAULT",
     "WEIGHTINGS",
     "AllLayers",
+    "ClipDirectional",
     "DirectionalRegularizer",
     "DistributionMatching",
     "Editor",
@@ -88,6 +90,7 @@ __all__ = [
     "make_targets",
     "of_objective",
     "parse_groups",
+    "pictures_side",
     "require_parts",
     "require_trainable",
     "scale_warnings",

@@ -183,9 +183,11 @@ class Adaptation:
         resident, peak = training_memory(
             self.generator, count, recompute=recompute, accumulate=self.settings.accumulation > 1
         )
+        for term in self.objective.terms:
+            kept, beyond = term.memory(torch.empty(count, 3, height, width, device="meta"))
+            resident, peak = resident + kept, max(peak, beyond)
         if self.average:
             resident += tensor_bytes(self.generator.state_dict().values())
-        resident += sum(term.resident_bytes for term in self.objective.terms)
         here = sum(tensor_bytes(copy.state_dict().values()) for copy in (self.frozen, self.generator))
         return dataclasses.replace(request, resident_bytes=resident - here, peak_bytes=peak)
 

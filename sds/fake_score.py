@@ -31,7 +31,7 @@ class FakeScore:
     def __init__(
         self, score: TrainableScore, settings: TrainSettings, memory: MemoryPolicy, rank: int = 0, half: bool = False
     ):
-        self.score, self.settings, self.memory, self.half = score, settings, memory, half or score.half
+        self.score, self.settings, self.memory_policy, self.half = score, settings, memory, half or score.half
         score.denoiser.requires_grad_(False)
         if rank:
             changes = added_low_rank(score.denoiser, rank, settings.seed)
@@ -60,7 +60,7 @@ class FakeScore:
     def compute(self, micro_steps: Sequence[MicroStep]) -> Outcome:
         """Compute the gradient of its error, timesteps drawn evenly for each row. Where the generator's phase left no
         latents, its step having been skipped, nothing is learned."""
-        denoising = Denoising(self.score, self.trained, self.memory, self.half, NAME)
+        denoising = Denoising(self.score, self.trained, self.memory_policy, self.half, NAME)
         return denoising.outcome(self._batch(one) for one in micro_steps if LATENTS in one.shared)
 
     def _batch(self, micro_step: MicroStep) -> tuple[Tensor, Tensor, list[float]]:
@@ -70,6 +70,8 @@ class FakeScore:
         eps = torch.randn(z.shape, generator=micro_step.rng("fake noise"))
         return z, eps, (low + (high - low) * torch.rand(len(z), generator=micro_step.rng("fake timesteps"))).tolist()
 
-    def optimizer_bytes(self) -> int:
-        """Return what its gradients and Adam's averages take."""
-        return 3 * tensor_bytes(self.trained.values())
+    def memory(self, images: Tensor) -> tuple[int, int]:
+        """Count the bytes of Adam's averages, which it keeps, and those of a step with images [B, 3, H, W]: gradients and
+        activations."""
+        trained = tensor_bytes(self.trained.values())
+        return 2 * trained, trained + self.score.activation_bytes(images, self.memory_policy.recompute)

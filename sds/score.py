@@ -39,6 +39,10 @@ class TrainableScore(ABC):
         """Prepare for forward and backward passes that record gradients, within the body."""
         return contextlib.nullcontext()
 
+    def activation_bytes(self, images: Tensor, recompute: bool) -> int:
+        """Estimate the bytes of activations in a step with images [B, 3, H, W]; 0 where nobody makes room."""
+        return 0
+
     def eps(self, z_t: Tensor, t: float) -> Tensor:
         """Return eps_hat = (z_t - alpha_t D)/sigma_t of rows at one timestep."""
         alpha, sigma = self.schedule(t)

@@ -25,12 +25,12 @@ from .earlier import earlier_savings
 from .layers import AllLayers, LayerChoice
 from .objective import Objective
 from .parameters import copy_generator
+from .pictures import PicturesPrior
 from .prior import Prior
 from .refreshing import RefreshedTargets
 from .results import Progress, TrainResult
 from .settings import TrainSettings
 from .snapshots import Snapshots
-from .targets.pictures import PicturesPrior
 from .terms import ScoreDistillation, Surroundings, Term, of_objective
 
 RECOMPUTE_ABOVE = 256

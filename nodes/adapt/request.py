@@ -17,6 +17,7 @@ from ...sds import (
     Term,
     TrainSettings,
     of_objective,
+    pictures_side,
     require_parts,
     require_trainable,
     scale_warnings,
@@ -33,14 +34,16 @@ from ..host.prior import ComfyPrior
 from ..settings import settings_from
 from ..types import Guidance, NamedGenerator
 
-NO_AIM = "Train Generator needs to know what to train towards; link a guidance, or targets, or both."
+NO_AIM = (
+    "Train Generator needs to know what to train towards; link a guidance, or targets, or both, or a CLIP Directional."
+)
 
 
-def _prior(guidance: Guidance | None, terms: Sequence[Term]) -> Prior:
-    """The critic, where a term asks for one; else what compares pictures. Raises ValueError when there is none."""
+def _prior(guidance: Guidance | None, terms: Sequence[Term], generator: NamedGenerator) -> Prior:
+    """The critic, where a term asks for one; else what says how large pictures are seen. Raises ValueError when there is
+    none."""
     if all(term.on == "image" for term in terms):
-        pool = next(term.pool for term in terms if term.pool is not None)
-        return HostPicturesPrior(pool.side)
+        return HostPicturesPrior(pictures_side(terms, generator.generator, crop_of(generator.metadata)))
     if guidance is None:
         raise ValueError(NO_AIM)
     return ComfyPrior(guidance.guider, guidance.vae, guidance.image_size)
@@ -87,7 +90,7 @@ class TrainingRequest:
         counting, layers = of_objective(terms, default=ScoreDistillation()), layers or AllLayers()
         _require_of(generator, counting)
         require_trainable(generator.generator, settings, counting, layers)
-        prior = _prior(guidance, counting)
+        prior = _prior(guidance, counting, generator)
         if settings.guidance_end != 1.0 and isinstance(prior, ComfyPrior) and not prior.can_scale:
             raise ValueError("This guider has no guidance scale that could change; set guidance_end to 1.")
         require_parts(prior, counting)
@@ -108,7 +111,7 @@ class TrainingRequest:
             self.settings,
             self.terms,
             self.layers,
-            prompt=guidance.prompt if guidance else "",
+            prompt=guidance.prompt if guidance else next((term.prompt for term in self.terms if term.prompt), ""),
             negative_prompt=guidance.negative_prompt if guidance else "",
             guidance=of_guidance,
             source=self.generator.name,

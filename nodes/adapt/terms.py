@@ -1,10 +1,13 @@
 """Nodes of the objective's terms: what pulls the generator, and what holds it back."""
 
+import torch
 from comfy_api.v0_0_2 import io
+from torch import Tensor
 
 from ...sds import (
     DISTILLATIONS,
     TERMS,
+    ClipDirectional,
     DirectionalRegularizer,
     DistributionMatching,
     PerceptualRegularizer,
@@ -17,7 +20,9 @@ from ...sds import (
 from ...sds.terms.distribution import MATCHING
 from ...stylegan.feature_files import WHERE_FROM
 from ...training.settings import declared_settings
+from .. import clip_space
 from ..features import NodeWithFeatures, features_input, load_network
+from ..host.clip_vision import HostClipVision
 from ..settings import SettingInputs, setting_input, settings_from
 from ..types import CATEGORY, TargetsType, TermsType, aliases
 
@@ -128,6 +133,62 @@ class TargetLoss(NodeWithFeatures):
         term = TargetPictures(weight, edges=edges, perceptual=perceptual, targets=targets, features=network)
         further = (TargetLatents(latents, targets=targets),) if latents > 0 else ()
         return io.NodeOutput((*previous, term, *further))
+
+
+class CLIPDirectional(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="StyleGANFusionCLIPDirectional",
+            display_name="CLIP Directional",
+            category=CATEGORY,
+            **aliases("nada", "clip", "stylegan-nada", "stylegan", "clip guidance", "loss", "distillation"),
+            description="Pulls each picture along the way from one text to another, as CLIP sees them (StyleGAN-NADA): without "
+            "a guidance in Train Generator, in its place; with a Distillation Term or targets, beside them.",
+            inputs=[
+                io.ClipVision.Input(
+                    "clip_vision", tooltip="A model from Load CLIP Vision, which looks at the pictures."
+                ),
+                io.Clip.Input(
+                    "clip",
+                    tooltip=f"The text encoder that belongs to it. {clip_space.PAIRS}. That of a Stable Diffusion 1 "
+                    "checkpoint will not do.",
+                ),
+                io.String.Input(
+                    "source_text",
+                    default="a portrait of a person",
+                    tooltip="What the generator draws as it is, in the form of the other text: photo, say, against sketch.",
+                ),
+                io.String.Input(
+                    "target_text",
+                    default="a portrait of a fox",
+                    tooltip="What it shall draw. The first 77 tokens count.",
+                ),
+                _weight(ClipDirectional),
+                io.Boolean.Input(
+                    "templates",
+                    default=True,
+                    tooltip="Averages both texts over phrasings, a photo of, a close-up of and others, so that what they mean "
+                    "counts more than how they are put. Off for texts that are whole sentences.",
+                ),
+                _previous(),
+            ],
+            outputs=[_output()],
+        )
+
+    @classmethod
+    def execute(cls, clip_vision, clip, source_text, target_text, weight, templates, previous=()) -> io.NodeOutput:
+        clip_space.require_one_space(clip, clip_vision)
+        width = clip_space.width_of(clip_vision)
+        with torch.inference_mode(False):
+
+            def embed(text: str) -> Tensor:
+                with torch.inference_mode():
+                    embedded = clip_space.text_embedding(clip, text, width)
+                return embedded.clone()  # which a training can use
+
+            given = HostClipVision(clip_vision), embed, source_text, target_text, weight, templates
+            return io.NodeOutput((*previous, ClipDirectional.of(*given)))
 
 
 class Directional(io.ComfyNode):

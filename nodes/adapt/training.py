@@ -66,7 +66,8 @@ class TrainGenerator(io.ComfyNode):
                 GuidanceType.Input(
                     "guidance",
                     optional=True,
-                    tooltip="From SDS Guidance: the prompt and the model that judges. Not needed with targets.",
+                    tooltip="From SDS Guidance: the prompt and the model that judges. Not needed with targets or "
+                    "CLIP Directional.",
                 ),
                 *shown.take("steps", "batch_size", "learning_rate", "seed"),
                 io.Int.Input(

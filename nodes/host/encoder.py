@@ -137,17 +137,18 @@ class _OneFrame:
 
 
 def _made_recomputable(module: nn.Module) -> nn.Module:
-    module.__class__ = _mixed(_Recomputable, type(module))
+    module.__class__ = mixed(_Recomputable, type(module))
     return module
 
 
 def _forget_other_frames(autoencoder: nn.Module) -> None:
     for child in autoencoder.children():
         if "feat_cache" in inspect.signature(type(child).forward).parameters:
-            child.__class__ = _mixed(_OneFrame, type(child))
+            child.__class__ = mixed(_OneFrame, type(child))
 
 
 @functools.cache
-def _mixed(part: type, whole: type) -> type:
+def mixed(part: type, whole: type) -> type:
+    """Make a class of which `part` comes before `whole`, one for each pair."""
     # A class, not a changed method on the instance: that would be a circle which keeps the weights until collected.
     return type(f"{part.__name__.strip('_')}{whole.__name__}", (part, whole), {})

@@ -118,7 +118,7 @@ class ComfyPrior(Prior):
         dtype = torch.bfloat16 if half else torch.float32
         weights = sum(value.numel() for value in model.model.diffusion_model.parameters())
         device.make_room(lambda: weights * dtype.itemsize)
-        return HostScore(model, guiders.conditions_of(self._guider)["positive"], dtype)
+        return HostScore(model, guiders.conditions_of(self._guider)["positive"], dtype, self._downscale)
 
     def _named(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
         names = guiders.condition_names(self._guider)

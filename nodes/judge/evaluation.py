@@ -8,10 +8,11 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from ...metrics.colours import rgb
-from ...metrics.evaluation import require_distances
+from ...metrics.evaluation import phrases_of, require_distances
 from ...metrics.judging import Space, judge
 from ...metrics.report import SETS, Evaluation, evaluation_picture
 from ...stylegan import Generator, crop_of, draw_codes, picture_size
+from .. import clip_space
 from ..drawing import from_image, picture_image, room_to_draw, sampled
 from ..features import NodeWithFeatures, features_input, load_network
 from ..host.device import raise_if_interrupted, retry_without_models, torch_device
@@ -19,7 +20,6 @@ from ..host.server import answer, progress_bar
 from ..inputs import psi_input, seed_input
 from ..on_device import on_device
 from ..types import CATEGORY, GeneratorType, NamedGenerator, aliases
-from . import clip_space
 
 PIECE = 16  # images that are drawn and looked at together
 
@@ -93,6 +93,14 @@ class EvaluateGenerator(NodeWithFeatures):
                     "The network of the LPIPS diversity: that of the miniature, which has seen drawings only, or VGG16 "
                     "from a file in models/lpips. See LPIPS Regularizer. Press R for new files."
                 ),
+                io.String.Input(
+                    "phrases",
+                    optional=True,
+                    default="",
+                    multiline=True,
+                    tooltip="Phrases that are scored by themselves, between commas or one in each line, e.g. fox, golden "
+                    "crown. Empty: those of text, where it has commas.",
+                ),
             ],
             outputs=[
                 io.String.Output(display_name="report", tooltip="Every number in words, with what to know about it."),
@@ -117,7 +125,7 @@ class EvaluateGenerator(NodeWithFeatures):
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
-            **aliases("fid", "kid", "lpips", "clip score", "quality", "metrics", "stylegan"),
+            **aliases("fid", "kid", "lpips", "clip score", "keywords", "quality", "metrics", "stylegan"),
         )
 
     @classmethod
@@ -130,7 +138,17 @@ class EvaluateGenerator(NodeWithFeatures):
 
 
 def evaluated(
-    generator, text, count, seed, truncation_psi, features, before=None, reference=None, clip_vision=None, clip=None
+    generator,
+    text,
+    count,
+    seed,
+    truncation_psi,
+    features,
+    before=None,
+    reference=None,
+    clip_vision=None,
+    clip=None,
+    phrases="",
 ) -> Evaluation:
     """Measure what the node measures of its inputs. Raises ValueError, MissingPackage, or RuntimeError when memory runs
     out."""
@@ -143,7 +161,7 @@ def evaluated(
     if reference is not None:
         require_distances()  # before the text is embedded
     notes: list[str] = []
-    target = _target(clip, clip_vision, text.strip(), notes)
+    target, embedded = _embedded(clip, clip_vision, text.strip(), phrases.strip(), notes)
     network = load_network(features)
     embed = partial(clip_space.image_embeddings, clip_vision) if clip_vision is not None else None
     space = embed and Space("the CLIP vision model's embeddings", embed, is_square=True)
@@ -154,7 +172,7 @@ def evaluated(
         bar.update(count)
 
     with on_device(torch_device(), network):
-        found = judge(sets, network, space, embed, target, seed, on_images=looked)
+        found = judge(sets, network, space, embed, target, seed, on_images=looked, phrases=embedded)
     found.notes[:0] = notes
     return found
 
@@ -197,17 +215,16 @@ def _drawn(generator: Generator, ws: Tensor) -> Tensor:
         return torch.cat(list(draw_codes(generator, ws))).clamp(-1, 1)
 
 
-def _target(clip, clip_vision, text: str, notes: list[str]) -> Tensor | None:
-    """Return the text's embedding; None, and a note, where something for CLIP score is not there."""
-    if clip is None or clip_vision is None or not text:
-        missing = [name for name, value in (("clip", clip), ("clip_vision", clip_vision), ("text", text)) if not value]
+def _embedded(clip, clip_vision, text: str, phrases: str, notes: list[str]) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """Return the embeddings of the text and of each phrase; none, and a note, where something for CLIP score is not
+    there."""
+    if clip is None or clip_vision is None or not (text or phrases):
+        given = (("clip", clip), ("clip_vision", clip_vision), ("text", text or phrases))
+        missing = [name for name, value in given if not value]
         if len(missing) < 3:
             notes.append(f"No CLIP score: it also needs {' and '.join(missing)}.")
-        return None
-    named, colours = clip_space.colours_named_alike(clip, clip_vision)
-    if named < colours / 2:
-        notes.append(
-            f"Do not trust the CLIP score: clip and clip_vision name only {named} of {colours} plain colours alike, as two "
-            f"that do not belong together. {clip_space.PAIRS}."
-        )
-    return clip_space.text_embedding(clip, text, clip_space.width_of(clip_vision))
+        return None, {}
+    if told := clip_space.strangers(clip, clip_vision):
+        notes.append(f"Do not trust the CLIP score: {told}")
+    embed = partial(clip_space.text_embedding, clip, width=clip_space.width_of(clip_vision))
+    return (embed(text) if text else None), {phrase: embed(phrase) for phrase in phrases_of(text, phrases)}

@@ -12,6 +12,7 @@ from .base import (
     require_different,
     scale_warnings,
 )
+from .clip import ClipDirectional
 from .combinations import (
     AsynchronousDistillation,
     BridgeDistillation,
@@ -39,6 +40,7 @@ TERMS: dict[str, type[Term]] = {
         PlainDistillation,
         TargetPictures,
         TargetLatents,
+        ClipDirectional,
         DirectionalRegularizer,
         ReconstructionRegularizer,
         PerceptualRegularizer,
@@ -64,6 +66,7 @@ def curve_title(name: str) -> str:
 __all__ = [
     "DISTILLATIONS",
     "TERMS",
+    "ClipDirectional",
     "DirectionalRegularizer",
     "DistributionMatching",
     "ImageTerm",

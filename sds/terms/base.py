@@ -127,9 +127,14 @@ class Term(ABC):
         return 0
 
     @property
-    def resident_bytes(self) -> int:
-        """Return what a term of a training is going to keep on the device, beside what it has there."""
-        return 0
+    def prompt(self) -> str:
+        """Return the words that it pulls to by itself; "": none, as most do."""
+        return ""
+
+    def memory(self, images: Tensor) -> tuple[int, int]:
+        """Count the bytes that the term takes on the device for `images` [B, 3, H, W] on the meta device: what it keeps
+        there, and what it takes beyond that for a moment."""
+        return 0, 0
 
     def release(self) -> None:  # noqa: B027  (most have nothing to give)
         """Give back what a training has put on its device; called at the end of each."""

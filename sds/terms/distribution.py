@@ -102,9 +102,8 @@ class DistributionMatching(LatentTerm):
     def steps_alone(self) -> int:
         return self.warmup
 
-    @property
-    def resident_bytes(self) -> int:
-        return self.fake.optimizer_bytes()
+    def memory(self, images: Tensor) -> tuple[int, int]:
+        return self.fake.memory(images)
 
     def describe(self) -> dict:
         described = super().describe()

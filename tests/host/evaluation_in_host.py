@@ -11,8 +11,8 @@ project, given, target = sys.argv[1:4]
 start(project)
 
 import torch
+from project.nodes import clip_space
 from project.nodes.host.native_miniature import load_clip, load_clip_vision
-from project.nodes.judge import clip_space
 from safetensors.torch import load_file, save_file
 
 TEXTS = ("a portrait of a fox", "a robot with gold metal, on a pink background")

@@ -129,6 +129,14 @@ def test_a_generator_alone_is_enough_and_the_seed_is_what_is_measured(host):
     assert runs[0] != runs[1] and all(math.isfinite(value) and value > 0 for value in runs)
 
 
+def test_phrases_are_scored_by_themselves_those_of_the_text_or_others(host):
+    _, text = told(host.run(graph(count=4, text="a portrait of a person, with a hat")))
+    assert "CLIP score of each phrase:\n  a portrait of a person: " in text and "\n  with a hat: " in text
+    numbers, text = told(host.run(graph(count=4, text="", phrases="a portrait of a fox\na portrait of a person")))
+    assert "CLIP score" not in numbers
+    assert numbers["  a portrait of a person"]["now"] > numbers["  a portrait of a fox"]["now"] + 10
+
+
 def test_what_is_missing_for_clip_score_is_named(host):
     _, text = told(host.run(graph(clip=None, count=4)))
     assert "No CLIP score: it also needs clip." in text

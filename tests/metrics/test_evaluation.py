@@ -15,8 +15,10 @@ from comfyui_stylegan_fusion.metrics.evaluation import (
     frechet_distance,
     kernel_distance,
     lpips_diversity,
+    phrases_of,
     pooled_features,
 )
+from comfyui_stylegan_fusion.metrics.judging import judge
 from comfyui_stylegan_fusion.metrics.lpips import lpips, unit_layers
 from comfyui_stylegan_fusion.metrics.report import Evaluation, Row, distance_rows, evaluation_picture
 from comfyui_stylegan_fusion.miniature.perceptual import load_features
@@ -216,3 +218,48 @@ def test_bars_are_as_long_as_the_values():
     assert before == pytest.approx(4 * now, abs=6) and reference <= 2
     assert evaluation_picture(Evaluation()).width == picture.width
     assert evaluation_picture(Evaluation([Row("a", "b", {"now": Measure(math.nan)})])).height > 60
+
+
+def test_a_text_is_split_at_commas_outside_of_brackets():
+    assert phrases_of("a fox, (golden, shiny:1.2) fur,\n snow , a fox,") == ["a fox", "(golden, shiny:1.2) fur", "snow"]
+    assert phrases_of("a fox, snow", "a fox,") == ["a fox"]
+    assert phrases_of("a portrait of a fox") == phrases_of("") == phrases_of("a fox,") == []
+
+
+def test_each_phrase_is_scored_by_itself():
+    """Images that embed as one axis or the other."""
+
+    class Axes:
+        def __init__(self, axis):
+            self.axis = axis
+
+        def __len__(self):
+            return 4
+
+        def pieces(self):
+            yield torch.full((4, 3, 16, 16), float(self.axis))
+
+        def size(self):
+            return 16, 16
+
+    def embed(images):
+        return torch.nn.functional.one_hot(images[:, 0, 0, 0].long(), 2).float()
+
+    class Pixels(torch.nn.Module):
+        name, image_size, calibration = "pixels", 16, None
+
+        def __init__(self):
+            super().__init__()
+            self.nothing = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, images):
+            return [images]
+
+    phrases = {"first": torch.tensor([1.0, 0.0]), "second": torch.tensor([1.0, 1.0])}
+    found = judge({"now": Axes(0), "before": Axes(1)}, Pixels(), clip=embed, phrases=phrases)
+    values = {row.name: [value.value for value in row.values.values()] for row in found.phrases}
+    assert values == {"first": [pytest.approx(100), 0], "second": [pytest.approx(50**0.5 * 10)] * 2}
+    assert [row.name for row in found.rows] == ["Diversity"]
+    assert "CLIP score of each phrase:\n  first: 100" in found.text()
+    plain = evaluation_picture(Evaluation(found.rows)).height
+    assert evaluation_picture(found).height > plain + 2 * 2 * 26

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ...metrics.evaluation import agreement
+from ..metrics.evaluation import agreement
 
 PAIRS = (
     "A text encoder and a CLIP vision model that belong together: clip_l.safetensors from Load CLIP and a ViT-L/14; the "
@@ -75,6 +75,23 @@ def colours_named_alike(clip, clip_vision) -> tuple[int, int]:
     images = image_embeddings(clip_vision, plain)
     texts = [text_embedding(clip, f"a {name} background", images.shape[1]) for name in _COLOURS]
     return agreement(images, torch.stack(texts)), len(_COLOURS)
+
+
+def require_one_space(clip, clip_vision) -> None:
+    """Raise NotOneSpace where both name plain colours as two would that do not belong together."""
+    if told := strangers(clip, clip_vision):
+        raise NotOneSpace(told)
+
+
+def strangers(clip, clip_vision) -> str:
+    """Say that both name fewer plain colours alike than two that belong together; "" where they do not."""
+    named, colours = colours_named_alike(clip, clip_vision)
+    if named >= colours / 2:
+        return ""
+    return (
+        f"clip and clip_vision name only {named} of {colours} plain colours alike, as two that do not belong together. "
+        f"{PAIRS}."
+    )
 
 
 def _text_encoders(clip) -> Iterator[tuple[str, torch.nn.Module]]:
