@@ -136,15 +136,10 @@ class Objective:
         else:
             predictions = self.prior.guided(noisy, t, guidance)
         _require_finite(predictions, "the prior's noise prediction")
-        view = replace(
-            view,
-            eps_hat=predictions[: len(z)],
-            conditions={name: eps_hat[: len(z)] for name, eps_hat in conditions.items()},
-        )
-        if not frozen:
-            return view
-        of_frozen = {name: eps_hat[len(z) :] for name, eps_hat in conditions.items()}
-        return replace(view, eps_hat_frozen=predictions[len(z) :], conditions_frozen=of_frozen)
+        found = {"eps_hat": predictions[: len(z)], "eps_hat_frozen": predictions[len(z) :]}
+        found["conditions"] = {name: eps_hat[: len(z)] for name, eps_hat in conditions.items()}
+        found["conditions_frozen"] = {name: eps_hat[len(z) :] for name, eps_hat in conditions.items()}
+        return replace(view, **{name: part for name, part in found.items() if name in needs | {"eps_hat"}})
 
     def latent_gradient(self, view: View) -> tuple[Tensor, dict[str, float]]:
         """Return g = sum over terms of clamp(scale lambda w_t g_term), [B, c, h, w], for each sample by itself; and each

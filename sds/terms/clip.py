@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...metrics.clip import ImageEncoder
 from ...training.settings import setting
-from .base import ImageTerm, View
+from .base import ImageTerm, Surroundings, View
 from .targets import PIXELS_OF_A_LATENT
 
 TEMPLATES = (
@@ -119,7 +119,7 @@ class ClipDirectional(ImageTerm):
     def prompt(self) -> str:
         return self.target
 
-    def own(self) -> "ClipDirectional":
+    def own(self, around: Surroundings) -> "ClipDirectional":
         return dataclasses.replace(self, encoder=self.encoder.copied())
 
     def release(self) -> None:
