@@ -33,6 +33,7 @@ from comfyui_stylegan_fusion.miniature.stages import seeded
 from comfyui_stylegan_fusion.sds import (
     TERMS,
     AllLayers,
+    ClipDirectional,
     Editor,
     ManualLayers,
     PicturesPrior,
@@ -128,6 +129,17 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
             "VSD in low rank": f"vsd(rank=8,learning_rate=0.002,warmup=20) {KEPT}",
         },
     ),
+    "clip": [
+        (label, f"{pair} {words}")
+        for pair in ("person-fox", "person-robot", "person-zombie", "person-doll", "cat-fox")
+        for label, words in {
+            "CLIP-directional, lr .002": "clip steps=240 batch_size=4 learning_rate=0.002 cooldown=0",
+            "CLIP-directional, lr .004": "clip steps=240 batch_size=4 learning_rate=0.004 cooldown=0",
+            "CLIP-directional, lr .008": "clip steps=240 batch_size=4 learning_rate=0.008 cooldown=0",
+            "SDS": f"sds {KEPT} {BASE}",
+            "targets": "targets(count=150) steps=300 batch_size=8 learning_rate=0.001",
+        }.items()
+    ],
     "regularizers": cells(
         ["person-fox"],
         {
@@ -214,6 +226,9 @@ class Study:
         return load_generator(path), json.loads(notes.read_text())
 
     def term(self, cell: Cell, kind: str, given: dict, seed: int):
+        if kind == "clip":
+            clip, source = self.clip(), prompt_for(cell.source)
+            return ClipDirectional.of(clip.vision, clip.embed_text, source, prompt_for(cell.target), **given)
         if kind != "targets":
             return TERMS[kind](**given)
         making = {"count": 200, **{name: value for name, value in given.items() if name != "weight"}}
