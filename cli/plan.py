@@ -7,12 +7,13 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..miniature.settings import SDS_SETTINGS, MiniatureSettings, prompt_for
 from ..sds import DISTILLATIONS, TERMS, TargetSettings, TrainSettings
 from ..sds.priors.lora import LoRA
+from ..sds.views import VIEWS
 from ..training.settings import declared_settings, option_of
 from .arguments import DOMAIN_SCALE
 from .targets import TargetsPlan
@@ -51,6 +52,7 @@ class Plan:
     domain: str = ""  # a file; "": none
     domain_scale: float = 0.0
     domain_blend: float = 1.0
+    view_prompts: dict[str, str] = field(default_factory=dict)  # by the view that they are for, in place of the prompt
 
     @property
     def has_targets(self) -> bool:
@@ -76,6 +78,7 @@ class Plan:
             self.domain,
             self.domain_scale,
             self.domain_blend,
+            self.view_prompts,
         )
 
     def describe(self) -> dict:
@@ -126,6 +129,7 @@ def plan_for(options: argparse.Namespace) -> Plan:
         loras=given_loras(options),
         prediction=options.prediction or "",
         **domain_of(options),
+        view_prompts=view_prompts_of(options),
     )
 
 
@@ -176,7 +180,13 @@ def targets_plan_for(options: argparse.Namespace) -> TargetsPlan:
         given_loras(options),
         options.prediction or "",
         **domain_of(options),
+        view_prompts=view_prompts_of(options),
     )
+
+
+def view_prompts_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return the prompts of views that were given, by their view."""
+    return {view: text for view in VIEWS if (text := getattr(options, f"{view}_prompt"))}
 
 
 def domain_of(options: argparse.Namespace) -> dict[str, str | float]:

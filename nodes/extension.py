@@ -3,7 +3,7 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from ..miniature.lora import GOLDEN_STATUE
-from .adapt.guidance import ExtraPrompt, LayerSelect, SDSGuidance
+from .adapt.guidance import ExtraPrompt, LayerSelect, SDSGuidance, ViewPrompts
 from .adapt.optimizer import Optimizer
 from .adapt.presets import register_presets
 from .adapt.targets import MakeTargets, PreviewTargets, TargetsFromPictures
@@ -83,4 +83,5 @@ class StyleGANFusionExtension(ComfyExtension):
             TrainDomain,
             LoadDomain,
             DomainGuider,
+            ViewPrompts,
         ]

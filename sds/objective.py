@@ -14,6 +14,7 @@ from .prior import Prior
 from .schedules import timestep_weight
 from .targets.pool import Targets
 from .terms import ImageTerm, LatentTerm, Term, View, instance_names
+from .views import seen_from
 
 
 class NonFiniteGradient(Exception):
@@ -92,9 +93,18 @@ class Objective:
                     latents.append(self.prior.encode(seen))
         return Reference(torch.cat(images) if images else None, torch.cat(latents) if latents else None)
 
-    def view(self, z: Tensor, z0: Tensor | None, t: float, eps: Tensor, guidance: float = 1.0) -> View:
-        """Return what terms see of latents z [B, c, h, w] and the frozen generator's z0 with the noise eps: one
-        evaluation of the prior, train and frozen rows together. Raises NonFiniteGradient."""
+    def view(
+        self,
+        z: Tensor,
+        z0: Tensor | None,
+        t: float,
+        eps: Tensor,
+        guidance: float = 1.0,
+        cameras: Tensor | None = None,
+    ) -> View:
+        """Return what terms see of latents z [B, c, h, w] and the frozen generator's z0 with the noise eps, of pictures
+        that cameras [B, 25] took: one evaluation of the prior, train and frozen rows together. Raises
+        NonFiniteGradient."""
         alpha, sigma = self.prior.schedule(t)
         weight = timestep_weight(self.weighting, alpha, sigma)
         z_t, needs = equations.add_noise(z, eps, alpha, sigma), self.needs
@@ -103,11 +113,12 @@ class Objective:
             return view
         frozen = [equations.add_noise(z0, eps, alpha, sigma)] if "eps_hat_frozen" in needs else []
         noisy, conditions = torch.cat([z_t, *frozen]), None
+        prior = seen_from(self.prior, None if cameras is None else cameras.repeat(1 + len(frozen), 1))
         if "conditions" in needs:
-            predictions, conditions = self.prior.guided_and_conditions(noisy, t, guidance)
+            predictions, conditions = prior.guided_and_conditions(noisy, t, guidance)
             conditions = {name: eps_hat[: len(z)] for name, eps_hat in conditions.items()}
         else:
-            predictions = self.prior.guided(noisy, t, guidance)
+            predictions = prior.guided(noisy, t, guidance)
         _require_finite(predictions, "the prior's noise prediction")
         eps_hat, *of_frozen = predictions.chunk(1 + len(frozen))
         of_frozen = of_frozen[0] if frozen else None
@@ -151,7 +162,8 @@ class Objective:
                 z = self.prior.encode(seen, recompute)
                 if eps is None:
                     eps = batch.draw_noise(torch.Size([total, *z.shape[1:]]))
-                view = self.view(z.detach(), here.latents, batch.t, eps[rows], batch.guidance)
+                cameras = batch.draw[rows].cameras
+                view = self.view(z.detach(), here.latents, batch.t, eps[rows], batch.guidance, cameras)
                 if "target_latents" in self.needs:
                     with torch.no_grad():
                         view = replace(view, target_latents=self.prior.encode(targets))

@@ -87,6 +87,12 @@ def _around(config: EG3DConfig, away: Tensor, radius: float, focal: float | None
     return with_focal(matrices, config.focal if focal is None else focal).float()
 
 
+def yaws(cameras: Tensor) -> Tensor:
+    """Return how far cameras [B, 25] stand to the right of the front, in degrees from -180 to 180, [B]: the yaw of
+    `turned`."""
+    return torch.rad2deg(torch.atan2(cameras[:, 3], cameras[:, 11]))
+
+
 def frontal(config: EG3DConfig, count: int = 1) -> Tensor:
     """Return the usual camera of a generator, from the front, [count, 25]."""
     return turned(config).expand(count, -1)

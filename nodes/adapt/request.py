@@ -25,6 +25,7 @@ from ...sds import (
 from ...sds.describing import describe_settings
 from ...sds.earlier import first_settings
 from ...sds.settings import TRAIN
+from ...sds.views import require_views
 from ...stylegan import crop_of, require_fitting
 from ..host.editors import HostPicturesPrior
 from ..host.guiders import conditioning_fingerprint
@@ -90,6 +91,7 @@ class TrainingRequest:
         if settings.guidance_end != 1.0 and isinstance(prior, ComfyPrior) and not prior.can_scale:
             raise ValueError("This guider has no guidance scale that could change; set guidance_end to 1.")
         require_parts(prior, counting)
+        require_views(generator.generator, prior.views)
         return cls(generator, guidance, prior, settings, counting, layers, terms)
 
     def metadata(self) -> dict[str, str]:
@@ -102,6 +104,7 @@ class TrainingRequest:
                 "extra_prompts": guidance.extra_prompts,
                 "extra_scales": guidance.extra_scales,
                 "image_size": self.prior.image_size,
+                **({"view_prompts": guidance.view_prompts} if self.prior.views else {}),
             }
         return training_metadata(
             self.settings,

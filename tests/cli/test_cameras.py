@@ -7,7 +7,7 @@ import pytest
 import torch
 from comfyui_stylegan_fusion.cli import main
 from comfyui_stylegan_fusion.cli.options import parse
-from comfyui_stylegan_fusion.cli.plan import plan_for
+from comfyui_stylegan_fusion.cli.plan import plan_for, read_plan
 from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS
 from comfyui_stylegan_fusion.stylegan import orbit, render_samples, sample_z, save_generator, turned
 from eg3d_files import CONFIG, head
@@ -142,3 +142,21 @@ def test_lpips_holds_generators_in_3d_unless_something_else_is_said(file, tmp_pa
     options = parse(given)
     options.miniature_settings = MINIATURE_SETTINGS
     assert plan_for(options).weights["lpips"] == weight
+
+
+def test_prompts_of_views_reach_the_plan_and_its_targets(file, tmp_path):
+    given = ["adapt", "--generator", str(file), "--model", "sd", "--prompt", "a robot", "--output", str(tmp_path)]
+    options = parse([*given, "--side-prompt", "a robot from the side", "--targets", "20"])
+    plan = plan_for(options)
+    assert plan.view_prompts == plan.targets.view_prompts == {"side": "a robot from the side"}
+    assert read_plan(json.loads(json.dumps(plan.describe()))) == plan
+    assert "from the side" in plan.targets.identity
+    plain = plan_for(parse([*given, "--targets", "20"]))
+    assert plain.view_prompts == {} and "view_prompts" not in plain.targets.identity
+
+
+def test_prompts_of_views_are_not_for_flat_generators(tmp_path, capsys):
+    given = ["adapt", "--generator", "miniature", "--model", "miniature", "--prompt", "a robot"]
+    assert main([*given, "--back-prompt", "a back", "--output", str(tmp_path / "out"), "--device", "cpu"]) == 1
+    said = capsys.readouterr().err
+    assert "a prompt for the back, and this generator draws flat pictures" in said and said.count("\n") == 1
