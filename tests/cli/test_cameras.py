@@ -160,3 +160,25 @@ def test_prompts_of_views_are_not_for_flat_generators(tmp_path, capsys):
     assert main([*given, "--back-prompt", "a back", "--output", str(tmp_path / "out"), "--device", "cpu"]) == 1
     said = capsys.readouterr().err
     assert "a prompt for the back, and this generator draws flat pictures" in said and said.count("\n") == 1
+
+
+def test_a_picture_is_projected_from_a_camera_that_is_given_or_found(file, tmp_path, capsys):
+    assert sample(file, tmp_path / "drawn", "--count", "1", "--yaw", "30") == 0
+    given = [
+        "project",
+        str(tmp_path / "drawn" / "00000.png"),
+        "--generator",
+        str(file),
+        "--device",
+        "cpu",
+        "--steps",
+        "2",
+    ]
+    capsys.readouterr()
+    assert main([*given, "--output", str(tmp_path / "given"), "--yaw", "30"]) == 0
+    assert "seen from" not in capsys.readouterr().out
+    assert main([*given, "--output", str(tmp_path / "found"), "--find-camera"]) == 0
+    assert "seen from yaw" in capsys.readouterr().out
+    flat = [*given[:2], "--generator", "miniature", "--output", str(tmp_path / "flat"), "--find-camera", "--steps", "1"]
+    assert main([*flat, "--device", "cpu"]) == 1
+    assert "draws flat pictures" in capsys.readouterr().err
