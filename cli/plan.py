@@ -13,6 +13,7 @@ from pathlib import Path
 from ..miniature.settings import SDS_SETTINGS, MiniatureSettings, prompt_for
 from ..sds import DISTILLATIONS, TERMS, TargetSettings, TrainSettings
 from ..sds.priors.lora import LoRA
+from ..sds.terms.lpips import LITTLE, usual_in_3d
 from ..sds.views import VIEWS
 from ..training.settings import declared_settings, option_of
 from .arguments import DOMAIN_SCALE
@@ -133,14 +134,10 @@ def plan_for(options: argparse.Namespace) -> Plan:
     )
 
 
-LPIPS_OF_MINIATURE = 2.0
-"""The weight of LPIPS in 3D for the miniature's diffusion model, which sees 64 pixels."""
-
-
 def _usual(options: argparse.Namespace, base: MiniatureSettings | None, term: type, has_targets: bool) -> float:
     """The weight of a regularizer that nothing is said of."""
     if term.usual_in_3d is not None and not has_targets and _draws_in_3d(options.generator):
-        return LPIPS_OF_MINIATURE if base else term.usual_in_3d
+        return usual_in_3d(LITTLE if base else options.image_size)
     return base.weights.get(term.kind, 0.0) if base else term.usual
 
 

@@ -98,7 +98,12 @@ class TrainGenerator(io.ComfyNode):
                     )
                 ),
                 *shown.take("collapse_threshold"),
-                TermsType.Input("regularizer", optional=True, tooltip="Keeps the images close to the originals."),
+                TermsType.Input(
+                    "regularizer",
+                    optional=True,
+                    tooltip="Keeps the images close to the originals. A generator that draws in 3D is held by LPIPS unless an LPIPS "
+                    "Regularizer says otherwise, with the weight 0 not at all.",
+                ),
                 LayersType.Input(
                     "layers", optional=True, tooltip="From Layer Select. Without it all layers but the first one train."
                 ),
