@@ -8,7 +8,7 @@ from .adapt.optimizer import Optimizer
 from .adapt.presets import register_presets
 from .adapt.targets import MakeTargets, PreviewTargets, TargetsFromPictures
 from .adapt.terms import LPIPS, Directional, DistillationTerm, Reconstruction, TargetLoss
-from .adapt.training import PANELS, TrainGenerator
+from .adapt.training import TrainGenerator
 from .domain.guiding import DomainGuider, LoadDomain
 from .domain.training import TrainDomain
 from .error_names import name_exceptions
@@ -29,6 +29,7 @@ from .host.server import routes
 from .judge.compare import CompareSamples
 from .judge.evaluation import EvaluateGenerator
 from .panel.routes import register_routes
+from .panels import PANELS
 from .web_files import serve_web_files
 
 
