@@ -2,16 +2,16 @@
 
 import dataclasses
 import hashlib
-import io
 import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from comfy_api.v0_0_2 import io as schema
+from comfy_api.v0_0_2 import io
 from PIL import Image
 from torch import Tensor
 
@@ -71,7 +71,7 @@ class LearningRun:
         path = folders.output_folder() / outputs.UNFINISHED / f"domain-{self._digest()}.safetensors"
         self.saved = SavedTraining(path, given.get("save_every", 200) or None, self.score.base)
 
-    def __call__(self, panel: Panel | None) -> schema.NodeOutput:
+    def __call__(self, panel: Panel | None) -> io.NodeOutput:
         """Return what the node gives: the domain, samples over the training, and its curve. What it raises says what was
         kept."""
         about = self._about()
@@ -84,7 +84,7 @@ class LearningRun:
         if panel:
             self._passes_on(panel, learned.steps_done, path)
         samples = torch.cat(self.samples) if self.samples else torch.zeros(1, 3, 8, 8)
-        return self._output(learned, described, path.name, samples, said)
+        return self._output(learned, described, path, samples, panel, said)
 
     def _learned(self, report: Report, panel: Panel | None) -> tuple[Learned, str]:
         """Learn to the end, or to where the panel's user ends it, which a sentence says."""
@@ -138,7 +138,7 @@ class LearningRun:
         raised.__cause__ = cause
         return raised
 
-    def _moment(self, panel: Panel, step: int, about: About) -> schema.NodeOutput:
+    def _moment(self, panel: Panel, step: int, about: About) -> io.NodeOutput:
         """Give a moment of a training that the panel shows, as it was asked for there."""
         given = panel.given
         described = {**given.about.metadata, "steps_done": str(step)}
@@ -158,12 +158,14 @@ class LearningRun:
         else:
             panel.publish(panel.state["status"])
             given.keep()
-        looked = from_picture(Image.open(io.BytesIO(given.moments.picture(step))).convert("RGB"))
-        return self._output(learned, described, path.name, looked, "")
+        looked = from_picture(Image.open(BytesIO(given.moments.picture(step))).convert("RGB"))
+        return self._output(learned, described, path, looked, panel)
 
     def _passes_on(self, panel: Panel, step: int, path: Path) -> None:
         """Note which moment the node passes on, and the file that it is in."""
         panel.state = {**panel.state, "files": {**panel.state.get("files", {}), str(step): path.name}}
+        panel.note(_saved_as(path))
+        panel.publish(panel.state["status"])
         panel.passes_on(step)
 
     def _report(self, panel: Panel | None, about: About) -> Report:
@@ -227,14 +229,20 @@ class LearningRun:
         return path
 
     def _output(
-        self, learned: Learned, described: Mapping[str, str], name: str, samples: Tensor, said: str
-    ) -> schema.NodeOutput:
+        self,
+        learned: Learned,
+        described: Mapping[str, str],
+        path: Path,
+        samples: Tensor,
+        panel: Panel | None,
+        said: str = "",
+    ) -> io.NodeOutput:
         copy = domain_patcher(self.given["model"], self._domain(learned, described))
         plot = plot_curves({title: learned.history.series(loss) for loss, title in TITLES.items()})
-        notes = "".join(f"\n{warning}" for warning in self.warnings)
-        shown = answer(self.node.node_id, f"Saved as models/{folders.DOMAINS}/{name}{said}{notes}")
-        named = NamedDomain(copy, self.score.pooled, name)
-        return schema.NodeOutput(named, to_image(samples), picture_image(plot), ui=shown)
+        text = "\n".join([_saved_as(path) + said, *self.warnings])
+        shown = None if panel else answer(self.node.node_id, text)  # the panel has said it
+        named = NamedDomain(copy, self.score.pooled, path.name)
+        return io.NodeOutput(named, to_image(samples), picture_image(plot), ui=shown)
 
     def _looked(self, progress: LearningProgress) -> Tensor:
         """Draw with what would come out now, and keep it for the node's samples."""
@@ -254,6 +262,10 @@ class LearningRun:
             noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(number))
             drawn.append(self.pixels.decode(self.score.drawn(noise, SAMPLING_STEPS, raise_if_interrupted)))
         return torch.cat(drawn).clamp(-1, 1)
+
+
+def _saved_as(path: Path) -> str:
+    return f"Saved as models/{folders.DOMAINS}/{path.name}"
 
 
 @dataclass(frozen=True)
