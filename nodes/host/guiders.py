@@ -58,7 +58,7 @@ def _of_view(view: str) -> str:
 def with_views(guider, prompts: Mapping[str, Any]):
     """Return a copy of a guider that carries, beside its prompt, CONDITIONINGs for views of what is drawn: `views_apart`
     tells them from the guider's own. Raises ValueError for a guider without a prompt whose place they could take."""
-    if POSITIVE not in conditions_of(guider):
+    if POSITIVE not in conditions_of(guider) or not hasattr(guider, "inner_set_conds"):
         raise ValueError(
             "This GUIDER has no prompt that those of views could take the place of; use CFG Guider or Domain Guider."
         )
@@ -77,6 +77,9 @@ def views_of(guider) -> tuple[str, ...]:
 def views_apart(guider, views: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Take the prompts of views out of a running guider within the body; gives, by view, copies of the guider that have
     them in place of its prompt."""
+    if not views:
+        yield {}
+        return
     whole = guider.conds
     guider.all_conds = whole  # their hooks are rewound, too
     guider.conds = {name: conds for name, conds in whole.items() if name not in map(_of_view, views)}
