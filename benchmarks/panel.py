@@ -39,13 +39,13 @@ def compare(steps: int, rounds: int) -> None:
 
         import torch
         from project.miniature.settings import SDS_SETTINGS, prompt_for
-        from project.nodes.adapt.panel_report import PanelReport
         from project.nodes.host import native_miniature
         from project.nodes.host.folders import moments_folder
         from project.nodes.host.guiders import text_guider
         from project.nodes.host.prior import ComfyPrior
         from project.nodes.host.running_node import HostNode
         from project.nodes.host.server import PanelPage
+        from project.nodes.panel.panel_report import PanelReport
         from project.nodes.panel.panels import Panels
         from project.sds import DirectionalRegularizer, TrainSettings, train_generator
         from project.stylegan import load_checkpoint
@@ -73,7 +73,7 @@ def compare(steps: int, rounds: int) -> None:
         for number in range(rounds):
             panel = panels.open(f"round {number}")
             panel.begin(str(number), steps, len(generator.synthesis.layers), 0)
-            report = PanelReport(settings, HostNode("1"), panel)
+            report = PanelReport(settings.steps, HostNode("1"), panel)
             with_panel.append(seconds(report))
             own.append(report.spent / with_panel[-1])
             moments = len(panel.moments.steps)

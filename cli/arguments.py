@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..sds.priors.stable_diffusion import PREDICTIONS
+from ..sds.views import VIEWS
 from ..stylegan import NOISE_MODES, WRITTEN, parse_seeds
 from ..training.settings import Declared, option_of
 from .terminal import BUNDLED, MINIATURE
@@ -102,6 +103,17 @@ def add_domain(parser: argparse.ArgumentParser) -> None:
         metavar="B",
         help="from the weights of the model, 0, to those of the domain, 1 (default: 1)",
     )
+
+
+def add_view_prompts(parser: argparse.ArgumentParser) -> None:
+    """Add prompts that depend on where the camera stands."""
+    for view in VIEWS:
+        parser.add_argument(
+            f"--{view}-prompt",
+            metavar="TEXT",
+            help=f"for generators that draw in 3D: what shall be seen from the {view}, in place of the prompt; cameras between "
+            "two views take some of both",
+        )
 
 
 def add_layout(parser: argparse.ArgumentParser) -> None:

@@ -48,12 +48,14 @@ def load_parts(plan: Plan) -> Parts:
     import torch
 
     from ..sds import ScoreDistillation, TargetsFolder, require_trainable, training_metadata
+    from ..sds.views import require_views
 
     device = device_named(plan.device)
     terms, layers = _terms(plan, device), _layers(plan)
     generator, source_metadata, crop = load_generator(plan.generator, device)
     settings = dataclasses.replace(plan.settings, crop=crop)
     targets = TargetsFolder(Path(plan.targets_from)).read(generator) if plan.targets_from else None
+    require_views(generator, plan.view_prompts)
     require_trainable(generator, settings, terms or [ScoreDistillation()], layers)  # said before more is loaded
     describe = functools.partial(
         training_metadata,
@@ -115,6 +117,7 @@ def _guidance(plan: Plan) -> dict:
         "half": plan.half,
         **_on_model(plan),
         **_edits(plan),
+        **({"view_prompts": plan.view_prompts} if plan.view_prompts else {}),
     }
 
 
@@ -189,7 +192,7 @@ def _priors(plan: Plan, model, domain):
     ]
     copy = domain_copy(plan, domain, model)
     given = model, plan.prompt, plan.negative_prompt, plan.guidance_scale
-    prior = DomainPrior(*given, copy, plan.domain_scale, plan.image_size, extra)
+    prior = DomainPrior(*given, copy, plan.domain_scale, plan.image_size, extra, plan.view_prompts)
     return prior, plan.targets and plan.targets.editor(model, copy)
 
 
@@ -212,7 +215,7 @@ def load_model(plan: Plan | TargetsPlan, device, decoder: bool):
     ImportError or OSError."""
     from ..sds.priors.prompts import weighted_pieces
 
-    for prompt in (plan.prompt, plan.negative_prompt, plan.source_prompt):
+    for prompt in (plan.prompt, plan.negative_prompt, plan.source_prompt, *plan.view_prompts.values()):
         weighted_pieces(prompt)  # said before gigabytes are loaded
     return _loaded(plan.model, plan.loras, plan.prediction, plan.half, device, decoder)
 

@@ -18,6 +18,7 @@ from .arguments import (
     add_loras,
     add_on_model,
     add_setting,
+    add_view_prompts,
     at_least,
     name,
     path,
@@ -170,6 +171,7 @@ def _add_targets_command(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image-size", type=positive, metavar="PIXELS", help="image that the model sees (its own size)"
     )
+    add_view_prompts(parser)
     parser.add_argument("--device", help="cpu, cuda, mps (default: the fastest there is)")
     parser.add_argument("--half", action="store_true", help="evaluate the diffusion model in half precision (GPU)")
     add_domain(parser)
@@ -195,6 +197,7 @@ def _add_training(parser: argparse.ArgumentParser, miniature: Mapping[str, Minia
         metavar=("TEXT", "SCALE"),
         help="one more prompt with a guidance scale of its own, below 0 to stay away from it; can be repeated",
     )
+    add_view_prompts(parser)
     parser.add_argument(
         "--image-size", type=positive, metavar="PIXELS", help="image that the model sees (its own size)"
     )

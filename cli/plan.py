@@ -13,6 +13,8 @@ from pathlib import Path
 from ..miniature.settings import SDS_SETTINGS, MiniatureSettings, prompt_for
 from ..sds import DISTILLATIONS, TERMS, ClipDirectional, TargetSettings, TrainSettings
 from ..sds.priors.lora import LoRA
+from ..sds.terms.lpips import LITTLE, usual_in_3d
+from ..sds.views import VIEWS
 from ..training.settings import Declared, declared_settings, option_of
 from .arguments import DOMAIN_SCALE
 from .targets import TargetsPlan
@@ -55,6 +57,7 @@ class Plan:
     clip: tuple[str, ...] = ()  # folders, or "miniature"
     clip_weight: float = 0.0  # of each
     clip_templates: bool = True
+    view_prompts: dict[str, str] = field(default_factory=dict)  # by the view that they are for, in place of the prompt
 
     @property
     def has_targets(self) -> bool:
@@ -80,6 +83,7 @@ class Plan:
             self.domain,
             self.domain_scale,
             self.domain_blend,
+            self.view_prompts,
         )
 
     def describe(self) -> dict:
@@ -146,6 +150,7 @@ def plan_for(options: argparse.Namespace) -> Plan:
         clip=clip,
         clip_weight=_first(options.clip_weight, 1.0) if clip else 0.0,
         clip_templates=_first(options.clip_templates, True),
+        view_prompts=view_prompts_of(options),
     )
 
 
@@ -174,14 +179,10 @@ def _of_distillation(options: argparse.Namespace, distillation: str) -> dict[str
     return found
 
 
-LPIPS_OF_MINIATURE = 2.0
-"""The weight of LPIPS in 3D for the miniature's diffusion model, which sees 64 pixels."""
-
-
 def _usual(options: argparse.Namespace, base: MiniatureSettings | None, term: type, has_targets: bool) -> float:
     """The weight of a regularizer that nothing is said of."""
     if term.usual_in_3d is not None and not has_targets and _draws_in_3d(options.generator):
-        return LPIPS_OF_MINIATURE if base else term.usual_in_3d
+        return usual_in_3d(LITTLE if base else options.image_size)
     return base.weights.get(term.kind, 0.0) if base else term.usual
 
 
@@ -227,7 +228,13 @@ def targets_plan_for(options: argparse.Namespace) -> TargetsPlan:
         given_loras(options),
         options.prediction or "",
         **domain_of(options),
+        view_prompts=view_prompts_of(options),
     )
+
+
+def view_prompts_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return the prompts of views that were given, by their view."""
+    return {view: text for view in VIEWS if (text := getattr(options, f"{view}_prompt"))}
 
 
 def domain_of(options: argparse.Namespace) -> dict[str, str | float]:

@@ -9,6 +9,7 @@ from ..stylegan.alignment import FRAMINGS, Eyes
 from ..stylegan.projection import ProjectionSettings
 from ..training.settings import declared_settings
 from .arguments import add_device, add_generator, add_output, add_setting, name, path, shown
+from .cameras import add_camera, cameras_for
 from .drawing import Drawer
 from .signals import stop_noted, stopping
 from .terminal import BUNDLED, MINIATURE, UsageError, counting_bar, make_folder, require_free, write_png
@@ -57,6 +58,7 @@ def add(commands) -> None:
     for declared in declared_settings(ProjectionSettings).values():
         usual = shown(getattr(ProjectionSettings(), declared.name), declared)
         add_setting(parser, declared, f"(default: {usual})")
+    add_camera(parser)
     add_device(parser)
     parser.set_defaults(command=project)
 
@@ -82,14 +84,18 @@ def project(options: argparse.Namespace) -> int:
     require_free(options.output, [*names, LATENTS, COMPARED])
     drawer = Drawer(options.generator, options.device)
     generator, crop = drawer.generator, drawer.crop
+    camera = cameras_for(options, generator)
     targets = [_target(options, index, file, generator, crop) for index, file in enumerate(files)]
     features = load_features(options.features)
     make_folder(options.output)
     found, stopped = [], None
     try:
-        with stop_noted() as request, stopping(request, counting_bar(len(files) * settings.steps, "step")) as report:
+        with (
+            stop_noted() as request,
+            stopping(request, counting_bar(len(files) * settings.all_steps, "step")) as report,
+        ):
             for target, file in zip(targets, names, strict=True):
-                projection = find(generator, target, features, settings, crop, lambda progress: report(1))
+                projection = find(generator, target, features, settings, crop, lambda progress: report(1), camera)
                 found.append(projection)
                 write_png(to_pictures(_cropped(projection.image, crop))[0], options.output / file)
     except KeyboardInterrupt:
@@ -102,7 +108,8 @@ def project(options: argparse.Namespace) -> int:
         images = torch.cat([_cropped(projection.image, crop) for projection in found[first]])
         write_png(before_after(torch.cat(targets[first]), images, 256, ("picture", "found")), options.output / COMPARED)
     for file, projection in zip(files, found, strict=False):
-        print(f"{file}: perceptual distance {projection.distance:.3g}, pixel error {projection.pixel_error:.3g}")
+        near = f"perceptual distance {projection.distance:.3g}, pixel error {projection.pixel_error:.3g}"
+        print(f"{file}: {near}{projection.found_at}")
     if stopped is not None:
         print(f"Stopped. {len(found)} of {len(files)} pictures are done.")
         return stopped

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,13 @@ class TargetsPlan:
     domain: str = ""  # a file; "": none
     domain_scale: float = 0.0
     domain_blend: float = 1.0
+    view_prompts: dict[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
         """Return what tells these targets from others beside their codes."""
         described = dataclasses.asdict(self)
-        for name in ("loras", "prediction"):  # what earlier versions did not have
+        for name in ("loras", "prediction", "view_prompts"):  # what earlier versions did not have
             if not described[name]:
                 del described[name]
         if not self.domain:
@@ -56,7 +57,7 @@ class TargetsPlan:
         from ..sds.priors.diffusers import DiffusersPrior
 
         given = model, self.prompt, self.negative_prompt, self.scale
-        target = DomainPrior(*given, copy, self.domain_scale, self.image_size)
+        target = DomainPrior(*given, copy, self.domain_scale, self.image_size, (), self.view_prompts)
         if self.settings.inversion != "ddim":
             return Editor(target, None)
         return Editor(target, DiffusersPrior(model, self.source_prompt, "", 1.0, self.image_size))

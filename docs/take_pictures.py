@@ -22,7 +22,7 @@ MOST_BYTES = 60_000
 HEIGHT = 1100  # pixels; the page is higher, and has bars at its edges
 WIDTH = 270  # pixels, at least
 STEPS = 150  # of the training that is shown
-A_FILE = "stylegan2-ffhq-config-f.pkl"  # what people bring
+FILES = ("stylegan/stylegan2-ffhq-config-f.pkl", "stylegan_domains/ink_00001.safetensors")  # what people have
 TRAIN = "StyleGANFusionTrainGenerator"
 SHOW_RESULTS = {TRAIN, "StyleGANFusionCompareSamples"}
 """Nodes that have more to show once they have run."""
@@ -107,9 +107,10 @@ def put_into_page(node: str, title: str) -> None:
 
 def main(chosen: list[str]) -> None:
     with tempfile.TemporaryDirectory() as base:
-        file = Path(base) / "models" / "stylegan" / A_FILE
-        file.parent.mkdir(parents=True)
-        file.touch()
+        for name in FILES:
+            file = Path(base) / "models" / name
+            file.parent.mkdir(parents=True)
+            file.touch()
         with (
             Host(*find_comfyui(), Path(base), folder_name="stylegan-fusion") as host,
             open_page(host.url) as page,

@@ -17,6 +17,7 @@ from ..training.endings import (
     TrainingInterrupted,
     TrainingOutOfMemory,
 )
+from ..training.history import History
 from ..training.loop import Callback, SkipLimit, Training, fit, recording_gradients
 from ..training.low_rank import LowRank, added_low_rank
 from ..training.out_of_memory import MemoryPolicy, handle_out_of_memory, no_memory_message
@@ -46,7 +47,10 @@ class LearningProgress:
     losses: dict[str, float]
     skipped: str | None
     warning: str | None
+    history: History
     averaged: Callable[[], contextlib.AbstractContextManager]  # within it the score is what would come out now
+    weights: Callable[[], dict[str, Tensor]]  # what would come out now, copied
+    weight_bytes: int  # what these take
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,13 @@ class Learned:
 
     weights: dict[str, Tensor]  # float32, on the CPU
     steps_done: int
-    losses: list[float]  # of each step
+    history: History
     interrupted: bool
+
+    @property
+    def losses(self) -> list[float]:
+        """Return the error of each step."""
+        return [record.losses.get("error", float("nan")) for record in self.history.records]
 
 
 @dataclass
@@ -171,12 +180,12 @@ def learn_domain(
             saved.restore(training)
 
         def learned() -> Learned:
-            losses = [record.losses.get("error", float("nan")) for record in training.history.records]
-            return Learned(learning.weights(phase), training.step, losses, training.step < training.steps)
+            interrupted = training.step < training.steps
+            return Learned(learning.weights(phase), training.step, training.history, interrupted)
 
         callbacks = [
             *([Saving(saved)] if saved is not None else []),
-            *([_Reporting(progress, lambda: learning.averaged(phase))] if progress else []),
+            *([_Reporting(progress, learning, phase)] if progress else []),
             SkipLimit(MOST_SKIPPED),
         ]
         try:
@@ -217,13 +226,21 @@ def _ending(error: BaseException, training: Training, saved: SavedTraining | Non
 class _Reporting(Callback):
     """Calls the progress callback."""
 
-    def __init__(self, progress: Callable[[LearningProgress], None], averaged):
-        self.progress, self.averaged = progress, averaged
+    def __init__(self, progress: Callable[[LearningProgress], None], learning: DomainLearning, phase: Phase):
+        self.progress, self.learning, self.phase = progress, learning, phase
 
     def after_step(self, training: Training) -> None:
         record = training.history.records[-1]
         self.progress(
             LearningProgress(
-                training.step, training.steps, record.losses, record.skipped, training.warning, self.averaged
+                training.step,
+                training.steps,
+                record.losses,
+                record.skipped,
+                training.warning,
+                training.history,
+                lambda: self.learning.averaged(self.phase),
+                lambda: self.learning.weights(self.phase),
+                4 * sum(one.numel() for one in self.learning.trained.values()),
             )
         )

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -64,12 +64,13 @@ class DomainPrior(DiffusersPrior):
         domain_scale: float,
         image_size: int | None = None,
         extra_prompts: Sequence[ExtraPrompt] = (),
+        view_prompts: Mapping[str, str] | None = None,
     ):
         if DOMAIN in (extra.name for extra in extra_prompts):
             raise ValueError(f"An extra prompt is named {DOMAIN!r}, as the domain is; give it another name.")
         if not math.isfinite(domain_scale):
             raise ValueError(f"The domain scale is {domain_scale}; give a number, 0 to leave the domain out.")
-        super().__init__(model, prompt, negative_prompt, guidance_scale, image_size, extra_prompts)
+        super().__init__(model, prompt, negative_prompt, guidance_scale, image_size, extra_prompts, view_prompts)
         self.copy = copy
         if copy is not None and domain_scale:
             self.scales[DOMAIN] = domain_scale

@@ -3,7 +3,7 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from ..miniature.lora import GOLDEN_STATUE
-from .adapt.guidance import ExtraPrompt, LayerSelect, SDSGuidance
+from .adapt.guidance import ExtraPrompt, LayerSelect, SDSGuidance, ViewPrompts
 from .adapt.optimizer import Optimizer
 from .adapt.presets import register_presets
 from .adapt.targets import MakeTargets, PreviewTargets, TargetsFromPictures
@@ -16,7 +16,7 @@ from .adapt.terms import (
     Reconstruction,
     TargetLoss,
 )
-from .adapt.training import PANELS, TrainGenerator
+from .adapt.training import TrainGenerator
 from .domain.guiding import DomainGuider, LoadDomain
 from .domain.training import TrainDomain
 from .error_names import name_exceptions
@@ -37,6 +37,7 @@ from .host.server import routes
 from .judge.compare import CompareSamples
 from .judge.evaluation import EvaluateGenerator
 from .panel.routes import register_routes
+from .panels import PANELS
 from .web_files import serve_web_files
 
 
@@ -93,4 +94,5 @@ class StyleGANFusionExtension(ComfyExtension):
             TrainDomain,
             LoadDomain,
             DomainGuider,
+            ViewPrompts,
         ]

@@ -17,6 +17,7 @@ TermsType = io.Custom("STYLEGAN_FUSION_REGULARIZER")
 LayersType = io.Custom("STYLEGAN_FUSION_LAYERS")
 ExtraPromptsType = io.Custom("STYLEGAN_FUSION_EXTRA_PROMPTS")
 LatentsType = io.Custom("STYLEGAN_FUSION_LATENTS")
+ViewPromptsType = io.Custom("STYLEGAN_FUSION_VIEW_PROMPTS")  # CONDITIONINGs by sds.views.VIEWS
 TargetsType = io.Custom("STYLEGAN_FUSION_TARGETS")
 OptimizerType = io.Custom("STYLEGAN_FUSION_OPTIMIZER")
 DomainType = io.Custom("STYLEGAN_FUSION_DOMAIN")
@@ -89,3 +90,4 @@ class Guidance:
     extra_prompts: str  # the words behind the extra prompts
     extra_scales: tuple[float, ...]  # of the extra prompts, in the order of their words
     warnings: tuple[str, ...] = ()  # what should be known of the prompts before a training
+    view_prompts: str = ""  # the words behind the prompts of views

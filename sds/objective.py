@@ -16,6 +16,7 @@ from .prior import TEXT, Prior
 from .schedules import timestep_weight
 from .targets.pool import Targets
 from .terms import ImageTerm, LatentTerm, Term, View, instance_names
+from .views import seen_from
 
 FROZEN_ROWS = frozenset({"eps_hat_frozen", "conditions_frozen"})
 """Parts of a View for which the prior is asked about the frozen generator's latents, too."""
@@ -113,28 +114,30 @@ class Objective:
         t: float,
         eps: Tensor,
         guidance: float = 1.0,
+        cameras: Tensor | None = None,
         later_t: float = 1.0,
         progress: float = 0.0,
     ) -> View:
-        """Return what terms see of latents z [B, c, h, w] and the frozen generator's z0 with the noise eps: one
-        evaluation of the prior, train and frozen rows together, and a second one where a term looks at a later timestep.
-        Raises NonFiniteGradient."""
+        """Return what terms see of latents z [B, c, h, w] and the frozen generator's z0 with the noise eps, of pictures
+        that cameras [B, 25] took: one evaluation of the prior, train and frozen rows together, and a second one where a
+        term looks at a later timestep. Raises NonFiniteGradient."""
         alpha, sigma = self.prior.schedule(t)
         weight = timestep_weight(self.weighting, alpha, sigma)
         z_t, needs = equations.add_noise(z, eps, alpha, sigma), self.needs
         view = View(t, alpha, sigma, weight, progress, z=z, eps=eps, z_t=z_t, z0=z0)
         if "eps_text_later" in needs:
             later = equations.add_noise(z, eps, *self.prior.schedule(later_t))
-            view = replace(view, eps_text_later=self.prior.conditions(later, later_t)[TEXT])
+            view = replace(view, eps_text_later=seen_from(self.prior, cameras).conditions(later, later_t)[TEXT])
             _require_finite(view.eps_text_later, "the prior's noise prediction")
         if not needs & {"eps_hat", "conditions"} | FROZEN_ROWS:
             return view
         frozen = [equations.add_noise(z0, eps, alpha, sigma)] if needs & FROZEN_ROWS else []
         noisy, conditions = torch.cat([z_t, *frozen]), {}
+        prior = seen_from(self.prior, None if cameras is None else cameras.repeat(1 + len(frozen), 1))
         if needs & {"conditions", "conditions_frozen"}:
-            predictions, conditions = self.prior.guided_and_conditions(noisy, t, guidance)
+            predictions, conditions = prior.guided_and_conditions(noisy, t, guidance)
         else:
-            predictions = self.prior.guided(noisy, t, guidance)
+            predictions = prior.guided(noisy, t, guidance)
         _require_finite(predictions, "the prior's noise prediction")
         found = {"eps_hat": predictions[: len(z)], "eps_hat_frozen": predictions[len(z) :]}
         found["conditions"] = {name: eps_hat[: len(z)] for name, eps_hat in conditions.items()}
@@ -180,7 +183,7 @@ class Objective:
                 if eps is None:
                     eps = batch.draw_noise(torch.Size([total, *z.shape[1:]]))
                 latents.append(z.detach())
-                given = batch.guidance, batch.later_t, batch.progress
+                given = batch.guidance, batch.draw[rows].cameras, batch.later_t, batch.progress
                 view = self.view(latents[-1], here.latents, batch.t, eps[rows], *given)
                 if "target_latents" in self.needs:
                     with torch.no_grad():

@@ -6,6 +6,7 @@ prediction of eps. A timestep is a fraction of the schedule, 0 = clean, 1 = pure
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -43,6 +44,9 @@ class Prior(ABC):
     session: Session = Session()
     """What loads the models and makes room for them."""
 
+    views: Sequence[str] = ()
+    """Of "front", "side" and "back", those that have a prompt of their own: for `views.seen_from`."""
+
     @abstractmethod
     def schedule(self, t: float) -> tuple[float, float]:
         """Return (alpha_t, sigma_t) of z_t = alpha_t z + sigma_t eps, both above 0."""
@@ -76,6 +80,10 @@ class Prior(ABC):
         """Return eps_hat [B, c, h, w] of each condition by name ("unconditional", "text" and others), before guidance,
         in one evaluation and without gradients, for terms that need the parts."""
         return self.guided_and_conditions(z_t, t)[1]
+
+    def facing(self, view: str) -> "Prior":
+        """Return the prior with the prompt of one of its `views` in place of its own."""
+        raise NotImplementedError(f"{type(self).__name__} has one prompt for all views.")
 
     def guided_and_conditions(self, z_t: Tensor, t: float, scaling: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what `guided` and `conditions` give, in one evaluation. Raises ValueError

@@ -213,6 +213,9 @@ class TrainSettings:
         unit="degrees",
         above=0,
         most=180,
+        node=GUIDANCE,
+        advanced=True,
+        shown=(1.0, 180.0, 1.0),
         metavar="DEGREES",
     )
     camera_pitch: float = setting(
@@ -221,6 +224,9 @@ class TrainSettings:
         unit="degrees",
         least=0,
         most=80,
+        node=GUIDANCE,
+        advanced=True,
+        shown=(0.0, 80.0, 1.0),
         metavar="DEGREES",
     )
     diversity_every: int = setting(

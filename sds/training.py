@@ -32,6 +32,7 @@ from .results import Progress, TrainResult
 from .settings import TrainSettings
 from .snapshots import Snapshots
 from .terms import ScoreDistillation, Surroundings, Term, of_objective
+from .views import require_views
 
 RECOMPUTE_ABOVE = 256
 """Pixels of the prior's images above which activations are computed again, unless the settings say otherwise: up to
@@ -108,6 +109,7 @@ class GeneratorTraining:
         terms = of_objective(terms, default=ScoreDistillation())
         require_trainable(generator, settings, terms, layers)
         require_parts(prior, terms)
+        require_views(generator, prior.views)
         recompute = prior.image_size > RECOMPUTE_ABOVE if settings.recompute is None else settings.recompute
         memory = MemoryPolicy(
             settings.batch_size,

@@ -2,7 +2,7 @@
 
 from .architectures import ARCHITECTURES, Architecture
 from .blending import blend_generators, blend_metadata, blended, swap_amounts, swap_amounts_at
-from .cameras import Views, field_of_view, focal_length, frontal, on_sphere, orbit, require_cameras, turned
+from .cameras import Views, field_of_view, focal_length, frontal, on_sphere, orbit, require_cameras, turned, yaws
 from .checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -95,4 +95,5 @@ __all__ = [
     "walk_codes",
     "with_crop",
     "write_generator",
+    "yaws",
 ]

@@ -52,8 +52,8 @@ def field_of_view(focal: float) -> float:
 
 def turned(
     config: EG3DConfig,
-    yaw: float | Sequence[float] = 0.0,
-    pitch: float | Sequence[float] = 0.0,
+    yaw: float | Sequence[float] | Tensor = 0.0,
+    pitch: float | Sequence[float] | Tensor = 0.0,
     radius: float | None = None,
     focal: float | None = None,
 ) -> Tensor:
@@ -61,13 +61,13 @@ def turned(
     degrees above it; radius and focal length are the generator's own unless they are given.
 
     Raises ValueError for what is no number, a pitch of 90 degrees and more, or a radius that is not above 0."""
-    yaws, pitches = (torch.as_tensor(angle, dtype=torch.float64).reshape(-1) for angle in (yaw, pitch))
+    sideways, upwards = (torch.as_tensor(angle, dtype=torch.float64).reshape(-1) for angle in (yaw, pitch))
     radius = config.camera_radius if radius is None else radius
-    if not (torch.isfinite(yaws).all() and (pitches.abs() < 90).all()):
+    if not (torch.isfinite(sideways).all() and (upwards.abs() < 90).all()):
         raise ValueError("A camera's yaw must be a number of degrees, and its pitch one between -90 and 90.")
     if not (math.isfinite(radius) and radius > 0):
         raise ValueError(f"The camera's radius is {radius:g}; give a number above 0.")
-    across, up = torch.broadcast_tensors(torch.deg2rad(yaws), torch.deg2rad(pitches))
+    across, up = torch.broadcast_tensors(torch.deg2rad(sideways), torch.deg2rad(upwards))
     away = torch.stack([up.cos() * across.sin(), up.sin(), up.cos() * across.cos()], dim=1)
     return _around(config, away, radius, focal)
 
@@ -85,6 +85,22 @@ def _around(config: EG3DConfig, away: Tensor, radius: float, focal: float | None
     """Cameras in directions [B, 3] from the world's origin, as EG3D has it: they look at the pivot."""
     matrices = look_at(radius * away, torch.tensor(config.camera_pivot, dtype=torch.float64))
     return with_focal(matrices, config.focal if focal is None else focal).float()
+
+
+def yaws(cameras: Tensor) -> Tensor:
+    """Return how far cameras [B, 25] stand to the right of the front, in degrees from -180 to 180, [B]: the yaw of
+    `turned`."""
+    return torch.rad2deg(torch.atan2(cameras[:, 3], cameras[:, 11]))
+
+
+def pitches(cameras: Tensor) -> Tensor:
+    """Return how far cameras [B, 25] stand above the front, in degrees, [B]: the pitch of `turned`."""
+    return torch.rad2deg(torch.asin((cameras[:, 7] / radii(cameras)).clamp(-1, 1)))
+
+
+def radii(cameras: Tensor) -> Tensor:
+    """Return how far cameras [B, 25] stand from the world's origin, [B]."""
+    return cameras[:, [3, 7, 11]].norm(dim=1)
 
 
 def frontal(config: EG3DConfig, count: int = 1) -> Tensor:
@@ -132,6 +148,13 @@ class Views:
     field_of_view: float | None = None  # vertical, in degrees; None: the generator's own
     place: tuple[float, float, float] | None = None  # of the camera, in place of the angles and the radius
     target: tuple[float, float, float] = (0.0, 0.0, 0.0)  # what it looks at from there
+
+    @classmethod
+    def of(cls, cameras: Tensor) -> "Views":
+        """Return the views of cameras [V, 25] that look at a generator's pivot, alike but for their angles."""
+        exact = cameras.double()
+        field = field_of_view(exact[0, 20].item())
+        return cls(tuple(yaws(exact).tolist()), tuple(pitches(exact).tolist()), radii(exact)[0].item(), field)
 
     def __len__(self) -> int:
         return 1 if self.place is not None else len(self.yaw)

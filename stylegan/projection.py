@@ -21,13 +21,21 @@ from ..training.loop import Callback, Training, fit
 from ..training.out_of_memory import handle_out_of_memory
 from ..training.phases import Outcome, Phase
 from ..training.settings import check_settings, setting
+from .cameras import frontal, pitches, radii, turned, yaws
 from .codes import w_statistics
+from .config import EG3DConfig
 from .crop import Crop, picture_size
 from .networks import Generator
-from .synthesis import Draw
+from .synthesis import NO_CAMERA, Draw
 
 NODE = "Project Image"
 """The node that shows settings."""
+
+STARTS = (0.0, -25.0, 25.0, -50.0, 50.0)
+"""Yaws in degrees, from the camera that is given, from which a camera is searched for; the code begins at each."""
+
+SPAN = 20.0
+"""Degrees of a camera's angles that weigh as much as a standard deviation of w."""
 
 PIXELS = 256
 """Longer side at most of the images whose pixels are compared."""
@@ -106,8 +114,25 @@ class ProjectionSettings:
         shown=(-1, 65535, 1),
     )
 
+    find_camera: bool = setting(
+        False,
+        "For generators that draw in 3D: find from where the picture was taken, too. The search begins at five yaws, and takes "
+        "half as many steps again.",
+        node=NODE,
+    )
+
     def __post_init__(self):
         check_settings(self)
+
+    @property
+    def steps_of_start(self) -> int:
+        """Return the steps after which the five starts of a camera are compared."""
+        return max(1, self.steps // 10) if self.find_camera else 0
+
+    @property
+    def all_steps(self) -> int:
+        """Return the steps for a picture, with those that look for its camera."""
+        return self.steps + len(STARTS) * self.steps_of_start
 
 
 @dataclass(frozen=True)
@@ -129,6 +154,14 @@ class Projection:
     image: Tensor  # [1, img_channels, H, W], about [-1, 1], on the CPU: what the generator draws from it
     distance: float  # LPIPS to the picture
     pixel_error: float  # mean squared difference to the picture
+    camera: Tensor | None = None  # [1, 25], on the CPU: the one that was found; None: none was searched for
+
+    @property
+    def found_at(self) -> str:
+        """Return where the camera was found, in words; "" where none was searched for."""
+        if self.camera is None:
+            return ""
+        return f", seen from yaw {yaws(self.camera).item():.1f}, pitch {pitches(self.camera).item():.1f}"
 
 
 class ProjectionOutOfMemory(MemoryError):
@@ -164,10 +197,12 @@ def project(
     The code is w + offset_i in layer i; the penalties on the offsets (arXiv 2102.02766, eq. 6) and on the distance of w
     from the mean, both in standard deviations of w, grow with the editability. Runs where the generator is, and leaves
     it as it is. `camera` [1, 25] is the one that took the picture, for a generator that takes cameras (None: its usual
-    one). The same seed gives the same code, on the CPU bit for bit with the same number of threads.
+    one), or, with `find_camera`, where its yaw and pitch are searched from. The same seed gives the same code, on the CPU bit for bit with the same number of threads.
 
     Raises ValueError when the target does not fit, ProjectionOutOfMemory with a sentence when a step does not."""
     settings = settings or ProjectionSettings()
+    if settings.find_camera and not generator.config.takes_cameras:
+        raise ValueError(NO_CAMERA)
     width, height = picture_size(generator, crop)
     if tuple(target.shape) != (1, 3, height, width):
         raise ValueError(
@@ -187,12 +222,40 @@ def project(
         features.to(torch.device("cpu"))
 
 
-class _Codes(nn.Module):
-    """A code w and its offsets in each layer, in standard deviations of w from the mean."""
+class _Camera(nn.Module):
+    """A camera whose yaw and pitch are searched for."""
 
-    def __init__(self, generator: Generator, class_index: int | None, camera: Tensor | None = None):
+    def __init__(self, config: EG3DConfig, start: Tensor):
         super().__init__()
-        self.camera = camera
+        start = start.double().cpu()
+        self.config, self.focal = config, start[0, 16].item()
+        self.yaw, self.pitch, self.radius = (read(start).item() for read in (yaws, pitches, radii))
+        self.moved = nn.Parameter(torch.zeros(2))  # yaw and pitch, in spans
+
+    def begin(self, yaw: float, pitch: float) -> None:
+        """Stand at angles beside those of the start, in degrees."""
+        self.moved.data = torch.tensor([yaw, pitch]) / SPAN
+
+    @property
+    def beside(self) -> tuple[float, float]:
+        """Return by how many degrees it stands beside the start."""
+        yaw, pitch = (self.moved.detach() * SPAN).tolist()
+        return yaw, pitch
+
+    def forward(self) -> Tensor:
+        yaw, pitch = (self.moved * SPAN).unbind()
+        return turned(self.config, self.yaw + yaw, (self.pitch + pitch).clamp(-85, 85), self.radius, self.focal)
+
+
+class _Codes(nn.Module):
+    """A code w and its offsets in each layer, in standard deviations of w from the mean, and the camera."""
+
+    def __init__(self, generator: Generator, settings: ProjectionSettings, camera: Tensor | None = None):
+        super().__init__()
+        self.given, self.searched = camera, None
+        if settings.find_camera:
+            self.searched = _Camera(generator.config, frontal(generator.config) if camera is None else camera)
+        class_index = settings.class_index
         self.mean, self.deviation = w_statistics(generator, class_index)
         shape, device = (1, generator.num_ws, generator.w_dim), self.mean.device
         self.w = nn.Parameter(torch.zeros(1, 1, generator.w_dim, device=device))
@@ -200,6 +263,16 @@ class _Codes(nn.Module):
 
     def forward(self, noise: Tensor | float = 0.0) -> Draw:
         return Draw(self.mean + self.deviation * (self.w + noise + self.offsets), cameras=self.camera)
+
+    @property
+    def camera(self) -> Tensor | None:
+        return self.given if self.searched is None else self.searched()
+
+    def begin(self, yaw: float, pitch: float) -> None:
+        """Stand at the mean again, with the camera at angles beside its start."""
+        self.w.data.zero_()
+        self.offsets.data.zero_()
+        self.searched.begin(yaw, pitch)
 
 
 class _Search:
@@ -215,12 +288,18 @@ class _Search:
         camera: Tensor | None = None,
     ):
         self.generator, self.settings, self.crop = generator, settings, crop
-        self.codes = _Codes(generator, settings.class_index, camera)
+        self.codes = _Codes(generator, settings, camera)
+        self.variables = [self.codes.w]
+        if settings.editability != 1:
+            self.variables.append(self.codes.offsets)
+        if settings.find_camera:
+            self.variables.append(self.codes.searched.moved)
         self.device = self.codes.mean.device
         self.features = features.to(self.device)
         # One after the other, not by step: a projection is never gone on with, and seeds keep meaning what they meant.
         self.random = torch.Generator().manual_seed(settings.seed)
         self.image: Tensor | None = None  # what the code drew in the latest step
+        self.done = 0  # steps
         target = target.clone().to(self.device)
         with torch.no_grad():
             self.pixels, self.layers = reduced(target, PIXELS), unit_layers(self.features, target)
@@ -228,15 +307,30 @@ class _Search:
 
     def run(self, progress: Callable[[ProjectionProgress], None] | None) -> Projection:
         settings, codes = self.settings, self.codes
-        variables = [codes.w] if settings.editability == 1 else [codes.w, codes.offsets]
-        adam = torch.optim.Adam(variables, betas=(0.9, 0.999))
-        rate = lambda step: settings.learning_rate * ramp(step / settings.steps)  # noqa: E731
-        phase = Phase("codes", codes, adam, self._compute, rate)
-        fit(Training([phase], settings.steps, settings.seed), [_Reporting(self, progress)] if progress else [])
+        if settings.find_camera:
+            starts = [self._from(yaw, progress) for yaw in STARTS]
+            _, place = min(starts)
+            codes.begin(*place)
+        self._fit(settings.steps, progress)
         with torch.no_grad():
             image = self._draw()
             distance, error = self._differences(image)
-        return Projection(codes().ws.detach().cpu(), image.cpu(), distance.item(), error.item())
+            camera = None if codes.searched is None else codes.searched()
+        return Projection(codes().ws.detach().cpu(), image.cpu(), distance.item(), error.item(), camera)
+
+    def _from(self, yaw: float, progress: Callable[[ProjectionProgress], None] | None) -> tuple[float, tuple]:
+        """Search for a little from the camera at a yaw beside the start's: the loss, and where the camera came to."""
+        self.codes.begin(yaw, 0.0)
+        self._fit(self.settings.steps_of_start, progress)
+        with torch.no_grad():
+            return self._loss(self._draw()).item(), self.codes.searched.beside
+
+    def _fit(self, steps: int, progress: Callable[[ProjectionProgress], None] | None) -> None:
+        settings, self.steps = self.settings, steps
+        adam = torch.optim.Adam(self.variables, betas=(0.9, 0.999))
+        rate = lambda step: settings.learning_rate * ramp(step / steps)  # noqa: E731
+        phase = Phase("codes", self.codes, adam, self._compute, rate)
+        fit(Training([phase], steps, settings.seed), [_Reporting(self, progress)] if progress else [])
 
     def _draw(self, noise: Tensor | float = 0.0) -> Tensor:
         return self.generator.synthesis(self.codes(noise))
@@ -244,17 +338,19 @@ class _Search:
     def _compute(self, micro_steps: Sequence[MicroStep]) -> Outcome:
         """Gradients of what the code draws now, with noise on w that fades."""
         (micro_step,), settings = micro_steps, self.settings
-        noise = settings.noise * max(0, 1 - micro_step.step / settings.steps / 0.75) ** 2
+        noise = settings.noise * max(0, 1 - micro_step.step / self.steps / 0.75) ** 2
         if noise > 0:
             noise = noise * torch.randn(self.codes.w.shape, generator=self.random).to(self.device)
         image = self._draw(noise)
-        distance, error = (a / b for a, b in zip(self._differences(image), self.from_mean, strict=True))
-        loss = distance + settings.pixel_weight * error + self._penalty()
+        loss = self._loss(image)
         self.image = image.detach()
-        variables = [self.codes.w] if settings.editability == 1 else [self.codes.w, self.codes.offsets]
         # The generator's own parameters are left alone, also where they record gradients.
-        gradients = torch.autograd.grad(loss, variables)
-        return Outcome(dict(zip(variables, gradients, strict=True)), {"loss": loss.item()})
+        gradients = torch.autograd.grad(loss, self.variables)
+        return Outcome(dict(zip(self.variables, gradients, strict=True)), {"loss": loss.item()})
+
+    def _loss(self, image: Tensor) -> Tensor:
+        distance, error = (a / b for a, b in zip(self._differences(image), self.from_mean, strict=True))
+        return distance + self.settings.pixel_weight * error + self._penalty()
 
     def _differences(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """LPIPS and mean squared difference to the target."""
@@ -276,8 +372,9 @@ class _Reporting(Callback):
         self.search, self.progress = search, progress
 
     def after_step(self, training: Training) -> None:
-        loss = training.history.records[-1].losses["loss"]
-        self.progress(ProjectionProgress(training.step, training.steps, loss, self.search.image))
+        search, loss = self.search, training.history.records[-1].losses["loss"]
+        search.done += 1
+        self.progress(ProjectionProgress(search.done, search.settings.all_steps, loss, search.image))
 
 
 def ramp(done: float) -> float:

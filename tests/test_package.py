@@ -39,8 +39,8 @@ HOST = {
     "utils",
 }
 # Of nodes/, what is tested without a host: modules that import neither its modules nor its interface.
-FREE_OF_THE_HOST = ("panel", "adapt/run.py", "adapt/endings.py", "adapt/unfinished.py", "adapt/running_node.py")
-FREE_OF_THE_HOST += ("adapt/report.py", "adapt/panel_report.py", "adapt/spare_memory.py", "adapt/prompt_text.py")
+FREE_OF_THE_HOST = ("panel", "adapt/run.py", "adapt/endings.py", "adapt/unfinished.py")
+FREE_OF_THE_HOST += ("adapt/spare_memory.py", "adapt/prompt_text.py")
 FREE_OF_THE_HOST += ("outputs.py", "file_names.py", "on_device.py", "sentences.py", "web_files.py", "__init__.py")
 
 

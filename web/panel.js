@@ -1,4 +1,4 @@
-/** The live panel on Train Generator: the training as it goes, buttons that stop it and go back to earlier moments. */
+/** The live panel on nodes that train: the training as it goes, buttons that stop it and go back to earlier moments. */
 
 import { app } from "../../scripts/app.js";
 

@@ -6,11 +6,12 @@ from comfy_api.v0_0_2 import io
 
 from ...sds import TRAINED_BY_DEFAULT, AllLayers, ManualLayers, TopKLayers, TrainSettings
 from ...sds.settings import GUIDANCE
-from ..host.guiders import Extra, same_prompts, text_guider, unknown_words
+from ...sds.views import VIEWS
+from ..host.guiders import Extra, same_prompts, text_guider, unknown_words, with_views
 from ..host.server import hint
 from ..inputs import UNLINKED, advanced, complaint, first_complaint, known_choice, range_inputs, require_range
 from ..settings import SettingInputs, settings_from
-from ..types import CATEGORY, ExtraPromptsType, Guidance, GuidanceType, LayersType, aliases
+from ..types import CATEGORY, ExtraPromptsType, Guidance, GuidanceType, LayersType, ViewPromptsType, aliases
 from .prompt_checks import prompt_warnings
 from .prompt_text import is_blank, negative_of_guider, prompt_behind
 
@@ -78,6 +79,12 @@ class SDSGuidance(io.ComfyNode):
                 ),
                 *shown.take("guidance_end", "timestep_schedule", "weighting"),
                 *shown.rest(),
+                ViewPromptsType.Input(
+                    "view_prompts",
+                    optional=True,
+                    tooltip="From View Prompts, for generators that draw in 3D: what shall be seen from the front, the side and "
+                    "the back.",
+                ),
             ],
             outputs=[GuidanceType.Output(display_name="guidance", tooltip="For Train Generator.")],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
@@ -105,6 +112,7 @@ class SDSGuidance(io.ComfyNode):
         negative=None,
         guider=None,
         extra_prompts=(),
+        view_prompts=None,
         **inputs,
     ) -> io.NodeOutput:
         settings = settings_from(TrainSettings, GUIDANCE, inputs)
@@ -113,6 +121,8 @@ class SDSGuidance(io.ComfyNode):
         _require_links([name for name, value in links.items() if value], guider is not None)
         graph, node = cls.hidden.prompt, cls.hidden.unique_id
         critic = guider or text_guider(model, positive, negative, guidance_scale, extra_prompts)
+        if view_prompts:
+            critic = with_views(critic, view_prompts)
         blank = guider is None and is_blank(graph, node, "positive")
         warnings = prompt_warnings(blank, same_prompts(critic), unknown_words(critic))
         hint(node, "\n".join(warnings))
@@ -130,6 +140,7 @@ class SDSGuidance(io.ComfyNode):
                 extra_prompts=prompt_behind(graph, node, "extra_prompts"),
                 extra_scales=tuple(extra.scale for extra in reversed(extra_prompts)),
                 warnings=warnings,
+                view_prompts=prompt_behind(graph, node, "view_prompts"),
             )
         )
 
@@ -189,6 +200,35 @@ class ExtraPrompt(io.ComfyNode):
     def execute(cls, conditioning, scale, previous=(), start=0.0, end=1.0) -> io.NodeOutput:
         require_range(start, end)
         return io.NodeOutput((*previous, Extra(f"extra {len(previous) + 1}", conditioning, scale, start, end)))
+
+
+class ViewPrompts(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        seen = {
+            "front": "What shall be seen from the front, in place of the prompt.",
+            "side": "What shall be seen from the side: the prompt with ', side view' at its end, for example. Half way to the "
+            "front both count half.",
+            "back": "What shall be seen from behind. Leave it out where no camera goes there.",
+        }
+        return io.Schema(
+            node_id="StyleGANFusionViewPrompts",
+            display_name="View Prompts",
+            category=CATEGORY,
+            **aliases("stylegan", "3d", "front view", "side view", "back view", "camera", "janus", "eg3d", "prompt"),
+            description="Prompts that depend on where the camera stands, for generators that draw in 3D: each sample of a "
+            "training is judged by what shall be seen from its side, so that a face does not come out on the back of the head "
+            "(as in DreamFusion). A view without a prompt of its own takes that of SDS Guidance.",
+            inputs=[io.Conditioning.Input(view, optional=True, tooltip=seen[view]) for view in VIEWS],
+            outputs=[ViewPromptsType.Output(display_name="view prompts", tooltip="For SDS Guidance.")],
+        )
+
+    @classmethod
+    def execute(cls, **prompts) -> io.NodeOutput:
+        linked = {view: prompts[view] for view in VIEWS if prompts.get(view) is not None}
+        if not linked:
+            raise ValueError("View Prompts has no prompt; link one to front, side or back.")
+        return io.NodeOutput(linked)
 
 
 class LayerSelect(io.ComfyNode):

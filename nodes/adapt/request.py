@@ -10,6 +10,7 @@ from typing import Any
 from ...sds import (
     AllLayers,
     LayerChoice,
+    PerceptualRegularizer,
     Prior,
     ScoreDistillation,
     TargetPictures,
@@ -27,7 +28,10 @@ from ...sds import (
 from ...sds.describing import describe_settings
 from ...sds.earlier import first_settings
 from ...sds.settings import TRAIN
+from ...sds.terms.lpips import usual_in_3d
+from ...sds.views import require_views
 from ...stylegan import crop_of, require_fitting
+from ..features import BUNDLED, load_network
 from ..host.editors import HostPicturesPrior
 from ..host.guiders import conditioning_fingerprint
 from ..host.prior import ComfyPrior
@@ -56,6 +60,15 @@ def _require_of(generator: NamedGenerator, terms: Sequence[Term]) -> None:
         raise ValueError("Targets are linked twice; link them to Train Generator or to Target Loss, not to both.")
     for pool in pools:
         require_fitting(generator.generator, pool.codes)
+
+
+def _held_in_3d(generator: NamedGenerator, terms: Sequence[Term], prior: Prior) -> Term | None:
+    """What holds a generator that draws in 3D where nothing is said of LPIPS, as on the command line: without it surfaces
+    come apart."""
+    flat = not generator.generator.config.takes_cameras
+    if flat or any(term.kind == PerceptualRegularizer.kind or term.pool is not None for term in terms):
+        return None
+    return PerceptualRegularizer(usual_in_3d(prior.image_size), load_network(BUNDLED))
 
 
 @dataclass(frozen=True)
@@ -91,9 +104,12 @@ class TrainingRequest:
         _require_of(generator, counting)
         require_trainable(generator.generator, settings, counting, layers)
         prior = _prior(guidance, counting, generator)
+        if held := _held_in_3d(generator, terms, prior):
+            terms, counting = (*terms, held), [*counting, held]
         if settings.guidance_end != 1.0 and isinstance(prior, ComfyPrior) and not prior.can_scale:
             raise ValueError("This guider has no guidance scale that could change; set guidance_end to 1.")
         require_parts(prior, counting)
+        require_views(generator.generator, prior.views)
         return cls(generator, guidance, prior, settings, counting, layers, terms)
 
     def metadata(self) -> dict[str, str]:
@@ -106,6 +122,7 @@ class TrainingRequest:
                 "extra_prompts": guidance.extra_prompts,
                 "extra_scales": guidance.extra_scales,
                 "image_size": self.prior.image_size,
+                **({"view_prompts": guidance.view_prompts} if self.prior.views else {}),
             }
         return training_metadata(
             self.settings,

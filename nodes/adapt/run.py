@@ -31,12 +31,12 @@ from ...training.out_of_memory import handle_out_of_memory
 from ...training.saving import lengthen
 from ..on_device import on_device
 from ..panel.panel import CANCELLED, FAILED, FINISHED, STOPPED, Ended, Panel
+from ..panel.panel_report import PanelReport
+from ..panel.report import PREVIEW_SAMPLES, Report
+from ..panel.running_node import RunningNode
 from ..panel.shown import About, ShownTraining
 from ..sentences import sentence
 from .endings import NOTHING_YET, failure, keep, keep_latest, out_of_memory_at_first
-from .panel_report import PanelReport
-from .report import PREVIEW_SAMPLES, Report
-from .running_node import RunningNode
 from .spare_memory import give_back
 from .unfinished import Unfinished
 
@@ -198,13 +198,13 @@ class TrainingRun:
     def _report(self) -> Report:
         """Make the report, which says where the training begins."""
         self._lengthen()
-        done = self.unfinished.saved.steps_done()
+        done, given = self.unfinished.saved.steps_done(), (self.settings.steps, self.node)
         if self.panel:
             layers = len(self.generator.synthesis.layers)
-            report = PanelReport(self.settings, self.node, self.panel, self._targets())
+            report = PanelReport(*given, self.panel, self.settings.crop, self._targets())
             self.panel.begin(self._about.training, self.settings.steps, layers, done, self._about)
         else:
-            report = Report(self.settings, self.node)
+            report = Report(*given, self.settings.crop)
         for warning in self.warnings:
             report.warn(warning)
         if done:

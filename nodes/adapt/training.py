@@ -13,13 +13,13 @@ from ...sds import (
 )
 from ...sds.figures import loss_plot
 from ...sds.settings import TRAIN, parse_groups
+from ...sds.terms import curve_title, instance_names
 from ..drawing import picture_image, to_image
 from ..host import folders
 from ..host.running_node import HostNode
-from ..host.server import PanelPage
 from ..inputs import UNLINKED, advanced, complaint
-from ..panel.panels import Panels
 from ..panel.shown import About
+from ..panels import PANELS
 from ..settings import SettingInputs, input_name, shown_settings
 from ..types import (
     CATEGORY,
@@ -38,8 +38,6 @@ from .run import START_OVER, TrainingRun
 from .unfinished import Unfinished, unfinished_training
 
 logger = logging.getLogger(__name__)
-
-PANELS = Panels(PanelPage(), folders.moments_folder)
 
 GO_ON = "go on"
 LEAVE_THE_TRAINING_ALONE = {"samples", "save_every", "when_unfinished", "panel"} | {
@@ -99,7 +97,12 @@ class TrainGenerator(io.ComfyNode):
                     )
                 ),
                 *shown.take("collapse_threshold"),
-                TermsType.Input("regularizer", optional=True, tooltip="Keeps the images close to the originals."),
+                TermsType.Input(
+                    "regularizer",
+                    optional=True,
+                    tooltip="Keeps the images close to the originals. A generator that draws in 3D is held by LPIPS unless an LPIPS "
+                    "Regularizer says otherwise, with the weight 0 not at all.",
+                ),
                 LayersType.Input(
                     "layers", optional=True, tooltip="From Layer Select. Without it all layers but the first one train."
                 ),
@@ -180,6 +183,7 @@ class TrainGenerator(io.ComfyNode):
             metadata["prompt"],
             request.details(),
             metadata,
+            titles={name: curve_title(name) for name in instance_names(request.terms)},
         )
         with torch.inference_mode(False):
             done = TrainingRun(

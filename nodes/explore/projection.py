@@ -8,15 +8,15 @@ from comfy_api.v0_0_2 import io
 
 from ...metrics.colours import rgb
 from ...metrics.figures import sample_grid
-from ...stylegan import crop_of, mapping_digest, picture_size
-from ...stylegan.projection import NODE, ProjectionProgress, ProjectionSettings, fitted, project
+from ...stylegan import Views, crop_of, mapping_digest, picture_size
+from ...stylegan.projection import NODE, Projection, ProjectionProgress, ProjectionSettings, fitted, project
 from ..drawing import from_image, to_image
 from ..features import NodeWithFeatures, features_input, load_network
 from ..host.device import make_room, raise_if_interrupted, retry_without_models, torch_device
 from ..host.server import progress_bar, show_text
 from ..on_device import on_device
 from ..settings import SettingInputs, settings_from
-from ..types import GeneratorType, Latents, LatentsType, aliases
+from ..types import CameraType, GeneratorType, Latents, LatentsType, aliases
 from .cameras import camera_input
 from .codes import EXPLORE
 
@@ -51,10 +51,11 @@ class ProjectImage(NodeWithFeatures):
                     "photos, VGG16 from a file in models/lpips, as in LPIPS Regularizer. Press R for new files."
                 ),
                 *shown.take("pixel_weight", "learning_rate", "seed", "class_index"),
-                *shown.rest(),
                 camera_input(
-                    "From where the picture was taken, for a generator that draws in 3D; the front without it."
+                    "From where the picture was taken, for a generator that draws in 3D; the front without it. With find_camera, "
+                    "where the search begins."
                 ),
+                *shown.rest(),
             ],
             outputs=[
                 LatentsType.Output(
@@ -63,6 +64,9 @@ class ProjectImage(NodeWithFeatures):
                 io.Image.Output(display_name="reconstruction", tooltip="What the generator draws from the latents."),
                 io.Image.Output(
                     display_name="target", tooltip="The pictures as they were cut and resized, to compare."
+                ),
+                CameraType.Output(
+                    display_name="camera", tooltip="From where each picture is seen, of a generator that draws in 3D."
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -83,7 +87,7 @@ class ProjectImage(NodeWithFeatures):
         with torch.inference_mode(False):
             seen = None if camera is None else camera.cameras(network.config)[:1]
             targets = fitted(from_image(images), *picture_size(network, crop))
-            report = _Report(cls.hidden.unique_id, len(targets), settings.steps, crop)
+            report = _Report(cls.hidden.unique_id, len(targets), settings.all_steps, crop)
             network_of_features, found = load_network(features), []
             make_room(_room, network.height * network.width)
             with on_device(torch_device(), network):
@@ -93,9 +97,12 @@ class ProjectImage(NodeWithFeatures):
                     found.append(retry_without_models(partial(project, *arguments)))
         ws = torch.cat([projection.ws for projection in found])
         drawn = torch.cat([projection.image for projection in found])
-        report.end([projection.distance for projection in found])
+        report.end(found)
+        views = Views() if camera is None else camera
+        if settings.find_camera:
+            views = Views.of(torch.cat([projection.camera for projection in found]))
         latents = Latents(ws, mapping_digest(network), f"{len(found)} projected, {generator.name}")
-        return io.NodeOutput(latents, to_image(drawn, crop), to_image(targets))
+        return io.NodeOutput(latents, to_image(drawn, crop), to_image(targets), views)
 
 
 class _Report:
@@ -126,6 +133,7 @@ class _Report:
             which = f"picture {self.number + 1} of {self.count}, " if self.count > 1 else ""
             show_text(self.node_id, f"{which}step {progress.step} of {progress.steps}, {left} s left")
 
-    def end(self, distances: list[float]) -> None:
+    def end(self, found: list[Projection]) -> None:
         """Show how near all of them came."""
-        show_text(self.node_id, f"perceptual distance: {', '.join(f'{distance:.3g}' for distance in distances)}")
+        said = ", ".join(f"{one.distance:.3g}{one.found_at}" for one in found)
+        show_text(self.node_id, f"perceptual distance: {said}")

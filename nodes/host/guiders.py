@@ -7,12 +7,13 @@ custom guidance count exactly as they do when the host samples.
 import contextlib
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ...sds.views import VIEWS
 from .compatibility import incompatible
 
 try:
@@ -44,6 +45,55 @@ class Extra(NamedTuple):
     scale: float
     start: float = 0.0
     end: float = 1.0
+
+
+POSITIVE = "positive"
+"""What the host's guiders call the prompt."""
+
+
+def _of_view(view: str) -> str:
+    return f"{view} view"
+
+
+def with_views(guider, prompts: Mapping[str, Any]):
+    """Return a copy of a guider that carries, beside its prompt, CONDITIONINGs for views of what is drawn: `views_apart`
+    tells them from the guider's own. Raises ValueError for a guider without a prompt whose place they could take."""
+    if POSITIVE not in conditions_of(guider) or not hasattr(guider, "inner_set_conds"):
+        raise ValueError(
+            "This GUIDER has no prompt that those of views could take the place of; use CFG Guider or Domain Guider."
+        )
+    own = copy.copy(guider)
+    own.original_conds = {**guider.original_conds}
+    own.inner_set_conds({_of_view(view): prompt for view, prompt in prompts.items()})
+    return own
+
+
+def views_of(guider) -> tuple[str, ...]:
+    """Return the views for which a guider carries prompts."""
+    return tuple(view for view in VIEWS if _of_view(view) in conditions_of(guider))
+
+
+@contextlib.contextmanager
+def views_apart(guider, views: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Take the prompts of views out of a running guider within the body; gives, by view, copies of the guider that have
+    them in place of its prompt."""
+    if not views:
+        yield {}
+        return
+    whole = guider.conds
+    guider.all_conds = whole  # their hooks are rewound, too
+    guider.conds = {name: conds for name, conds in whole.items() if name not in map(_of_view, views)}
+    try:
+        yield {view: _with_prompt(guider, whole[_of_view(view)]) for view in views}
+    finally:
+        guider.conds = whole
+        del guider.all_conds
+
+
+def _with_prompt(guider, prompt):
+    own = copy.copy(guider)
+    own.conds = {**guider.conds, POSITIVE: prompt}
+    return own
 
 
 def text_guider(model, positive, negative, guidance_scale: float, extras: Sequence[Extra] = ()) -> CFGGuider:
@@ -178,7 +228,7 @@ def as_first_step(guider, extra_args: dict, sigma: Tensor) -> None:
 def rewind(guider, options: dict) -> None:
     """Turn the hooks on the prompts of a running guider back to their first keyframe."""
     hooks = comfy.hooks.HookGroup()
-    for conds in getattr(guider, "conds", {}).values():
+    for conds in getattr(guider, "all_conds", getattr(guider, "conds", {})).values():
         comfy.sampler_helpers.get_hooks_from_cond(conds, hooks)
     hooks.reset()
     for hook in hooks.hooks:  # reset() forgets the noise level that the hook saw last
@@ -261,7 +311,7 @@ def can_scale(guider) -> bool:
     """Tell whether a guider's guidance can be made stronger and weaker: whether it guides, by a scale that is its
     cfg."""
     scales = _scales(guider)
-    if not scales or len(conditions_of(guider)) < 2:
+    if not scales or len(conditions_of(guider)) - len(views_of(guider)) < 2:
         return False
     # A class of its own that leaves cfg at 1 guides by something else.
     plain = type(guider).predict_noise is CFGGuider.predict_noise if isinstance(guider, CFGGuider) else False

@@ -47,6 +47,7 @@ class ComfyPrior(Prior):
         check_sides(self.image_size, self.image_size, self._multiple)
         self._encoder: Encoder | None = None
         self._evaluation: tuple[Any, dict] | None = None  # (guider, extra_args) while the session runs
+        self._facing: dict[str, Any] = {}  # guiders with the prompts of views, likewise
         self._fits = False  # whether an evaluation has gone well, so that an error of the next one is no misfit
 
     @property
@@ -62,6 +63,15 @@ class ComfyPrior(Prior):
     def condition_names(self) -> tuple[str, ...]:
         names = tuple(guiders.condition_names(self._guider).values())
         return names if UNCONDITIONAL in names else ()
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return guiders.views_of(self._guider)
+
+    def facing(self, view: str) -> "ComfyPrior":
+        other = copy.copy(self)
+        other._evaluation = self._facing[view], self._evaluation[1]
+        return other
 
     @property
     def can_scale(self) -> bool:
@@ -170,8 +180,9 @@ class _HostSession(Session):
 
         def evaluated(guider, extra_args) -> T:
             guiders.require_text_alone(guider)
-            prior._evaluation = guider, extra_args
-            return body()
+            with guiders.views_apart(guider, prior.views) as prior._facing:
+                prior._evaluation = guider, extra_args
+                return body()
 
         guider = with_room_for(prior._guider, prior.vae, request)
         # Areas and masks of the prompts are laid out on latents of this shape.
@@ -181,7 +192,7 @@ class _HostSession(Session):
             prior._encoder = copied_encoder(prior.vae, prior.device)
             return run_in_guider(guider, evaluated, noise, torch.tensor([prior._schedule.host_sigma(1.0)]))
         finally:
-            prior._encoder = prior._evaluation = None
+            prior._encoder, prior._evaluation, prior._facing = None, None, {}
 
     def release_memory(self) -> None:
         device.release_memory()

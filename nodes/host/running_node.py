@@ -1,4 +1,4 @@
-"""The node that is running, for what has to be tested without a host: the protocol of adapt/running_node.py."""
+"""The node that is running, for what has to be tested without a host: the protocol of panel/running_node.py."""
 
 from . import device, server
 

@@ -78,7 +78,7 @@ class Moments:
             return load_file(self._path(step))
         except (OSError, SafetensorError) as error:
             raise ValueError(
-                f"The generator as it was after {step} steps is gone from the folder of moments; choose another "
+                f"What was trained after {step} steps is gone from the folder of moments; choose another "
                 'moment, or "Go on" to train again.'
             ) from error
 

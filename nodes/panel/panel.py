@@ -7,8 +7,7 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
-from ...sds import History
-from ...sds.terms import curve_title
+from ...training.history import History
 from .binned import Binned
 from .moments import Moments
 from .page import Page
@@ -175,7 +174,7 @@ class Panel:
                 "layers": [self._map.means(str(i))[1] for i in range(self.layers)],
                 "map_steps": self._map.means("0")[0],
             }
-        about = self.shown.about
+        about, titles = self.shown.about, self.state.get("titles", {})
         self.state = {
             **self.state,
             **curves,
@@ -184,7 +183,9 @@ class Panel:
             "training": self.moments.version,
             "notes": self._notes,
             "warnings": self._warnings,
-            "titles": {name: curve_title(name) for name in (curves or self.state)["curves"]},
+            "titles": {
+                name: about.titles.get(name) or titles.get(name, name) for name in (curves or self.state)["curves"]
+            },
             "prompt": about.prompt,
             "details": dict(about.details),
             **changes,
@@ -287,8 +288,8 @@ class Panel:
         self._put_mark_back()
         if generator and wanted.shown.about.generator not in ("", generator):
             said = (
-                "The moment belongs to a training of another generator than the one that comes in now. Link that generator "
-                "again, or choose a moment of its own trainings."
+                f"The moment belongs to a training of another {wanted.shown.about.source} than the one that comes in now. Link "
+                "that again, or choose a moment of its own trainings."
             )
             self._refuse(said)
         self._reruns.ask(self.key, self._reruns.inputs(self.key))

@@ -13,8 +13,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ...sds import History
 from ...training.files import write_atomically, write_tensors
+from ...training.history import History
 from ...training.history_tensors import describe_history, pack_history, unpack_history
 from .moments import Moments
 
@@ -34,10 +34,12 @@ class About:
 
     training: str = ""  # what tells it from others
     of_any_length: str = ""  # the same for trainings that differ by their number of steps alone
-    generator: str = ""  # a digest of the one that it started from
+    generator: str = ""  # a digest of what it started from
     prompt: str = ""
     details: Mapping[str, str] = field(default_factory=dict)  # its settings in words, by their names for people
-    metadata: Mapping[str, str] = field(default_factory=dict)  # of generators that come of it
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of files that come of it
+    titles: Mapping[str, str] = field(default_factory=dict)  # what its curves show, by the names of losses
+    source: str = "generator"  # what it started from
 
 
 class ShownTraining:

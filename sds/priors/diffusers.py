@@ -1,7 +1,8 @@
 """A prior on the diffusers library: Stable Diffusion 1.x, 2.x and SDXL from files (extra `headless`)."""
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +53,7 @@ class DiffusersPrior(Prior):
         guidance_scale: float = 100.0,
         image_size: int | None = None,  # pixels; None: the size that the model was made for
         extra_prompts: Sequence[ExtraPrompt] = (),
+        view_prompts: Mapping[str, str] | None = None,  # by views.VIEWS, in place of the prompt
     ) -> None:
         self.scales = {TEXT: guidance_scale, **{extra.name: extra.scale for extra in extra_prompts}}
         for name, scale in self.scales.items():
@@ -68,6 +70,8 @@ class DiffusersPrior(Prior):
         self._schedule = DiscreteSchedule(model.scheduler.alphas_cumprod)
         texts = [negative_prompt, prompt, *(extra.text for extra in extra_prompts)]
         self._states, self._pooled = zip(*map(self._encoded, texts), strict=True)  # of each condition
+        self._facing = {view: self._encoded(text) for view, text in (view_prompts or {}).items()}
+        self.views = tuple(self._facing)
 
     @property
     def condition_names(self) -> tuple[str, ...]:
@@ -90,6 +94,12 @@ class DiffusersPrior(Prior):
             return super().decode(latents)
         shift = getattr(vae.config, "shift_factor", None) or 0.0
         return vae.decode(latents / vae.config.scaling_factor + shift).sample
+
+    def facing(self, view: str) -> "DiffusersPrior":
+        other, (states, pooled) = copy.copy(self), self._facing[view]
+        other._states = (self._states[0], states, *self._states[2:])
+        other._pooled = (self._pooled[0], pooled, *self._pooled[2:])
+        return other
 
     @torch.no_grad()
     def guided(self, z_t: Tensor, t: float, scaling: float = 1.0) -> Tensor:

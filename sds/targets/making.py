@@ -17,6 +17,7 @@ from ..draws import draw_cameras
 from ..objective import prior_input, sample_size
 from ..prior import Prior
 from ..settings import TrainSettings
+from ..views import require_views, seen_from
 from .editing import edited, invert, noised, timesteps_up_to
 from .files import TargetsFolder
 from .pool import Targets, to_bytes
@@ -53,8 +54,17 @@ class Editor:
         with torch.no_grad():
             return self._within(self.target, images[:1], encode)
 
-    def edited(self, images: Tensor, strength: float, levels: int, seed: int = 0, z: Tensor | None = None) -> Tensor:
-        """Edit pictures [B, 3, H, W] in [-1, 1] at one strength, their latents z at hand or not; on the CPU."""
+    def edited(
+        self,
+        images: Tensor,
+        strength: float,
+        levels: int,
+        seed: int = 0,
+        z: Tensor | None = None,
+        cameras: Tensor | None = None,
+    ) -> Tensor:
+        """Edit pictures [B, 3, H, W] in [-1, 1], which cameras [B, 25] took, at one strength, their latents z at hand or
+        not; on the CPU."""
         timesteps = timesteps_up_to(strength, levels)
         with torch.no_grad():
             z = self.latents(images) if z is None else z
@@ -63,7 +73,8 @@ class Editor:
             else:
                 source = self.source
                 z_t = self._within(source, images, lambda: invert(source, z, timesteps))
-            clean = self._within(self.target, images, lambda: edited(self.target, z_t, timesteps))
+            target = self.target
+            clean = self._within(target, images, lambda: edited(seen_from(target, cameras), z_t, timesteps))
             drawn = self.target.decode(clean)
             if drawn.shape[-2:] != images.shape[-2:]:  # some families decode to another size than they encode
                 drawn = F.interpolate(drawn, images.shape[-2:], mode="bilinear", antialias=True)
@@ -89,6 +100,7 @@ def make_targets(
     `progress` is called after every few and may raise to end it. With `folder`, pictures are written there as they come,
     and what is there is not made again. Works within torch.inference_mode, too. Raises ValueError where the parts do not
     fit together, TargetsError where the folder does not."""
+    require_views(generator, editor.target.views)
     with recording_gradients():
         codes = sample_codes(
             generator, sample_z(generator.z_dim, settings.count, settings.seed), class_index=class_index
@@ -107,8 +119,9 @@ def make_targets(
         size = settings.batch_size
         while missing:
             rows = missing[:size]
-            samples = samples_of(generator, codes[rows], editor.target, crop, cameras_of(cameras, rows))
-            targets = _edited(editor, samples, settings)
+            seen = cameras_of(cameras, rows)
+            samples = samples_of(generator, codes[rows], editor.target, crop, seen)
+            targets = _edited(editor, samples, settings, seen)
             if targets is None:
                 size = max(1, len(rows) // 2)
                 continue
@@ -157,8 +170,8 @@ class Refreshing:
         for rows in split_rows(len(codes), self.settings.batch_size):
             seen = cameras_of(cameras, rows)
             samples = samples_of(generator, codes[rows], self.editor.target, self.crop, seen)
-            settings = self.settings
-            found.append(to_bytes(self.editor.edited(samples, settings.strength / 2, settings.levels, settings.seed)))
+            weaker = replace(self.settings, strength=self.settings.strength / 2)
+            found.append(to_bytes(self.editor.edited(samples, *_how(weaker), cameras=seen)))
         return torch.cat(found)
 
 
@@ -194,7 +207,7 @@ def edit_strip(
         z = first.latents(samples)
         for strength in strengths:
             for scale, editor in editors.items():
-                found[scale, strength] = editor.edited(samples, strength, levels, seed, z)
+                found[scale, strength] = editor.edited(samples, strength, levels, seed, z, seen)
                 if progress:
                     progress(len(found), found[scale, strength])
         rows = [torch.stack([found[scale, strength] for strength in strengths], 1) for scale in editors]
@@ -213,10 +226,14 @@ def samples_of(
     return prior_input(images.float(), prior.image_size, crop).to(prior.device)
 
 
-def _edited(editor: Editor, samples: Tensor, settings: TargetSettings) -> Tensor | None:
+def _how(settings: TargetSettings) -> tuple[float, int, int]:
+    return settings.strength, settings.levels, settings.seed
+
+
+def _edited(editor: Editor, samples: Tensor, settings: TargetSettings, cameras: Tensor | None) -> Tensor | None:
     """The edited samples; None when memory ran out, and fewer at a time may fit."""
     try:
-        return editor.edited(samples, settings.strength, settings.levels, settings.seed)
+        return editor.edited(samples, *_how(settings), cameras=cameras)
     except Exception as error:
         if len(samples) == 1 or not handle_out_of_memory(error):
             raise

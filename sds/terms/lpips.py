@@ -10,6 +10,15 @@ from ...metrics.lpips import Features, distance
 from ...training.settings import setting
 from .base import ImageTerm, View
 
+LITTLE = 64
+"""Pixels up to which a prior asks for weights some tens of times smaller."""
+
+
+def usual_in_3d(image_size: int | None) -> float:
+    """Return the weight for generators that draw in 3D where nothing is said of it, under a prior that sees pictures of
+    this size; None: of one that is not known, such as Stable Diffusion's."""
+    return PerceptualRegularizer.usual_in_3d if image_size is None or image_size > LITTLE else 2.0
+
 
 @dataclass(frozen=True)
 class PerceptualRegularizer(ImageTerm):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from comfyui_stylegan_fusion.cli import main
 from comfyui_stylegan_fusion.cli.options import parse
-from comfyui_stylegan_fusion.cli.plan import plan_for
+from comfyui_stylegan_fusion.cli.plan import plan_for, read_plan
 from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS
 from comfyui_stylegan_fusion.stylegan import orbit, render_samples, sample_z, save_generator, turned
 from eg3d_files import CONFIG, head
@@ -142,3 +142,43 @@ def test_lpips_holds_generators_in_3d_unless_something_else_is_said(file, tmp_pa
     options = parse(given)
     options.miniature_settings = MINIATURE_SETTINGS
     assert plan_for(options).weights["lpips"] == weight
+
+
+def test_prompts_of_views_reach_the_plan_and_its_targets(file, tmp_path):
+    given = ["adapt", "--generator", str(file), "--model", "sd", "--prompt", "a robot", "--output", str(tmp_path)]
+    options = parse([*given, "--side-prompt", "a robot from the side", "--targets", "20"])
+    plan = plan_for(options)
+    assert plan.view_prompts == plan.targets.view_prompts == {"side": "a robot from the side"}
+    assert read_plan(json.loads(json.dumps(plan.describe()))) == plan
+    assert "from the side" in plan.targets.identity
+    plain = plan_for(parse([*given, "--targets", "20"]))
+    assert plain.view_prompts == {} and "view_prompts" not in plain.targets.identity
+
+
+def test_prompts_of_views_are_not_for_flat_generators(tmp_path, capsys):
+    given = ["adapt", "--generator", "miniature", "--model", "miniature", "--prompt", "a robot"]
+    assert main([*given, "--back-prompt", "a back", "--output", str(tmp_path / "out"), "--device", "cpu"]) == 1
+    said = capsys.readouterr().err
+    assert "a prompt for the back, and this generator draws flat pictures" in said and said.count("\n") == 1
+
+
+def test_a_picture_is_projected_from_a_camera_that_is_given_or_found(file, tmp_path, capsys):
+    assert sample(file, tmp_path / "drawn", "--count", "1", "--yaw", "30") == 0
+    given = [
+        "project",
+        str(tmp_path / "drawn" / "00000.png"),
+        "--generator",
+        str(file),
+        "--device",
+        "cpu",
+        "--steps",
+        "2",
+    ]
+    capsys.readouterr()
+    assert main([*given, "--output", str(tmp_path / "given"), "--yaw", "30"]) == 0
+    assert "seen from" not in capsys.readouterr().out
+    assert main([*given, "--output", str(tmp_path / "found"), "--find-camera"]) == 0
+    assert "seen from yaw" in capsys.readouterr().out
+    flat = [*given[:2], "--generator", "miniature", "--output", str(tmp_path / "flat"), "--find-camera", "--steps", "1"]
+    assert main([*flat, "--device", "cpu"]) == 1
+    assert "draws flat pictures" in capsys.readouterr().err

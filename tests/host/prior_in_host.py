@@ -17,10 +17,11 @@ start(project)
 
 import torch
 from project.nodes.host import native_miniature
-from project.nodes.host.guiders import conditioning_fingerprint, text_guider
+from project.nodes.host.guiders import conditioning_fingerprint, text_guider, with_views
 from project.nodes.host.prior import ComfyPrior
 from project.sds.objective import Objective
 from project.sds.terms import ScoreDistillation
+from project.sds.views import seen_from
 from project.training.memory import MemoryRequest
 from safetensors.torch import load_file, save_file
 
@@ -53,8 +54,20 @@ with torch.inference_mode():  # as nodes run
             found[f"{t} schedule"] = torch.tensor(prior.schedule(t), dtype=torch.float64)
             found[f"{t} gradient"] = objective.latent_gradient(objective.view(z, None, t, given["eps"]))[0]
 
+    side = clip.encode_from_tokens_scheduled(clip.tokenize(request["side_prompt"]))
+    sided = ComfyPrior(with_views(prior._guider, {"side": side}), vae)
+
+    def evaluate_sides():
+        for t in request["timesteps"]:
+            found[f"{t} front"] = sided.guided(given["z_t"], t)
+            seen = seen_from(sided, given["cameras"])
+            found[f"{t} sides"] = seen.guided(given["z_t"], t)
+            found[f"{t} sides both"], parts = seen.guided_and_conditions(given["z_t"], t)
+            found.update({f"{t} sides {name}": eps for name, eps in parts.items()})
+
     with torch.inference_mode(False), torch.enable_grad():
         prior.session.run(evaluate, MemoryRequest(rows=3, height=64, width=64))
+        sided.session.run(evaluate_sides, MemoryRequest(rows=3, height=64, width=64))
 # After a run nothing of it stays, whether it ends well or in an error, without the garbage collector's help.
 watched, stayed = [], {}
 
@@ -97,6 +110,7 @@ with torch.inference_mode():
     again = clip.encode_from_tokens_scheduled(clip.tokenize(request["prompt"]))
     other = clip.encode_from_tokens_scheduled(clip.tokenize(request["prompt"] + " with a hat"))
     masked = [[tensor, {**options, "strength": 0.5}] for tensor, options in positive]
+    refused["fingerprint of a side"] = sided.fingerprint
     for name, (prompt, scale) in {
         "itself": (positive, 7.5),
         "encoded again": (again, 7.5),

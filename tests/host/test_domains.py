@@ -338,3 +338,64 @@ def test_a_domain_of_another_model_is_refused(host, learned):
         host.object_info()  # the list of files is made anew
         run = host.run({**guided(["load", 0]), "load": load(f"{file}.safetensors")})
         assert not run.succeeded and "was learned with" in run.error["exception_message"]
+
+
+def on_panel(host, key, **asked):
+    """What the panel with this key shows, after something was asked of it."""
+    shown = host.get(f"/stylegan_fusion/panels/{key}")
+    if asked:
+        host.post(f"/stylegan_fusion/panels/{key}", {"training": shown["training"], **asked})
+    return shown
+
+
+def test_a_panel_shows_what_is_learned_and_goes_back_to_a_moment(host, pictures):
+    graph = train(name="watched", seed=7, steps=4, panel="watched")
+    seen = []
+    run = host.run(graph, on_event=lambda kind, data: seen.append(data) if kind == "stylegan_fusion.panel" else None)
+    assert run.succeeded, run.error
+    shown = on_panel(host, "watched")
+    assert shown["status"] == "finished" and shown["moments"] == list(range(5)) and shown["pictures_alone"] == []
+    assert shown["curves"]["error"][0] == list(range(1, 5)) and shown["layers"] == []
+    assert shown["titles"] == {"error": "How far off the copy's predictions are"}
+    assert shown["prompt"] == "watched, 6 pictures" and host.fetch("/stylegan_fusion/panels/watched/moments/2")
+    folder = host.models / "stylegan_domains"
+    on_panel(host, "watched", action="choose", step=2)
+    again = host.run(graph)
+    assert again.succeeded and not [value for value, most in again.progress if most == 4], "without training"
+    moment, whole = load_domain(folder / "watched_00002.safetensors"), load_domain(folder / "watched_00001.safetensors")
+    assert moment.about["steps_done"] == "2" and on_panel(host, "watched")["kept"] == 2
+    assert any(not torch.equal(value, moment.weights[name]) for name, value in whole.weights.items())
+    short = host.run(train(name="short", seed=7, steps=2))  # without a cooldown the first steps are the same
+    assert short.succeeded
+    for name, value in load_domain(folder / "short_00001.safetensors").weights.items():
+        assert torch.equal(value, moment.weights[name])
+    on_panel(host, "watched", action="choose", step=4)
+    assert host.run(graph).succeeded and not (folder / "watched_00003.safetensors").exists(), "it is there already"
+
+
+def test_a_training_that_is_stopped_on_its_panel_is_kept_and_goes_on(host, pictures):
+    graph, asked = train(name="stopped", seed=8, steps=24, panel="stopped"), []
+
+    def stop(kind, data):
+        if kind == "progress" and data.get("value", 0) >= 6 and data.get("max") == 24 and not asked:
+            asked.append(on_panel(host, "stopped", action="end"))
+
+    run = host.run(graph, on_event=stop)
+    assert run.succeeded, run.error
+    shown = on_panel(host, "stopped")
+    done = shown["step"]
+    assert shown["status"] == "stopped" and 6 <= done < 24 and shown["kept"] == done
+    folder = host.models / "stylegan_domains"
+    assert load_domain(folder / "stopped_00001.safetensors").about["steps_done"] == str(done)
+    on_panel(host, "stopped", action="go on")
+    again = host.run(graph)
+    assert again.succeeded and f"went on from step {done}" in " ".join(on_panel(host, "stopped")["notes"])
+    assert load_domain(folder / "stopped_00002.safetensors").about["steps_done"] == "24"
+
+
+def test_what_keeps_a_domain_from_being_learned_is_said_on_the_panel(host, pictures):
+    graph = train(name="refused", steps=1, panel="refused")
+    assert host.run(graph).succeeded
+    graph["train"]["inputs"]["image_size"] = 512
+    assert not host.run(graph).succeeded
+    assert "the model learns 512" in on_panel(host, "refused")["problem"]

@@ -1,7 +1,9 @@
 """The nodes of generators that draw in three dimensions, in a real ComfyUI on the miniature's heads."""
 
 import io
+import json
 
+import graphs
 import pytest
 import torch
 from comfyui_stylegan_fusion.metrics.figures import to_pictures
@@ -9,6 +11,7 @@ from comfyui_stylegan_fusion.miniature import GENERATORS
 from comfyui_stylegan_fusion.stylegan import Views, load_generator, render_samples, sample_z
 from graphs import MINIATURE
 from PIL import Image
+from safetensors import safe_open
 
 HEADS = ["miniature", 6]
 SAMPLED = {"seed": 3, "count": 2, "truncation_psi": 0.7, "truncation_cutoff": 0}
@@ -114,3 +117,65 @@ def test_flat_generators_say_that_no_camera_helps(host, failing, kept):
     run = host.run({name: graph[name] for name in used})
     assert run.error is not None and run.error["node_id"] == failing
     assert "draws flat pictures" in run.error["exception_message"]
+
+
+def adapting(**changes):
+    """One step towards a robot, which is seen from its side otherwise."""
+    graph = graphs.training(
+        steps=1, **{"train.generator": HEADS, "save.filename_prefix": "robot", "train.batch_size": 1}
+    )
+    for name in ("regularizer", "layers", "before", "after", "plot"):
+        del graph[name]
+    del graph["train"]["inputs"]["regularizer"], graph["train"]["inputs"]["layers"]
+    graph["side"] = {
+        "class_type": "CLIPTextEncode",
+        "inputs": {"clip": ["miniature", 1], "text": "a fox from the side"},
+    }
+    graph["views"] = node("ViewPrompts", side=["side", 0])
+    graph["guidance"]["inputs"]["view_prompts"] = ["views", 0]
+    for name, value in changes.items():
+        target, key = name.split(".")
+        graph[target]["inputs"][key] = value
+    return graph
+
+
+def saved_settings(host, graph):
+    run = host.run(graph)
+    assert run.succeeded, run.error
+    path = max((host.output / "stylegan").glob("robot_*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["settings"])
+
+
+def test_heads_are_held_by_lpips_unless_something_else_is_said_and_judged_by_views(host):
+    settings = saved_settings(host, adapting())
+    terms = {term["term"]: term["weight"] for term in settings["terms"]}
+    assert terms == {"sds": 1.0, "lpips": 2.0} and settings["view_prompts"] == "a fox from the side"
+    free = adapting(**{"train.regularizer": ["held", 0]})
+    free["held"] = node("LPIPSRegularizer", weight=0.0, features="miniature")
+    assert [term["term"] for term in saved_settings(host, free)["terms"]] == ["sds"]
+
+
+def test_prompts_of_views_are_not_for_flat_generators_and_not_for_every_guider(host):
+    run = host.run(adapting(**{"train.generator": ["miniature", 3]}))
+    assert "a prompt for the side, and this generator draws flat pictures" in run.error["exception_message"]
+    graph = adapting()
+    graph["views"]["inputs"] = {}
+    assert "View Prompts has no prompt" in host.run(graph).error["exception_message"]
+
+
+def test_a_picture_is_found_with_its_camera(host):
+    settings = {"steps": 2, "editability": 0.5, "features": "miniature", "pixel_weight": 1.0, "learning_rate": 0.06}
+    kept = {name: turning()[name] for name in ("miniature", "camera", "sample")}
+    kept["sample"]["inputs"]["count"] = 1
+    project = {"generator": HEADS, "images": ["sample", 0], "seed": 0, "class_index": -1, "find_camera": True}
+    graph = kept | {
+        "project": node("ProjectImage", **project, **settings),
+        "draw": node("DrawLatents", generator=HEADS, latents=["project", 0], noise="const", camera=["project", 3]),
+        "drawn": show("draw"),
+        "found": show("project", 1),
+    }
+    run = host.run(graph)
+    assert run.succeeded, run.error
+    assert "seen from yaw" in run.last_text("project")
+    assert (numbers(pictures(host, run, "drawn")) - numbers(pictures(host, run, "found"))).abs().max() <= 2

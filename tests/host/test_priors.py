@@ -6,16 +6,20 @@ import pytest
 import torch
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.factors import sample_factors
+from comfyui_stylegan_fusion.miniature.heads import CONFIG as HEADS
 from comfyui_stylegan_fusion.miniature.renderer import render
 from comfyui_stylegan_fusion.sds import ScoreDistillation
 from comfyui_stylegan_fusion.sds.objective import Objective
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
+from comfyui_stylegan_fusion.sds.views import seen_from
+from comfyui_stylegan_fusion.stylegan import turned
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 TIMESTEPS = (0.02, 0.3, 0.8, 1.0)
 REQUEST = {
     "prompt": "a portrait of a fox, smiling",
+    "side_prompt": "a portrait of a fox, smiling, from the side",
     "negative_prompt": "a person",
     "guidance_scale": 7.5,
     "timesteps": TIMESTEPS,
@@ -29,6 +33,7 @@ def given():
         "images": render(sample_factors(3, generator)),
         "z_t": torch.randn(3, 4, 16, 16, generator=generator),
         "eps": torch.randn(3, 4, 16, 16, generator=generator),
+        "cameras": turned(HEADS, [0.0, 40.0, -90.0]),
     }
 
 
@@ -82,6 +87,18 @@ def test_both_priors_send_the_same_gradient_to_the_image(in_host, prior, given):
     assert relative_error(in_host["image gradient"], gradient) < 1e-4
 
 
+@pytest.mark.parametrize("t", TIMESTEPS)
+def test_both_priors_agree_on_prompts_of_views(in_host, prior, given, t):
+    """And with nothing said of cameras, the prompt alone counts."""
+    given_to = prior.model, REQUEST["prompt"], REQUEST["negative_prompt"], REQUEST["guidance_scale"]
+    sided = DiffusersPrior(*given_to, view_prompts={"side": REQUEST["side_prompt"]})
+    guided, parts = seen_from(sided, given["cameras"]).guided_and_conditions(given["z_t"], t)
+    for name, eps in {"sides": guided, "sides both": guided, **{f"sides {n}": e for n, e in parts.items()}}.items():
+        assert relative_error(in_host[f"{t} {name}"], eps) < 1e-4, name
+    assert relative_error(in_host[f"{t} front"], in_host[f"{t} guided"]) < 1e-6
+    assert relative_error(guided, in_host[f"{t} guided"]) > 1e-3
+
+
 def test_the_conditions_differ_so_that_agreement_means_something(in_host):
     assert relative_error(in_host["0.8 text"], in_host["0.8 unconditional"]) > 1e-3
 
@@ -119,5 +136,5 @@ def test_prompts_and_scales_are_told_apart_by_a_few_numbers(in_host):
     notes = in_host["notes"]
     itself = notes["fingerprint of itself"]
     assert notes["fingerprint of encoded again"] == itself
-    others = [notes[f"fingerprint of other {what}"] for what in ("words", "strength", "scale")]
-    assert len({itself, *others}) == 4
+    others = [notes[f"fingerprint of {what}"] for what in ("other words", "other strength", "other scale", "a side")]
+    assert len({itself, *others}) == 5

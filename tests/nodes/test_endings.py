@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 import torch
-from comfyui_stylegan_fusion.nodes.adapt import panel_report
 from comfyui_stylegan_fusion.nodes.adapt.endings import keep_latest
 from comfyui_stylegan_fusion.nodes.adapt.run import TrainingRun
 from comfyui_stylegan_fusion.nodes.adapt.unfinished import unfinished_training
+from comfyui_stylegan_fusion.nodes.panel import panel_report
 from comfyui_stylegan_fusion.nodes.panel.shown import About
 from comfyui_stylegan_fusion.sds import AllLayers, collapse, train_generator
 from comfyui_stylegan_fusion.stylegan import load_generator, read_metadata
@@ -240,7 +240,7 @@ def test_a_moment_that_is_gone_when_the_training_is_stopped_leaves_it_as_it_is(r
     result, *_ = run()
     assert result.steps_done == panel.state["kept"] == 3
     (said,) = panel.state["notes"]
-    assert said.startswith("Stopped after 3 of 4 steps and kept. The generator as it was after 2 steps is gone")
+    assert said.startswith("Stopped after 3 of 4 steps and kept. What was trained after 2 steps is gone")
 
 
 def test_pictures_that_cannot_be_drawn_do_not_lose_the_training(run, folder, panel, node):

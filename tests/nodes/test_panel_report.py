@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from comfyui_stylegan_fusion.nodes.adapt import panel_report, report
-from comfyui_stylegan_fusion.nodes.adapt.panel_report import PanelReport
-from comfyui_stylegan_fusion.sds import History, TrainSettings
+from comfyui_stylegan_fusion.nodes.panel import panel_report, report
+from comfyui_stylegan_fusion.nodes.panel.panel_report import PanelReport
+from comfyui_stylegan_fusion.sds import History
 
 STEPS, STEP_SECONDS = 400, 0.4
 LOOKS = {"even": [0.1], "slow at first": [0.9, 0.1], "slow": [1.5], "cheap": [0.001]}
@@ -38,7 +38,7 @@ def trained(panel, node, monkeypatch):
             return torch.zeros(count, 3, 8, 8)
 
         panel.begin("a training", STEPS, 3, 0)
-        shown = PanelReport(TrainSettings(steps=STEPS), node, panel)
+        shown = PanelReport(STEPS, node, panel)
         for step in range(1, STEPS + 1):
             clock.now += STEP_SECONDS
             progress = {"step": step, "steps": STEPS, "losses": {}, "warning": None, "history": History()}

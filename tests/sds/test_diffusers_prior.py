@@ -232,3 +232,14 @@ def test_an_inpainting_model_is_refused(own_folder):
 def test_a_guidance_scale_out_of_range_is_named(model):
     with pytest.raises(ValueError, match="guidance scale is -1"):
         DiffusersPrior(model, "a fox", guidance_scale=-1)
+
+
+def test_a_view_takes_its_prompt_in_place_of_the_prompt(model):
+    """What a prior with that prompt says, whatever else it has."""
+    given = {"negative_prompt": "robot", "guidance_scale": 7.5, "extra_prompts": [ExtraPrompt("hat", "a hat", -2.0)]}
+    prior = DiffusersPrior(model, "a fox", **given, view_prompts={"side": "a fox from the side"})
+    z_t = normal(2, 4, 8, 8)
+    assert prior.views == ("side",)
+    assert torch.equal(prior.guided(z_t, 0.3), DiffusersPrior(model, "a fox", **given).guided(z_t, 0.3))
+    expected = DiffusersPrior(model, "a fox from the side", **given).guided(z_t, 0.3)
+    assert torch.equal(prior.facing("side").guided(z_t, 0.3), expected)

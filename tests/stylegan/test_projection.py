@@ -1,13 +1,24 @@
 """Projection: known latents are found again and carry over, and what may go wrong gets a sentence."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
 from comfyui_stylegan_fusion.metrics.colours import rgb
-from comfyui_stylegan_fusion.miniature import GENERATOR
+from comfyui_stylegan_fusion.miniature import GENERATOR, GENERATORS
 from comfyui_stylegan_fusion.miniature.perceptual import load_features
-from comfyui_stylegan_fusion.stylegan import Crop, Draw, Generator, GeneratorConfig, load_generator, sample_z
+from comfyui_stylegan_fusion.stylegan import (
+    Crop,
+    Draw,
+    Generator,
+    GeneratorConfig,
+    Views,
+    field_of_view,
+    load_generator,
+    sample_z,
+    turned,
+)
 from comfyui_stylegan_fusion.stylegan.projection import (
     ProjectionOutOfMemory,
     ProjectionSettings,
@@ -184,3 +195,45 @@ def test_pictures_of_any_shape_are_compared_by_their_colours(features, shape):
     assert cropped.image.shape == drawn.shape
     with pytest.raises(ValueError, match=rf"give it \[1, 3, {generator.height}, {generator.width}\]"):
         project(generator, target.transpose(2, 3), features)
+
+
+def heads_in_little():
+    """The miniature's heads in 32 pixels, with fewer points on rays."""
+    heads = load_generator(GENERATORS["miniature-3d"])
+    sizes = {"resolution": 32, "render_side": 32, "depth_samples": 12, "importance_samples": 8}
+    little = Generator(dataclasses.replace(heads.config, **sizes)).eval().requires_grad_(False)
+    little.load_state_dict(heads.state_dict())
+    return little
+
+
+def test_the_camera_of_a_head_is_found_with_its_code(features):
+    heads = heads_in_little()
+    with torch.no_grad():
+        ws = heads.mapping(sample_z(heads.z_dim, 1, 12))
+        target = heads.synthesis(Draw(ws, cameras=turned(heads.config, 38.0, 6.0)))
+    steps = []
+    settings = ProjectionSettings(steps=24, find_camera=True)
+    found = project(heads, target, features, settings, progress=lambda progress: steps.append(progress.step))
+    assert steps == list(range(1, settings.all_steps + 1)) and settings.all_steps == 24 + 5 * 2
+    (yaw,), (pitch,) = Views.of(found.camera).yaw, Views.of(found.camera).pitch
+    assert abs(yaw - 38) < 4 and abs(pitch - 6) < 4
+    with torch.no_grad():
+        assert torch.equal(found.image, heads.synthesis(Draw(found.ws, cameras=found.camera)))
+    straight = project(heads, target, features, ProjectionSettings(steps=24))
+    assert straight.camera is None and found.distance < 0.7 * straight.distance
+
+
+def test_a_search_for_the_camera_begins_at_the_one_that_is_given(features):
+    heads = heads_in_little()
+    target = torch.zeros(1, 3, 32, 32)
+    given = turned(heads.config, 100.0, 20.0, focal=3.0)
+    still = ProjectionSettings(steps=1, find_camera=True, learning_rate=0.0)
+    found = Views.of(project(heads, target, features, still, camera=given).camera)
+    assert round(found.yaw[0] - 100.0) in (-50, -25, 0, 25, 50) and found.pitch[0] == pytest.approx(20.0, abs=1e-3)
+    assert found.radius == pytest.approx(heads.config.camera_radius, abs=1e-4)
+    assert found.field_of_view == pytest.approx(field_of_view(3.0), abs=1e-3)
+
+
+def test_flat_generators_have_no_camera_to_find(generator, target, features):
+    with pytest.raises(ValueError, match="draws flat pictures"):
+        project(generator, target, features, ProjectionSettings(steps=2, find_camera=True))

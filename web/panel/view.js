@@ -59,7 +59,7 @@ export class View {
         this.stop = this.button("Stop and keep", "End the training now; the graph goes on with what was trained.", () => this.ask("end", this.about()));
         this.keep = this.button(
             "Keep this moment",
-            "The graph goes on with the generator of the moment shown above. A training that runs ends for that.",
+            "The graph goes on with what was trained at the moment shown above. A training that runs ends for that.",
             () => this.ask("keep", { ...this.about(), step: this.shownStep }),
         );
         this.goOn = this.button("Go on", "Train on from where this training ended, whatever moment is kept.", () => this.ask("go on", this.about()));
@@ -258,7 +258,7 @@ export class View {
             busy || whatever || (running && step >= steps) || !this.shownStep || this.shownStep === present || alone.includes(this.shownStep);
         this.keep.title = alone.includes(this.shownStep)
             ? "Of this moment there is a picture only: of earlier trainings, the weights of one moment are kept."
-            : "The graph goes on with the generator of the moment shown above. A training that runs ends for that.";
+            : "The graph goes on with what was trained at the moment shown above. A training that runs ends for that.";
     }
 
     draw() {

@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from ...metrics.colours import rgb
 from ...metrics.figures import sample_grid
-from ...sds import Progress, TrainSettings
+from ...stylegan import Crop
 from ...training.out_of_memory import handle_out_of_memory
-from ..panel.moments import how_many
-from ..panel.panel import RUNNING, Ended, Panel
-from .report import PREVIEW_SAMPLES, Report
+from .moments import how_many
+from .panel import RUNNING, Ended, Panel
+from .report import PREVIEW_SAMPLES, Progress, Report
 from .running_node import RunningNode
 
 logger = logging.getLogger(__name__)
@@ -31,8 +31,16 @@ class PanelReport(Report):
     """A PanelReport writes a panel in place of the node's text and previews, and ends the training when its user
     asks."""
 
-    def __init__(self, settings: TrainSettings, node: RunningNode, panel: Panel, targets: Tensor | None = None):
-        super().__init__(settings, node)
+    def __init__(
+        self,
+        steps: int,
+        node: RunningNode,
+        panel: Panel,
+        crop: Crop | None = None,
+        targets: Tensor | None = None,
+        every: int | None = None,
+    ):
+        super().__init__(steps, node, crop, every)
         self.panel, self.targets = panel, targets  # of the samples that are shown, [N, 3, H, W]
         self.spent, self.moment_seconds = 0.0, []  # of the panel in all, of each moment
         self.last_moment = 0
@@ -72,6 +80,8 @@ class PanelReport(Report):
     def _interval(self, progress: Progress, now: float) -> float:
         """Return the steps from one moment to the next: those that the training's time has room for are spread over
         what is left."""
+        if self.every is not None:
+            return self.every
         seconds = self.seconds_per_step(progress.step, now)
         if seconds is None:
             return math.inf

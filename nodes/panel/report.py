@@ -1,15 +1,17 @@
-"""What a training shows while it runs: on the panel of a node in panel_report.py, here on nodes without one."""
+"""What a training shows while it runs: on its panel in panel_report.py, here on nodes without one."""
 
 import logging
 import time
 from collections.abc import Mapping
+from typing import Protocol
 
 from torch import Tensor
 
 from ...metrics.figures import sample_grid
-from ...sds import Progress, TrainSettings
+from ...stylegan import Crop
+from ...training.history import History
 from ...training.out_of_memory import handle_out_of_memory
-from ..panel.panel import FAILED
+from .panel import FAILED
 from .running_node import RunningNode
 
 logger = logging.getLogger(__name__)
@@ -18,14 +20,32 @@ PREVIEWS = 40  # previews over a whole run
 PREVIEW_SAMPLES = 4
 
 
-class Report:
-    """A Report shows the bar with previews, and the time left as a text on the node. Ends the run on cancel."""
+class Progress(Protocol):
+    """Progress is what a training of any kind tells after each step."""
 
-    def __init__(self, settings: TrainSettings, node: RunningNode):
-        self.bar = node.progress_bar(settings.steps)
-        self.steps, self.crop, self.node = settings.steps, settings.crop, node
+    step: int  # steps done
+    steps: int  # steps in all
+    losses: Mapping[str, float]
+    warning: str | None
+    history: History
+
+    def samples(self, count: int) -> Tensor:
+        """Draw [count, channels, H, W] with what would come out now."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return copies of what was trained, for going back; none where they take too much."""
+
+
+class Report:
+    """A Report shows the bar with previews, and the time left as a text on the node. Ends the run on cancel.
+
+    crop: what counts of the samples. every: the steps from one look at the samples to the next; None: as it suits."""
+
+    def __init__(self, steps: int, node: RunningNode, crop: Crop | None = None, every: int | None = None):
+        self.bar = node.progress_bar(steps)
+        self.steps, self.crop, self.node, self.every = steps, crop, node, every
         self.notes: list[str] = []  # what stays on the node below the progress
-        self.picture_every = max(1, settings.steps // PREVIEWS)
+        self.picture_every = every or max(1, steps // PREVIEWS)
         self.began = self.shown = None
 
     def going_on(self, done: int, otherwise: str) -> None:
@@ -55,7 +75,7 @@ class Report:
         self.show(progress, now)
 
     def before(self, images: Tensor) -> None:
-        """Take up what the generator drew before training, [B, 3, R, R]."""
+        """Take up what was drawn before training, [B, channels, H, W]."""
 
     def show(self, progress: Progress, now: float) -> None:
         """Show where the training is. now: seconds of a clock."""
