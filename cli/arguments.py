@@ -154,16 +154,18 @@ def add_setting(parser: argparse.ArgumentParser, declared: Declared, usual: str,
     from ..sds import parse_groups
 
     setting = declared.setting
-    option = option_of(declared)
-    given = {"dest": prefix + declared.name, "help": f"{setting.help} {usual}".replace("%", "%%"), "default": None}
+    given = {"dest": prefix + declared.name, "default": None}
     if declared.kind is bool:
-        parser.add_argument(option, action=argparse.BooleanOptionalAction, **given)
+        given["action"] = argparse.BooleanOptionalAction
     elif declared.kind is tuple:
-        parser.add_argument(option, type=parse_groups, metavar=setting.metavar, **given)
+        given |= {"type": parse_groups, "metavar": setting.metavar}
     elif setting.choices:
-        parser.add_argument(option, choices=setting.choices, **given)
+        given["choices"] = setting.choices
     else:
-        parser.add_argument(option, type=declared.kind, metavar=setting.metavar or "N", **given)
+        given |= {"type": declared.kind, "metavar": setting.metavar or "N"}
+    parser.add_argument(option_of(declared), help=f"{setting.help} {usual}".replace("%", "%%"), **given)
+    if setting.earlier_option:
+        parser.add_argument(setting.earlier_option, help=argparse.SUPPRESS, **given)
 
 
 def shown(value: object, declared: Declared) -> object:

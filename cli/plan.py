@@ -12,13 +12,12 @@ from pathlib import Path
 
 from ..miniature.settings import SDS_SETTINGS, MiniatureSettings, prompt_for
 from ..sds import DISTILLATIONS, TERMS, TargetSettings, TrainSettings
+from ..sds.earlier import NAMES_OF_FIRST
 from ..sds.priors.lora import LoRA
 from ..training.settings import declared_settings, option_of
 from .arguments import DOMAIN_SCALE
 from .targets import TargetsPlan
 from .terminal import BUNDLED, MINIATURE, MINIATURE_CAT, UsageError
-
-_RENAMED = {"checkpoint": "recompute"}  # settings of the first format, and what they are called now
 
 
 @dataclass(frozen=True)
@@ -256,7 +255,7 @@ def read_plan(plan: Mapping, first: bool = False) -> Plan:
     plan = dict(plan)
     settings = {name: value for name, value in plan["settings"].items() if name != "crop"}
     if first:
-        settings = {_RENAMED.get(name, name): value for name, value in settings.items()}
+        settings = {NAMES_OF_FIRST.get(name, name): value for name, value in settings.items()}
         plan["weights"] = {kind: plan.pop(kind) for kind in ("directional", "reconstruction", "lpips")}
         plan["distillation"] = "sds"
     settings["also_train"] = tuple(settings["also_train"])
