@@ -69,12 +69,26 @@ def add_on_model(parser: argparse.ArgumentParser, required: bool = True) -> None
 
 
 def add_loras(parser: argparse.ArgumentParser) -> None:
-    """Add what is put on a diffusion model."""
+    """Add what is put on a diffusion model, and beside it."""
     parser.add_argument(
         "--lora",
         action="append",
         metavar="FILE[:STRENGTH]",
         help="LoRA for the diffusion model, of kohya, LyCORIS, diffusers or peft, with a strength (1); can be repeated",
+    )
+    parser.add_argument(
+        "--vae",
+        type=path,
+        metavar="FILE",
+        help="another VAE than the model's own, as a safetensors file or as a folder in the layout of diffusers",
+    )
+    parser.add_argument(
+        "--embedding",
+        action="append",
+        type=path,
+        metavar="FILE",
+        help="textual inversion embedding (.safetensors, .pt or .bin), which prompts call by the file's name as in ComfyUI: "
+        '"a portrait in the style of embedding:name"; can be repeated',
     )
     parser.add_argument(
         "--prediction",

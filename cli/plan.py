@@ -9,6 +9,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..miniature.settings import SDS_SETTINGS, MiniatureSettings, prompt_for
 from ..sds import DISTILLATIONS, TERMS, TargetSettings, TrainSettings
@@ -47,6 +48,8 @@ class Plan:
     source_prompt: str = ""  # what the generator draws as it is
     loras: tuple[tuple[str, float], ...] = ()  # files and their strengths
     prediction: str = ""  # of PREDICTIONS; "": what the model says of itself
+    vae: str = ""  # a file or a folder; "": the model's own
+    embeddings: tuple[str, ...] = ()  # files
     domain: str = ""  # a file; "": none
     domain_scale: float = 0.0
     domain_blend: float = 1.0
@@ -72,6 +75,8 @@ class Plan:
             dataclasses.replace(self.making, seed=self.settings.seed),
             self.loras,
             self.prediction,
+            self.vae,
+            self.embeddings,
             self.domain,
             self.domain_scale,
             self.domain_blend,
@@ -122,8 +127,7 @@ def plan_for(options: argparse.Namespace) -> Plan:
         making=making,
         target_scale=_target_scale(options, base),
         source_prompt=_first(options.source_prompt, negative),
-        loras=given_loras(options),
-        prediction=options.prediction or "",
+        **given_on_model(options),
         **domain_of(options),
     )
 
@@ -172,8 +176,7 @@ def targets_plan_for(options: argparse.Namespace) -> TargetsPlan:
         options.half,
         options.class_index,
         dataclasses.replace(made, seed=_first(options.seed, 0)),
-        given_loras(options),
-        options.prediction or "",
+        **given_on_model(options),
         **domain_of(options),
     )
 
@@ -201,10 +204,14 @@ def _text_scale(options: argparse.Namespace, scale: float) -> float:
     return scale if options.prompt else 0.0
 
 
-def given_loras(options: argparse.Namespace) -> tuple[tuple[str, float], ...]:
-    """The LoRA files and their strengths."""
-    read = map(LoRA.parse, options.lora or ())
-    return tuple((str(lora.path.absolute()), lora.strength) for lora in read)
+def given_on_model(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what is put on a diffusion model and beside it, by the names of a plan."""
+    return {
+        "loras": tuple((str(lora.path.absolute()), lora.strength) for lora in map(LoRA.parse, options.lora or ())),
+        "prediction": options.prediction or "",
+        "vae": "" if options.vae is None else str(options.vae.absolute()),
+        "embeddings": tuple(str(file.absolute()) for file in options.embedding or ()),
+    }
 
 
 def _making(options: argparse.Namespace, base: MiniatureSettings | None, count: int) -> TargetSettings:
@@ -264,6 +271,7 @@ def read_plan(plan: Mapping, first: bool = False) -> Plan:
     plan["settings"] = _checked(TrainSettings(**settings))
     for name in ("extra_prompts", "loras"):
         plan[name] = tuple(tuple(pair) for pair in plan.get(name, ()))
+    plan["embeddings"] = tuple(plan.get("embeddings", ()))
     read = _checked(Plan(**plan))
     if read.save_every < 1 or read.samples < 2:
         raise ValueError("its numbers make no sense")

@@ -71,7 +71,13 @@ class RunFolder:
         }
         earlier = json.dumps([*identity.values()])
         domain = [plan.domain, plan.domain_scale, plan.domain_blend] if plan.domain else []
-        newer = {"--lora": plan.loras, "--prediction": plan.prediction, "--domain": domain}  # what earlier ones had not
+        newer = {  # what earlier ones had not
+            "--lora": plan.loras,
+            "--prediction": plan.prediction,
+            "--domain": domain,
+            "--vae": plan.vae,
+            "--embedding": plan.embeddings,
+        }
         identity |= {option: given for option, given in newer.items() if given}
         return SavedTraining(
             self.path / TRAINING, plan.save_every, {**identity, **(digests or {})}, earlier, in_options
