@@ -200,4 +200,6 @@ def test_wrong_settings_leave_the_training_that_is_shown(host):
         now = host.get("/stylegan_fusion/panels/wrong")
         assert saying in now.pop("problem") and now == {name: shown[name] for name in now}
     assert host.run(graph).succeeded
-    assert host.get("/stylegan_fusion/panels/wrong") == shown, "what was wrong is solved"
+    now = host.get("/stylegan_fusion/panels/wrong")
+    assert now.pop("kept", 2) == 2  # older hosts forget a node that failed: it runs again, and gives its last moment
+    assert now == shown, "what was wrong is solved"
