@@ -135,13 +135,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, mps (default: the fastest there is)")
 
 
-def add_psi(parser: argparse.ArgumentParser, usual: float, cutoff: bool = False) -> None:
+def add_psi(parser: argparse.ArgumentParser, usual: float, cutoff: bool = False, besides: str = "") -> None:
     parser.add_argument(
         "--truncation-psi",
         type=float,
         default=usual,
         metavar="PSI",
-        help=f"below 1: nearer to the average (default: {usual:g})",
+        help=f"below 1: nearer to the average (default: {usual:g}{besides})",
     )
     if cutoff:
         parser.add_argument(
