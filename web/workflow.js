@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 
+const SETTLING = 100; // milliseconds
 const LOOKING = 20; // milliseconds between two looks
 const PATIENCE = 3000; // milliseconds, for a page that tells in another way, or not at all
 
@@ -37,14 +38,14 @@ app.registerExtension({
     },
 });
 
-/** Once the graph is whole, and the page knows which workflow it is of. */
+/** Once the graph is whole, and the page knows which workflow it is of. Graphs in API form are opened without a word. */
 export async function settled() {
-    let latest;
+    let before;
     do {
-        latest = loaded;
-        await latest;
-        await pause(0);
-    } while (loaded !== latest);
+        before = [loaded, activeWorkflow()];
+        await loaded;
+        await pause(SETTLING);
+    } while (loaded !== before[0] || activeWorkflow() !== before[1]);
 }
 
 /** Let the page note that a text of the graph has become another, for tabs and reloads to find it. */
