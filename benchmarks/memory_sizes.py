@@ -115,7 +115,7 @@ def told(variant: Variant, resolution: int, device: torch.device) -> Told:
     parameters = trained_parameters(generator, range(1, len(generator.synthesis.layers)), ())
     for parameter in parameters:
         parameter.requires_grad_(True)
-    checkpoint = not variant.peer
+    recompute = not variant.peer
     weights, one = bytes_of(model.unet) + bytes_of(model.vae), bytes_of(generator)
     given = one if device.type == "cpu" else 0
     trained = sum(parameter.nbytes for parameter in parameters)
@@ -127,7 +127,7 @@ def told(variant: Variant, resolution: int, device: torch.device) -> Told:
     prior = DiffusersPrior(model, "a prompt")
 
     def render() -> Tensor:
-        return generator.synthesis(Draw(codes[:1]), recompute=checkpoint)
+        return generator.synthesis(Draw(codes[:1]), recompute=recompute)
 
     def evaluate() -> None:
         latents = torch.empty(rows, 4, SIZE // 8, SIZE // 8, device=meta, dtype=model.unet.dtype)
@@ -140,7 +140,7 @@ def told(variant: Variant, resolution: int, device: torch.device) -> Told:
             frozen_encoding = transient_bytes(lambda: prior.encode(images))
             unet = transient_bytes(evaluate)
         rendering = passes(render, parameters)
-        encoding = passes(lambda: prior.encode(images, checkpoint), images)
+        encoding = passes(lambda: prior.encode(images, recompute), images)
     waiting, both = rendering.kept, rendering.kept + encoding.kept
     parts = {
         "samples": base + samples,
@@ -157,7 +157,7 @@ def told(variant: Variant, resolution: int, device: torch.device) -> Told:
         del parts["samples"], parts["encoder backward"], parts["generator backward"]
         parts[BOTH] = base + max(waiting + encoding.backward, rendering.backward)
         return Told(parts, max(parts.values()))
-    held, peak = training_memory(generator, recompute=checkpoint)
+    held, peak = training_memory(generator, recompute=recompute)
     prior_peak = max(encoding.backward, encoding.kept + unet)
     return Told(parts, weights + given + held + max(peak, prior_peak))
 

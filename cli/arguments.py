@@ -70,12 +70,26 @@ def add_on_model(parser: argparse.ArgumentParser, required: bool = True) -> None
 
 
 def add_loras(parser: argparse.ArgumentParser) -> None:
-    """Add what is put on a diffusion model."""
+    """Add what is put on a diffusion model, and beside it."""
     parser.add_argument(
         "--lora",
         action="append",
         metavar="FILE[:STRENGTH]",
         help="LoRA for the diffusion model, of kohya, LyCORIS, diffusers or peft, with a strength (1); can be repeated",
+    )
+    parser.add_argument(
+        "--vae",
+        type=path,
+        metavar="FILE",
+        help="another VAE than the model's own, as a safetensors file or as a folder in the layout of diffusers",
+    )
+    parser.add_argument(
+        "--embedding",
+        action="append",
+        type=path,
+        metavar="FILE",
+        help="textual inversion embedding (.safetensors, .pt or .bin), which prompts call by the file's name as in ComfyUI: "
+        '"a portrait in the style of embedding:name"; can be repeated',
     )
     parser.add_argument(
         "--prediction",
@@ -133,13 +147,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, mps (default: the fastest there is)")
 
 
-def add_psi(parser: argparse.ArgumentParser, usual: float, cutoff: bool = False) -> None:
+def add_psi(parser: argparse.ArgumentParser, usual: float, cutoff: bool = False, besides: str = "") -> None:
     parser.add_argument(
         "--truncation-psi",
         type=float,
         default=usual,
         metavar="PSI",
-        help=f"below 1: nearer to the average (default: {usual:g})",
+        help=f"below 1: nearer to the average (default: {usual:g}{besides})",
     )
     if cutoff:
         parser.add_argument(
@@ -166,16 +180,18 @@ def add_setting(parser: argparse.ArgumentParser, declared: Declared, usual: str,
     from ..sds import parse_groups
 
     setting = declared.setting
-    option = option_of(declared)
-    given = {"dest": prefix + declared.name, "help": f"{setting.help} {usual}".replace("%", "%%"), "default": None}
+    given = {"dest": prefix + declared.name, "default": None}
     if declared.kind is bool:
-        parser.add_argument(option, action=argparse.BooleanOptionalAction, **given)
+        given["action"] = argparse.BooleanOptionalAction
     elif declared.kind is tuple:
-        parser.add_argument(option, type=parse_groups, metavar=setting.metavar, **given)
+        given |= {"type": parse_groups, "metavar": setting.metavar}
     elif setting.choices:
-        parser.add_argument(option, choices=setting.choices, **given)
+        given["choices"] = setting.choices
     else:
-        parser.add_argument(option, type=declared.kind, metavar=setting.metavar or "N", **given)
+        given |= {"type": declared.kind, "metavar": setting.metavar or "N"}
+    parser.add_argument(option_of(declared), help=f"{setting.help} {usual}".replace("%", "%%"), **given)
+    if setting.earlier_option:
+        parser.add_argument(setting.earlier_option, help=argparse.SUPPRESS, **given)
 
 
 def shown(value: object, declared: Declared) -> object:

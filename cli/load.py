@@ -10,7 +10,7 @@ from typing import Any
 
 from ..sds.priors.lora import LoRA
 from ..training.digests import file_digest, tensors_digest, weights_digest
-from .plan import Plan, given_loras
+from .plan import Plan, given_on_model
 from .targets import TargetsPlan
 from .terminal import MINIATURE, UsageError, device_named, load_generator
 
@@ -70,6 +70,7 @@ def load_parts(plan: Plan) -> Parts:
     domain = named_domain(plan)  # what is wrong with it is said before gigabytes are loaded
     model = load_model(plan, device, decoder=plan.making is not None) if plan.model else None
     digests = {MODEL_WEIGHTS: model_digest(model)} if plan.model else {}
+    digests |= {f"the embedding {Path(file).name}": file_digest(Path(file)) for file in plan.embeddings}
     if plan.domain:
         digests["the domain of --domain"] = file_digest(Path(plan.domain))
     for term in terms:
@@ -125,7 +126,10 @@ def _on_model(plan: Plan) -> dict:
     """What was put on the model, for the metadata."""
     loras = {"loras": [(Path(file).name, strength) for file, strength in plan.loras]} if plan.loras else {}
     domain = {"domain": Path(plan.domain).name, "domain_scale": plan.domain_scale, "domain_blend": plan.domain_blend}
-    return loras | ({"prediction": plan.prediction} if plan.prediction else {}) | (domain if plan.domain else {})
+    vae = {"vae": Path(plan.vae).name} if plan.vae else {}
+    embeddings = {"embeddings": [Path(file).name for file in plan.embeddings]} if plan.embeddings else {}
+    prediction = {"prediction": plan.prediction} if plan.prediction else {}
+    return loras | prediction | vae | embeddings | (domain if plan.domain else {})
 
 
 def _edits(plan: Plan) -> dict:
@@ -213,20 +217,23 @@ def domain_copy(plan: Plan | TargetsPlan, domain, model):
 def load_model(plan: Plan | TargetsPlan, device, decoder: bool):
     """Load the diffusion model of a plan, from a file or a folder, or the miniature's, with its LoRAs. Raises ValueError,
     ImportError or OSError."""
-    from ..sds.priors.prompts import weighted_pieces
+    from ..sds.priors.embeddings import names_of
+    from ..sds.priors.prompts import embeddings_in
 
-    for prompt in (plan.prompt, plan.negative_prompt, plan.source_prompt, *plan.view_prompts.values()):
-        weighted_pieces(prompt)  # said before gigabytes are loaded
-    return _loaded(plan.model, plan.loras, plan.prediction, plan.half, device, decoder)
+    extra = getattr(plan, "extra_prompts", ())
+    texts = [*plan.view_prompts.values(), *(text for text, _ in extra)]
+    for prompt in (plan.prompt, plan.negative_prompt, plan.source_prompt, *texts):
+        embeddings_in(prompt, names_of(map(Path, plan.embeddings)))  # said before gigabytes are loaded
+    on_model = {name: getattr(plan, name) for name in ("loras", "prediction", "vae", "embeddings")}
+    return _loaded(plan.model, plan.half, device, decoder, **on_model)
 
 
 def diffusion_model(options: argparse.Namespace, device, decoder: bool):
     """Load the diffusion model of a command's options, likewise."""
-    half = getattr(options, "half", False)
-    return _loaded(options.model, given_loras(options), options.prediction or "", half, device, decoder)
+    return _loaded(options.model, getattr(options, "half", False), device, decoder, **given_on_model(options))
 
 
-def _loaded(model: str, loras, prediction: str, half: bool, device, decoder: bool):
+def _loaded(model: str, half: bool, device, decoder: bool, *, loras, prediction: str, vae: str, embeddings):
     import torch
 
     from ..miniature import WEIGHTS
@@ -235,4 +242,4 @@ def _loaded(model: str, loras, prediction: str, half: bool, device, decoder: boo
     path = WEIGHTS / "diffusion" if model == MINIATURE else Path(model)
     loras = [LoRA(Path(file), strength) for file, strength in loras]
     dtype = torch.float16 if half else torch.float32
-    return StableDiffusion.load(path, device, dtype, decoder, prediction or None, loras)
+    return StableDiffusion.load(path, device, dtype, decoder, prediction or None, loras, vae or None, embeddings)

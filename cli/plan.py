@@ -9,9 +9,11 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..miniature.settings import SDS_SETTINGS, MiniatureSettings, prompt_for
 from ..sds import DISTILLATIONS, TERMS, ClipDirectional, TargetSettings, TrainSettings
+from ..sds.earlier import NAMES_OF_FIRST
 from ..sds.priors.lora import LoRA
 from ..sds.terms.lpips import LITTLE, usual_in_3d
 from ..sds.views import VIEWS
@@ -19,8 +21,6 @@ from ..training.settings import Declared, declared_settings, option_of
 from .arguments import DOMAIN_SCALE
 from .targets import TargetsPlan
 from .terminal import BUNDLED, MINIATURE, MINIATURE_CAT, UsageError
-
-_RENAMED = {"checkpoint": "recompute"}  # settings of the first format, and what they are called now
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Plan:
     source_prompt: str = ""  # what the generator draws as it is
     loras: tuple[tuple[str, float], ...] = ()  # files and their strengths
     prediction: str = ""  # of PREDICTIONS; "": what the model says of itself
+    vae: str = ""  # a file or a folder; "": the model's own
+    embeddings: tuple[str, ...] = ()  # files
     domain: str = ""  # a file; "": none
     domain_scale: float = 0.0
     domain_blend: float = 1.0
@@ -80,6 +82,8 @@ class Plan:
             dataclasses.replace(self.making, seed=self.settings.seed),
             self.loras,
             self.prediction,
+            self.vae,
+            self.embeddings,
             self.domain,
             self.domain_scale,
             self.domain_blend,
@@ -144,12 +148,11 @@ def plan_for(options: argparse.Namespace) -> Plan:
         making=making,
         target_scale=_target_scale(options, base),
         source_prompt=_first(options.source_prompt, negative) or (_drawn_by(options) if clip else ""),
-        loras=given_loras(options),
-        prediction=options.prediction or "",
+        **given_on_model(options),
         **domain_of(options),
         clip=clip,
         clip_weight=_first(options.clip_weight, 1.0) if clip else 0.0,
-        clip_templates=_first(options.clip_templates, True),
+        clip_templates=_first(getattr(options, "clip_templates", None), True),
         view_prompts=view_prompts_of(options),
     )
 
@@ -225,8 +228,7 @@ def targets_plan_for(options: argparse.Namespace) -> TargetsPlan:
         options.half,
         options.class_index,
         dataclasses.replace(made, seed=_first(options.seed, 0)),
-        given_loras(options),
-        options.prediction or "",
+        **given_on_model(options),
         **domain_of(options),
         view_prompts=view_prompts_of(options),
     )
@@ -260,10 +262,14 @@ def _text_scale(options: argparse.Namespace, scale: float) -> float:
     return scale if options.prompt else 0.0
 
 
-def given_loras(options: argparse.Namespace) -> tuple[tuple[str, float], ...]:
-    """The LoRA files and their strengths."""
-    read = map(LoRA.parse, options.lora or ())
-    return tuple((str(lora.path.absolute()), lora.strength) for lora in read)
+def given_on_model(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what is put on a diffusion model and beside it, by the names of a plan."""
+    return {
+        "loras": tuple((str(lora.path.absolute()), lora.strength) for lora in map(LoRA.parse, options.lora or ())),
+        "prediction": options.prediction or "",
+        "vae": "" if options.vae is None else str(options.vae.absolute()),
+        "embeddings": tuple(str(file.absolute()) for file in options.embedding or ()),
+    }
 
 
 def _making(options: argparse.Namespace, base: MiniatureSettings | None, count: int) -> TargetSettings:
@@ -342,7 +348,7 @@ def read_plan(plan: Mapping, first: bool = False) -> Plan:
     plan = dict(plan)
     settings = {name: value for name, value in plan["settings"].items() if name != "crop"}
     if first:
-        settings = {_RENAMED.get(name, name): value for name, value in settings.items()}
+        settings = {NAMES_OF_FIRST.get(name, name): value for name, value in settings.items()}
         plan["weights"] = {kind: plan.pop(kind) for kind in ("directional", "reconstruction", "lpips")}
         plan["distillation"] = "sds"
     settings["also_train"] = tuple(settings["also_train"])
@@ -352,6 +358,7 @@ def read_plan(plan: Mapping, first: bool = False) -> Plan:
     for name in ("extra_prompts", "loras"):
         plan[name] = tuple(tuple(pair) for pair in plan.get(name, ()))
     plan["clip"] = tuple(plan.get("clip", ()))
+    plan["embeddings"] = tuple(plan.get("embeddings", ()))
     read = _checked(Plan(**plan))
     if read.save_every < 1 or read.samples < 2:
         raise ValueError("its numbers make no sense")

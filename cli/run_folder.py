@@ -71,8 +71,14 @@ class RunFolder:
         }
         earlier = json.dumps([*identity.values()])
         domain = [plan.domain, plan.domain_scale, plan.domain_blend] if plan.domain else []
-        # What earlier ones had not.
-        newer = {"--lora": plan.loras, "--prediction": plan.prediction, "--domain": domain, "--clip": plan.clip}
+        newer = {  # what earlier ones had not
+            "--lora": plan.loras,
+            "--prediction": plan.prediction,
+            "--domain": domain,
+            "--vae": plan.vae,
+            "--embedding": plan.embeddings,
+            "--clip": plan.clip,
+        }
         identity |= {option: given for option, given in newer.items() if given}
         return SavedTraining(
             self.path / TRAINING, plan.save_every, {**identity, **(digests or {})}, earlier, in_options

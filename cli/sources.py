@@ -40,7 +40,8 @@ def add_source(
     )
     parser.set_defaults(**{f"{of}usual".replace("-", "_"): (usual, count)})
     if not of:
-        add_psi(parser, psi, cutoff)
+        add_psi(parser, psi, cutoff, "; of --latents 1")
+        parser.set_defaults(truncation_psi=None, usual_psi=psi)
         add_class(parser)
 
 
@@ -55,9 +56,10 @@ class Sampling:
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Sampling":
         """Read it from options. Raises UsageError."""
-        if not math.isfinite(options.truncation_psi):
-            raise UsageError(f"--truncation-psi is {options.truncation_psi}; give a number, 0.7 for example.")
-        return cls(options.truncation_psi, getattr(options, "truncation_cutoff", None), options.class_index)
+        psi = options.usual_psi if options.truncation_psi is None else options.truncation_psi
+        if not math.isfinite(psi):
+            raise UsageError(f"--truncation-psi is {psi}; give a number, 0.7 for example.")
+        return cls(psi, getattr(options, "truncation_cutoff", None), options.class_index)
 
     @property
     def notes(self) -> dict[str, object]:
@@ -161,9 +163,10 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Files:
-    """Files give codes that were kept."""
+    """Files give codes that were kept, as they are or truncated."""
 
     codes: Any  # stylegan.code_files.Codes
+    sampling: Sampling | None = None  # None: as they are
 
     @property
     def count(self) -> int:
@@ -179,7 +182,8 @@ class Files:
     def notes(self, index: int) -> dict[str, object]:
         from ..training.digests import tensors_digest
 
-        return {"--latents": tensors_digest([("code", self.codes.ws[index])])[:16], "number": index}
+        truncation = self.sampling.notes if self.sampling else {}
+        return {"--latents": tensors_digest([("code", self.codes.ws[index])])[:16], "number": index, **truncation}
 
     def z(self, generator) -> None:
         """Return None: they may have none."""
@@ -191,7 +195,14 @@ class Files:
         for start in range(0, self.count, PIECE):
             rows = [row for row in range(start, min(start + PIECE, self.count)) if wanted(row)]
             if rows:
-                yield rows, self.codes.ws[rows], [noise_seeds(0, row, 1)[0] for row in rows]
+                yield rows, self._truncated(generator, rows), [noise_seeds(0, row, 1)[0] for row in rows]
+
+    def _truncated(self, generator, rows: list[int]):
+        ws, how = self.codes.ws[rows], self.sampling
+        if how is None:
+            return ws
+        device = next(generator.parameters()).device
+        return generator.mapping.truncated(ws.to(device), how.truncation_psi, how.truncation_cutoff).cpu()
 
 
 Source = Seed | Seeds | Files
@@ -213,7 +224,8 @@ def source_of(options: argparse.Namespace, of: str = "") -> Source:
     if values["pick"] is not None and values["latents"] is None:
         raise UsageError(f"--{of}pick chooses from --{of}latents; give these, too.")
     if values["latents"] is not None:
-        return Files(_codes(values["latents"], values["pick"], of))
+        asked = not of and options.truncation_psi is not None
+        return Files(_codes(values["latents"], values["pick"], of), Sampling.of(options) if asked else None)
     sampling = Sampling.of(options)
     if values["seeds"] is not None:
         return Seeds(values["seeds"], sampling)

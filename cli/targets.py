@@ -31,6 +31,8 @@ class TargetsPlan:
     settings: TargetSettings
     loras: tuple[tuple[str, float], ...] = ()  # files and their strengths
     prediction: str = ""
+    vae: str = ""  # a file or a folder; "": the model's own
+    embeddings: tuple[str, ...] = ()  # files
     domain: str = ""  # a file; "": none
     domain_scale: float = 0.0
     domain_blend: float = 1.0
@@ -40,7 +42,7 @@ class TargetsPlan:
     def identity(self) -> str:
         """Return what tells these targets from others beside their codes."""
         described = dataclasses.asdict(self)
-        for name in ("loras", "prediction", "view_prompts"):  # what earlier versions did not have
+        for name in ("loras", "prediction", "vae", "embeddings", "view_prompts"):  # what earlier versions did not have
             if not described[name]:
                 del described[name]
         if not self.domain:

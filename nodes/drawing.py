@@ -42,6 +42,12 @@ def sampled(
     return Latents(ws, mapping_digest(network), f"{count} of seed {seed}, {generator.name}")
 
 
+def truncated(generator: NamedGenerator, ws: torch.Tensor, psi: float) -> torch.Tensor:
+    """Move codes ws [N, num_ws, w_dim] to w_avg + psi (w - w_avg)."""
+    with torch.inference_mode(False), torch.no_grad():
+        return generator.generator.mapping.truncated(ws, psi)
+
+
 def to_image(images: torch.Tensor, crop: Crop | None = None) -> torch.Tensor:
     """Return what counts of images [B, img_channels, H, W] in [-1, 1], as the host's IMAGE [B, H, W, C] in [0, 1]: of 4
     channels where they have alpha, as Join Image with Alpha gives them and Save Image takes them, else of 3."""

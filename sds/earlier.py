@@ -17,6 +17,9 @@ _SETTINGS_OF_FIRST = (
     "diversity_every", "diversity_samples", "collapse_threshold", "recompute", "max_skipped_in_a_row",
 )  # fmt: skip
 
+NAMES_OF_FIRST = {"checkpoint": "recompute"}
+"""What version 0.1 called settings that have other names now."""
+
 
 def earlier_savings(adaptation: Adaptation, generator: str) -> Iterator[Earlier]:
     """Find how earlier versions would have saved this very training; `generator` is the digest of its weights."""
@@ -37,8 +40,10 @@ def earlier_savings(adaptation: Adaptation, generator: str) -> Iterator[Earlier]
 
 def first_settings(settings: TrainSettings) -> str:
     """Write the settings as version 0.1 wrote them in one line."""
-    names = {name: "checkpoint" if name == "recompute" else name for name in _SETTINGS_OF_FIRST}
-    return f"TrainSettings({', '.join(f'{first}={getattr(settings, name)!r}' for name, first in names.items())})"
+    names = dict.fromkeys(_SETTINGS_OF_FIRST) | {ours: first for first, ours in NAMES_OF_FIRST.items()}
+    return (
+        f"TrainSettings({', '.join(f'{first or name}={getattr(settings, name)!r}' for name, first in names.items())})"
+    )
 
 
 def first_title(term: Term) -> str:

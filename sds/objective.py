@@ -129,7 +129,7 @@ class Objective:
             later = equations.add_noise(z, eps, *self.prior.schedule(later_t))
             view = replace(view, eps_text_later=seen_from(self.prior, cameras).conditions(later, later_t)[TEXT])
             _require_finite(view.eps_text_later, "the prior's noise prediction")
-        if not needs & {"eps_hat", "conditions"} | FROZEN_ROWS:
+        if not needs & ({"eps_hat", "conditions"} | FROZEN_ROWS):
             return view
         frozen = [equations.add_noise(z0, eps, alpha, sigma)] if needs & FROZEN_ROWS else []
         noisy, conditions = torch.cat([z_t, *frozen]), {}

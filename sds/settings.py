@@ -269,7 +269,7 @@ class TrainSettings:
         advanced=True,
         node_input="memory",
         labels={"auto": None, "keep activations": False, "compute again": True},
-        option="--checkpoint",
+        earlier_option="--checkpoint",
         changes_weights=False,
     )
     max_skipped_in_a_row: int = setting(

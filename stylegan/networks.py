@@ -84,7 +84,11 @@ class Mapping(nn.Module):
             x = torch.cat([x, normalize_second_moment(self.embed(label.float() * self.config.label_scale))], dim=1)
         for layer in self.layers:
             x = layer(x)
-        ws = x[:, None].repeat(1, self.num_ws, 1)
+        return self.truncated(x[:, None].repeat(1, self.num_ws, 1), truncation_psi, truncation_cutoff)
+
+    def truncated(self, ws: Tensor, truncation_psi: float, truncation_cutoff: int | None = None) -> Tensor:
+        """Return codes ws [B, num_ws, w_dim] of which the first `truncation_cutoff` (all when None) are moved to
+        w_avg + truncation_psi (w - w_avg)."""
         if truncation_psi == 1.0:
             return ws
         truncated = torch.lerp(self.centre().to(ws.dtype), ws, truncation_psi)

@@ -34,6 +34,7 @@ class Setting:
     none_as: int | None = None  # the number that stands for None on the node
     added_later: bool = True  # graphs saved before it lack the input; False: it was there from the beginning
     option: str | None = None  # on the command line; None: --its-name; "": none
+    earlier_option: str = ""  # what the option was called before; it goes on working
     metavar: str | None = None  # of the option
     advanced: bool = False  # rarely touched: the node shows it when it is asked for more
     changes_weights: bool = True  # False: a training may go on with another value

@@ -3,9 +3,10 @@
 import { app } from "../../scripts/app.js";
 
 import { after } from "./hooks.js";
+import { askOthers, claim, exchange, keyHere, newKey, onTaken } from "./panel/keys.js";
 import { showOutside } from "./panel/outside.js";
 import { View } from "./panel/view.js";
-import { openWorkflows, rootGraph, settled, workflowId } from "./workflow.js";
+import { note, rootGraph, settled } from "./workflow.js";
 
 const TYPE = "STYLEGAN_FUSION_PANEL";
 const EVENT = "stylegan_fusion.panel";
@@ -17,23 +18,7 @@ const SHOWN = "stylegan_fusion_shown"; // of a node: its panel has shown a train
 /** All panels on the page. */
 const panels = new Set();
 
-/** The workflow in which each key was seen first, by its id. */
-const owners = new Map();
-
-/** Whether a key came with a duplicate of another open workflow: the trainings of both would mix. */
-function belongsToAnother(key) {
-    const owner = owners.get(key);
-    if (!owner || owner === workflowId()) return false;
-    return openWorkflows().some(({ activeState }) => activeState?.id === owner);
-}
-
 const route = (key, rest = "") => `/stylegan_fusion/panels/${encodeURIComponent(key)}${rest}`;
-
-/** A key that nobody guesses; pages that are not served over https have no randomUUID. */
-function newKey() {
-    const bytes = crypto.getRandomValues(new Uint8Array(16));
-    return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
 
 /** One node's panel. Its key is saved with the workflow, and goes to the server when the graph runs. */
 class Panel {
@@ -51,12 +36,8 @@ class Panel {
     /** The node is in a graph. Copies that a page makes for its clipboard never are. */
     arrive() {
         panels.add(this);
-        this.claim();
+        this.take(this.key); // unless another one, which was saved, follows
         this.view.connect();
-    }
-
-    claim() {
-        if (workflowId()) owners.set(this.key, workflowId());
     }
 
     get isOnThePage() {
@@ -71,16 +52,25 @@ class Panel {
     async take(key) {
         if (!key) return;
         this.key = key;
-        await settled(); // once the graph is whole, and the page knows which workflow it is of
-        if (!panels.has(this)) return;
+        await settled();
+        if (!panels.has(this) || this.key !== key) return;
         for (const other of panels) if (!other.isOnThePage) other.leave();
+        const here = keyHere(key);
         // A copy of a node has a training of its own, and so has one in a copy of the workflow.
-        const original = [...panels].find((other) => other.key === this.key);
-        if (original !== this || belongsToAnother(key)) {
-            this.key = newKey();
+        const isCopy = [...panels].find((other) => other.key === here || other.key === key) !== this;
+        this.become(isCopy ? newKey() : here);
+        if (this.key === key) askOthers(key);
+    }
+
+    /** Go on with a key, which is the one of before or another one. */
+    become(key) {
+        claim(key);
+        if (key !== this.key) {
+            this.key = key;
             this.wasShown = false;
+            this.show({});
+            note(key);
         }
-        this.claim();
         this.refresh();
     }
 
@@ -195,6 +185,7 @@ app.registerExtension({
     name: "StyleGANFusion.Panel",
     getCustomWidgets: () => ({ [TYPE]: widget }),
     setup() {
+        onTaken((key) => panels.forEach((panel) => panel.key === key && panel.become(exchange(key))));
         app.api.addEventListener("reconnected", () => panels.forEach((panel) => panel.refresh()));
         app.api.addEventListener(EVENT, ({ detail }) => {
             for (const panel of panels) if (panel.key === detail.panel) panel.show(detail);

@@ -8,8 +8,8 @@ from PIL import Image
 
 from ...metrics.figures import sample_grid
 from ...stylegan import parse_codes
-from ..drawing import draw, picture_image, sampled
-from ..inputs import class_input, complaint, cutoff_input, noise_input, psi_input, seed_input
+from ..drawing import draw, picture_image, sampled, truncated
+from ..inputs import class_input, codes_psi_input, complaint, cutoff_input, noise_input, psi_input, seed_input
 from ..types import GeneratorType, Latents, LatentsType, aliases
 from .cameras import camera_input
 from .codes import EXPLORE, fitting, shared_mapping, tell_of_another_mapping
@@ -111,6 +111,7 @@ class DrawLatents(io.ComfyNode):
                 camera_input(
                     "From where a generator that draws in 3D is looked at; Orbit gives several images of each."
                 ),
+                codes_psi_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="One for each latent and each camera, in order."),
@@ -124,8 +125,8 @@ class DrawLatents(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, generator, latents, noise, camera=None) -> io.NodeOutput:
-        ws = fitting(generator, latents)
+    def execute(cls, generator, latents, noise, camera=None, truncation_psi=1.0) -> io.NodeOutput:
+        ws = truncated(generator, fitting(generator, latents), truncation_psi)
         tell_of_another_mapping(cls.hidden.unique_id, generator, latents)
         images = draw(generator, ws, noise, views=camera)
         columns = latents.columns if camera is None or len(camera) == 1 else len(camera)

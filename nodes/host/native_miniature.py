@@ -16,6 +16,7 @@ import comfy.sd1_clip
 import comfy.supported_models
 import comfy.supported_models_base
 import comfy.utils
+import folder_paths
 import torch
 from safetensors.torch import load_file
 
@@ -132,6 +133,7 @@ def load_clip(folder: Path = FOLDER, clip_folder: Path = CLIP_FOLDER):
 
     clip = comfy.sd.CLIP(
         comfy.supported_models_base.ClipTarget(PromptTokenizer, PromptEncoder),
+        folder_paths.get_folder_paths("embeddings"),
         parameters=comfy.utils.calculate_parameters(state),
         model_options={"dtype": torch.float32},
     )
@@ -148,6 +150,7 @@ class _Tokens(list):
 
 def _unknown(tokenizer, text: str) -> list[str]:
     """Return the words of a text that are more than one token: they are in no caption that the miniature learned from."""
+    text = re.sub(r"\bembedding:\S+", " ", text)
     words = dict.fromkeys(word.lower() for word in re.findall(r"[^\W\d_]+", text))
     return [word for word in words if len(tokenizer(word, add_special_tokens=False)["input_ids"]) > 1]
 

@@ -29,6 +29,9 @@ _SECOND = {"text_encoder_2": "CLIPTextModelWithProjection", "tokenizer_2": "CLIP
 _OTHER_FAMILIES = ("transformer", "text_encoder_3", "image_encoder_2", "prior")
 _HALF_VARIANTS = ("fp16", "bf16")
 
+MODEL_STEM = "diffusion_pytorch_model"
+"""What diffusers calls the file with the weights of a VAE or a UNet."""
+
 
 def read_folder(folder: Path, dtype: torch.dtype, prediction: str | None = None) -> dict[str, Any]:
     """Read the parts of a model, by the names of diffusers' pipelines, on the CPU; the UNet in a precision, all others
@@ -42,20 +45,22 @@ def read_folder(folder: Path, dtype: torch.dtype, prediction: str | None = None)
     half = dtype != torch.float32
 
     def weights(part: str, stem: str) -> WeightFiles:
-        return WeightFiles(*_weight_files(folder / part, stem, half))
+        return WeightFiles(*weight_files(folder / part, stem, half))
 
     def text_encoder(part: str, called: str, projected: bool) -> Any:
         config = read_json(folder / part / "config.json")
         return build_text_encoder(config, weights(part, "model"), called, folder / part, projected)
 
-    stem, schedule = "diffusion_pytorch_model", read_json(folder / "scheduler" / "scheduler_config.json")
+    schedule = read_json(folder / "scheduler" / "scheduler_config.json")
     if prediction:
         schedule["prediction_type"] = prediction
     parts = {
         "text_encoder": text_encoder("text_encoder", TEXT_ENCODER, False),
         "scheduler": build_scheduler(schedule, folder / "scheduler"),
-        "vae": build_vae(read_json(folder / "vae" / "config.json"), weights("vae", stem), folder / "vae"),
-        "unet": build_unet(read_json(folder / "unet" / "config.json"), weights("unet", stem), folder / "unet", dtype),
+        "vae": build_vae(read_json(folder / "vae" / "config.json"), weights("vae", MODEL_STEM), folder / "vae"),
+        "unet": build_unet(
+            read_json(folder / "unet" / "config.json"), weights("unet", MODEL_STEM), folder / "unet", dtype
+        ),
     }
     parts["tokenizer"] = _tokenizer(folder / "tokenizer", parts["text_encoder"])
     if two:
@@ -113,8 +118,9 @@ def _kind(index: dict[str, Any], part: str) -> str | None:
     return kind.removesuffix("Fast") if part.startswith("tokenizer") else kind
 
 
-def _weight_files(folder: Path, stem: str, half: bool) -> list[Path]:
-    """Find the files with a part's weights: one, or several with an index."""
+def weight_files(folder: Path, stem: str, half: bool) -> list[Path]:
+    """Find the files with a part's weights: one, or several with an index. Raises FileNotFoundError or ValueError with a
+    sentence."""
     variants = [*_HALF_VARIANTS, ""] if half else ["", *_HALF_VARIANTS]
     for variant in variants:
         middle = f".{variant}" if variant else ""

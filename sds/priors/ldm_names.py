@@ -177,20 +177,24 @@ def unet_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     return config
 
 
-def vae_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Find diffusers' configuration of the autoencoder with these weights of a single file. Raises LookupError where
-    they follow another plan."""
+LDM_ROW, DIFFUSERS_ROW = "encoder.down.{}.block.{}", "encoder.down_blocks.{}.resnets.{}"
+"""What a layer of an autoencoder is called, by its level and its number there."""
+
+
+def vae_config(weights: Mapping[str, Tensor], row: str = LDM_ROW) -> dict[str, Any]:
+    """Find diffusers' configuration of the autoencoder with these weights, under the names of single files or those of
+    diffusers. Raises LookupError where they follow another plan."""
     levels = 0
-    while f"encoder.down.{levels}.block.0.conv1.weight" in weights:
+    while f"{row.format(levels, 0)}.conv1.weight" in weights:
         levels += 1
     layers = 0
-    while f"encoder.down.0.block.{layers}.conv1.weight" in weights:
+    while f"{row.format(0, layers)}.conv1.weight" in weights:
         layers += 1
     return {
         "in_channels": weights["encoder.conv_in.weight"].shape[1],
         "out_channels": weights["decoder.conv_out.weight"].shape[0],
         "latent_channels": weights["decoder.conv_in.weight"].shape[1],
-        "block_out_channels": [weights[f"encoder.down.{n}.block.0.conv1.weight"].shape[0] for n in range(levels)],
+        "block_out_channels": [weights[f"{row.format(n, 0)}.conv1.weight"].shape[0] for n in range(levels)],
         "layers_per_block": layers,
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,

@@ -6,18 +6,23 @@ One prompt means the same on both sides: the rules here are those of its tokeniz
 import contextlib
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+
+from torch import Tensor
 
 EMPHASIS = 1.1
 """The weight of parentheses that name none; nested ones multiply."""
 
 _LONG = 8  # tokens from which on a piece of text is broken where a chunk ends, instead of moved to the next one
 _OPEN, _CLOSE = "\0\2", "\0\1"  # stand for \( and \) while parentheses are read
-_EMBEDDING = re.compile(r"(?:^|\s)embedding:(\S+)")
+_EMBEDDING = "embedding:"
+_EMBEDDINGS = re.compile(rf"(?<=\s)(?={_EMBEDDING})")  # where texts are parted
+_NAME_ENDS = re.compile(r"[\s<\[]")
 
-Token = tuple[int, float]
-"""A token's number and its weight."""
+Token = tuple[int | Tensor, float]
+"""A token's number, or the vector that stands in its place, and its weight."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +37,11 @@ class Marks:
 def weighted_pieces(prompt: str) -> list[tuple[str, float]]:
     """Split a prompt into pieces with weights: "(a fox:1.3)" weighs 1.3 whatever is around it, "(a fox)" is 1.1 times
     what is around it, and \\( and \\) are parentheses of the text. Raises ValueError with a sentence where a weight is
-    no finite number, for embeddings, which only ComfyUI reads, and for parentheses in too many others."""
+    no finite number, and for parentheses in too many others."""
     try:
         prompt.encode()
     except UnicodeEncodeError:
         raise ValueError("The prompt holds letters that are none; see that the terminal writes UTF-8.") from None
-    if named := _EMBEDDING.search(prompt):
-        raise ValueError(
-            f"The prompt names the embedding {named[1]!r}; embeddings are read in ComfyUI only. Write words in its place."
-        )
     try:
         pieces = list(_weighted(prompt.replace("\\)", _CLOSE).replace("\\(", _OPEN), 1.0))
     except RecursionError:
@@ -51,14 +52,55 @@ def weighted_pieces(prompt: str) -> list[tuple[str, float]]:
     return [(text.replace(_CLOSE, ")").replace(_OPEN, "("), weight) for text, weight in pieces]
 
 
-def chunks(prompt: str, tokenize: Callable[[str], Sequence[int]], marks: Marks, length: int) -> list[list[Token]]:
+def words_and_embeddings(text: str, known: Container[str]) -> list[tuple[str, str]]:
+    """Split a text of one weight into pairs of the name of an embedding, "" for none, and the words behind it. An
+    embedding is `embedding:name`, at the beginning or behind a space; a comma behind the name is none of it. Raises
+    ValueError with a sentence for a name that is not among the `known` ones."""
+    found = []
+    for piece in filter(None, _EMBEDDINGS.split(text)):
+        if not piece.startswith(_EMBEDDING):
+            found.append(("", piece))
+            continue
+        said = piece.removeprefix(_EMBEDDING).lstrip()
+        end = _NAME_ENDS.search(said)
+        name, rest = (said[: end.start()], said[end.start() :]) if end else (said, "")
+        if name not in known and (bare := name.strip(",")) in known:
+            name, rest = bare, name[name.index(bare) + len(bare) :] + rest
+        if name not in known:
+            raise ValueError(
+                f"The prompt names the embedding {name!r}, which is not there; give its file with --embedding {name}.safetensors, "
+                "or write words in its place."
+            )
+        found.append((name, " ".join(rest.split())))
+    return found
+
+
+def embeddings_in(prompt: str, known: Container[str]) -> set[str]:
+    """Find the names of the embeddings in a prompt. Raises ValueError as `weighted_pieces` and `words_and_embeddings`."""
+    named = (words_and_embeddings(text, known) for text, _ in weighted_pieces(prompt))
+    return {name for pairs in named for name, _ in pairs if name}
+
+
+def chunks(
+    prompt: str,
+    tokenize: Callable[[str], Sequence[int]],
+    marks: Marks,
+    length: int,
+    embeddings: Mapping[str, Sequence[Tensor]] = MappingProxyType({}),
+) -> list[list[Token]]:
     """Turn a prompt into chunks of exactly `length` tokens, each between the marks of start and end.
 
-    `tokenize` gives the tokens of a text without marks. Where a piece of one weight does not fit into what is left of a
-    chunk, a short one goes to the next chunk as a whole, and a long one is broken."""
+    `tokenize` gives the tokens of a text without marks, `embeddings` the vectors of each name. Where an embedding, or the
+    words of one weight up to the next embedding, do not fit into what is left of a chunk, a short one goes to the next
+    chunk as a whole, and a long one is broken."""
     made = [[(marks.start, 1.0)]]
-    for text, weight in weighted_pieces(prompt):
-        tokens = [(token, weight) for token in tokenize(text)]
+    groups = [
+        [(token, weight) for token in group]
+        for text, weight in weighted_pieces(prompt)
+        for name, words in words_and_embeddings(text, embeddings)
+        for group in ((embeddings[name] if name else ()), tokenize(words) if words else ())
+    ]
+    for tokens in groups:
         breaks = len(tokens) >= _LONG
         while tokens:
             room = length - 1 - len(made[-1])

@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 UNET_PREFIX, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
 
+OUTSIDE_VAE = ("loss.", "model_ema.")
+"""What trainings of autoencoders leave beside them."""
+
 _TEXT_PREFIXES = {  # where a family keeps its first text encoder, and how it is written
     "cond_stage_model.transformer.": "SD1",
     "cond_stage_model.model.": "SD2",
@@ -102,7 +105,7 @@ class _Reader:
         return build_unet(config, part, self.path, dtype, unet_prefixes)
 
     def vae(self, **more: Any) -> Any:
-        part = self._part(VAE_PREFIX, left_out=("loss.", "model_ema."))
+        part = self._part(VAE_PREFIX, left_out=OUTSIDE_VAE)
         config = self._found(lambda: vae_config(part), VAE) | more
         return build_vae(config, part, self.path, vae_prefixes)
 

@@ -27,6 +27,8 @@ COMMANDS = {  # each way in which a command takes a file; FILE is what is broken
     "adapt --generator": ["adapt", "--model", "miniature", *PROMPT, "--generator", "FILE"],
     "adapt --model": ["adapt", "--generator", "miniature", *PROMPT, "--model", "FILE"],
     "adapt --lora": [*ADAPT, "--lora", "FILE"],
+    "adapt --vae": [*ADAPT, "--vae", "FILE"],
+    "adapt --embedding": [*ADAPT, "--embedding", "FILE"],
     "adapt --lpips-features": [*ADAPT, "--lpips", "1", "--lpips-features", "FILE"],
     "adapt --targets": ["adapt", *MINIATURE, "--targets", "FILE"],
     "adapt --resume": ["adapt", "--resume", "FILE"],
@@ -192,7 +194,7 @@ def test_a_target_picture_that_is_none(tmp_path, capsys):
     [
         ("a (robot:nan)", "The weight of 'robot' in the prompt is nan"),
         ("(" * 2000 + "robot" + ")" * 2000, "parentheses in hundreds of others"),
-        ("a robot, embedding:easynegative", "names the embedding 'easynegative'"),
+        ("a robot, embedding:easynegative", "the embedding 'easynegative', which is not there"),
         ("a \udcff robot", "letters that are none"),
     ],
 )

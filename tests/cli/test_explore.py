@@ -105,6 +105,10 @@ def test_a_picture_is_projected_cut_by_its_eyes_and_drawn_by_another_generator(t
     sample = ["sample", "--latents", str(out / "latents.safetensors"), "--generator"]
     assert main([*sample, "miniature", "--output", str(tmp_path / "same")]) == 0
     assert difference(tmp_path / "same" / "00000.png", out / "photo.png") < 0.1
+    average = ["--truncation-psi", "0", "--output"]
+    assert main([*sample, "miniature", *average, str(tmp_path / "average")]) == 0
+    assert main(["sample", *MINIATURE, "--count", "1", *average, str(tmp_path / "of a seed")]) == 0
+    assert difference(*(tmp_path / name / "00000.png" for name in ("average", "of a seed"))) < 0.1
     assert main([*sample, "miniature-cat", "--output", str(tmp_path / "cat")]) == 0
     assert "another mapping" in capsys.readouterr().out
 

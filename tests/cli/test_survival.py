@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from comfyui_stylegan_fusion.cli import main
+from comfyui_stylegan_fusion.cli.options import parse
 from comfyui_stylegan_fusion.cli.plan import Plan, in_options
 from comfyui_stylegan_fusion.cli.run_folder import RunError, RunFolder
 from comfyui_stylegan_fusion.miniature import WEIGHTS
@@ -217,9 +218,15 @@ def test_what_differs_is_said_in_options():
         "--distillation",
         "the pictures of --targets",
     ]
-    assert in_options("recompute", True, None) == ["--checkpoint"]
+    assert in_options("recompute", True, None) == ["--recompute"]
     assert [in_options(name, 1, 2) for name in ("learning_rate", "layers", "--prompt")] == [
         ["--learning-rate"],
         ["--layers"],
         ["--prompt"],
     ]
+
+
+@pytest.mark.parametrize("option, meant", [("--recompute", True), ("--checkpoint", True), ("--no-checkpoint", False)])
+def test_an_option_goes_on_working_under_its_earlier_name(option, meant):
+    given = ["adapt", "--generator", "miniature", "--model", "miniature", "--prompt", "a", "--output", "b"]
+    assert parse([*given, option]).recompute is meant

@@ -100,11 +100,13 @@ with torch.inference_mode():  # as nodes run
                 )
             elif velocity and not marks:
                 continue  # there is no such SD 1
-            text = comfy.sd.CLIP(ClipTarget(tokenizer, encoder), model_options=OPTIONS)
+            embeddings = str(folder / "embeddings")
+            text = comfy.sd.CLIP(ClipTarget(tokenizer, encoder), embeddings, model_options=OPTIONS)
             fill(text.cond_stage_model, 2)
             autoencoder = vaes.vae("kl", 3)
             called = f"{name} v" if velocity else name
             evaluated(called, made, text, autoencoder, *request["prompts"]["long"], size=64)
+            evaluated(f"{called} named", made, text, autoencoder, *request["named"], size=64)
             comfy.sd.save_checkpoint(str(folder / f"{called}.safetensors"), made, text, autoencoder)
 
     real = comfy.sd1_clip.SDTokenizer()

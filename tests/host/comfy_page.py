@@ -92,15 +92,23 @@ def find_chromium() -> str:
 class ComfyPage:
     """The open page. outside_requests lists what it tried to fetch from elsewhere (and was refused)."""
 
-    def __init__(self, browser, url: str):
+    def __init__(self, context, url: str):
         self.outside_requests: list[str] = []
         self.errors: list[str] = []
-        # Wide, so that a whole graph is drawn large enough to be read.
-        self._page = browser.new_page(viewport={"width": 2400, "height": 1350})
+        self._page, self._url = context.new_page(), url
         self._page.on("pageerror", lambda error: self.errors.append(str(error)))
         self._page.route(lambda address: not address.startswith((url, "data:", "blob:")), self._refuse)
         self._page.goto(url)
         self._wait_until_ready()
+
+    @contextmanager
+    def beside(self):
+        """Another page of the same browser, in a tab of its own."""
+        other = ComfyPage(self._page.context, self._url)
+        try:
+            yield other
+        finally:
+            other._page.close()
 
     def _wait_until_ready(self) -> None:
         self._page.wait_for_function(READY, timeout=90_000)
@@ -127,10 +135,27 @@ class ComfyPage:
         self._page.evaluate(script, workflow)
 
     def go_back(self) -> None:
-        """Show the workflow again that was open before this one."""
-        self._page.evaluate(
-            "() => window.app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow').then(() => null)"
-        )
+        """Show the workflow in the tab before this one."""
+        self._command("Workspace.PreviousOpenedWorkflow")
+
+    def go_forward(self) -> None:
+        """Show the workflow in the tab behind this one."""
+        self._command("Workspace.NextOpenedWorkflow")
+
+    def undo(self) -> None:
+        """Take the latest change of the graph back."""
+        self._command("Comfy.Undo")
+
+    def close_others(self) -> None:
+        """Close all workflows but the one that is shown."""
+        script = """async () => {
+            const store = window.app.extensionManager.workflow, kept = store.activeWorkflow.path;
+            for (const one of [...store.openWorkflows]) if (one.path !== kept) await store.closeWorkflow(one);
+        }"""
+        self._page.evaluate(script)
+
+    def _command(self, name: str) -> None:
+        self._page.evaluate("name => window.app.extensionManager.command.execute(name).then(() => null)", name)
         self.pause(500)
 
     def drop(self, workflow: dict, name: str) -> None:
@@ -280,6 +305,7 @@ def open_page(url: str):
         except Error as e:
             raise BrowserNotFound(f"{executable} did not start: {e}") from e
         try:
-            yield ComfyPage(browser, url)
+            # Wide, so that a whole graph is drawn large enough to be read.
+            yield ComfyPage(browser.new_context(viewport={"width": 2400, "height": 1350}), url)
         finally:
             browser.close()

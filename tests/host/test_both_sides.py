@@ -33,6 +33,12 @@ PROMPTS = {
     "both long": (LONG, "a person, " * 60),
     "empty": ("a robot", ""),
 }
+NAMED = (  # by embeddings: short and long, weighted, broken where a chunk ends, between words and commas
+    "embedding:painter, a (fox by embedding:crowd.pt, smiling:1.4) embedding:painter and "
+    + "a hat, " * 20
+    + "(embedding:crowd:0.6) robot",
+    "a person embedding:painter",
+)
 FULL = ("SD 1.5", "SD 2.1", "SDXL", "SSD-1B", "Segmind Vega", "KOALA 700M", "KOALA 1B")
 FAMILIES = ("SD1", "SD2", "SD2 v", "SDXL", "SDXL v")
 
@@ -58,7 +64,20 @@ def folder(given, tmp_path_factory, run_in_host):
     miniature = StableDiffusion.load(WEIGHTS / "diffusion")
     loras = {name: (str(path), 0.7) for name, path in write_layouts(miniature, place).items()}
     loras["golden statue"] = (str(GOLDEN_STATUE), 1.0)
-    request = {"prompts": PROMPTS, "loras": loras, "t": T, "guidance_scale": SCALE, "texts": strange_texts()}
+    vectors = torch.randn(4, 12, 64, generator=torch.Generator().manual_seed(1)) * 0.1
+    (place / "embeddings").mkdir()
+    torch.save({"string_to_param": {"*": vectors[0]}, "name": "crowd", "step": 9}, place / "embeddings" / "crowd.pt")
+    # SDXL's second encoder has no use for these.
+    painter = {"clip_l": vectors[1, :3], "clip_h": vectors[2, :3], "clip_g": torch.zeros(3, 80)}
+    save_file(painter, place / "embeddings" / "painter.safetensors")
+    request = {
+        "named": NAMED,
+        "prompts": PROMPTS,
+        "loras": loras,
+        "t": T,
+        "guidance_scale": SCALE,
+        "texts": strange_texts(),
+    }
     run_in_host("both_sides_in_host.py", place, json.dumps(request))
     return place
 
@@ -122,6 +141,13 @@ def test_a_checkpoint_that_comfyui_writes_is_the_same_model_here(in_host, folder
     assert model.scheduler.config.prediction_type == ("v_prediction" if name.endswith("v") else "epsilon")
     prior = DiffusersPrior(model, *PROMPTS["long"], SCALE, image_size=64)
     check(in_host, name, prior, given, side=8)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_embeddings_mean_the_same_on_both_sides(in_host, folder, given, name):
+    files = [folder / "embeddings" / file for file in ("crowd.pt", "painter.safetensors")]
+    model = StableDiffusion.load(folder / f"{name}.safetensors", embeddings=files)
+    check(in_host, f"{name} named", DiffusersPrior(model, *NAMED, SCALE, image_size=64), given, side=8)
 
 
 @pytest.mark.parametrize("name", FULL)

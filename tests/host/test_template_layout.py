@@ -42,6 +42,23 @@ def test_the_quick_start_is_the_first_in_the_list(page):
     assert ours == re.findall(r'"(\w+)",\n', source)
 
 
+# Of a workflow's app: the inputs that are no widget of its graph, and the outputs that show nothing.
+LOST_IN_APP = """() => {
+    const { graph } = window.app, { inputs, outputs } = graph.extra.linearData;
+    const isWidget = ([id, name]) => graph.getNodeById(id)?.widgets?.some(widget => widget.name === name);
+    const isOutput = id => graph.getNodeById(id)?.constructor.nodeData?.output_node;
+    return [...inputs.filter(input => !isWidget(input)), ...outputs.filter(id => !isOutput(id))];
+}"""
+
+
+@pytest.mark.parametrize("name", ["quickstart", "adapt_my_photo"])
+def test_as_an_app_it_shows_what_is_given_and_what_comes_of_it(page, name):
+    if page.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__") < "1.30":
+        pytest.skip("this page has no apps")
+    page.open(template_layout.PROJECT / "example_workflows" / f"{name}.json")
+    assert page.evaluate(LOST_IN_APP) == []
+
+
 def test_what_is_wrong_with_a_layout_is_noticed(page):
     def node(number, x, y, **more):
         slots = {"inputs": [{"name": "images", "type": "IMAGE", "link": None}], "outputs": []}

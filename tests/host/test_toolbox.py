@@ -97,6 +97,22 @@ def numbers(pictures):
     return torch.stack([torch.frombuffer(bytearray(p.tobytes()), dtype=torch.uint8).float() for p in pictures])
 
 
+def test_latents_are_truncated_when_they_are_drawn(host):
+    a = ["first", 3]
+    graph = {
+        "first": MINIATURE,
+        "plain": node("SampleLatents", generator=a, **{**SAMPLE, "truncation_psi": 1.0}),
+        "near": node("SampleLatents", generator=a, **{**SAMPLE, "truncation_psi": 0.6}),
+        "late": node("DrawLatents", generator=a, latents=["plain", 0], noise="const", truncation_psi=0.6),
+        "early": node("DrawLatents", generator=a, latents=["near", 0], noise="const"),
+        "a": show("late"),
+        "b": show("early"),
+    }
+    run = host.run(graph)
+    assert run.succeeded, run.error
+    assert (numbers(pictures(host, run, "a")) - numbers(pictures(host, run, "b"))).abs().max() <= 1
+
+
 def test_every_node_works_on_the_miniature(host):
     run = host.run(toolbox())
     assert run.succeeded, run.error

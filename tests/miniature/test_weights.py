@@ -155,10 +155,9 @@ def test_a_generator_draws_the_portrait_that_its_latent_stands_for(judge, domain
 def test_the_generator_draws_varied_persons(judge):
     generator = load_generator("miniature")
     images = generator(sample_z(generator.z_dim, 1000, seed=5)).clamp(-1, 1)
-    seen, real = judge.read(images), judge.read(render(sample_factors(300, seeded(805), "person")))
+    portraits = render(sample_factors(300, seeded(805), "person"))
+    seen, real = judge.read(images), judge.read(portraits)
     assert (seen.domain.argmax(1) == DOMAINS.index("person")).float().mean() > 0.97
     assert diversity(seen.features) > 0.85 * diversity(real.features)
-    sharpness = [
-        pictures.diff(dim=-1).abs().mean() for pictures in (images, render(sample_factors(300, seeded(805), "person")))
-    ]
+    sharpness = [pictures.diff(dim=-1).abs().mean() for pictures in (images, portraits)]
     assert sharpness[0] > 0.8 * sharpness[1]

@@ -6,10 +6,11 @@ import shutil
 import pytest
 import torch
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
+from comfyui_stylegan_fusion.sds.priors.ldm_names import exchanged, vae_prefixes
 from comfyui_stylegan_fusion.sds.priors.lora import LoRA, apply_loras, load_loras
 from lora_files import ATTENTION, OUT, Layers, kohya, write
 from safetensors.torch import load_file, save_file
-from tiny_diffusion import single_file_weights, write_folder, write_single_file
+from tiny_diffusion import make_vae, single_file_weights, write_folder, write_single_file
 
 pytest.importorskip("diffusers", reason="the extra 'headless' is not installed")
 pytest.importorskip("transformers", reason="the extra 'headless' is not installed")
@@ -258,6 +259,94 @@ def test_single_files_with_faults_are_named(single, tmp_path):
         path.write_bytes(content)
         refused(path, str(path), sentence)
     refused(tmp_path / "absent.safetensors", "There is no file")
+
+
+def test_another_vae_is_read_from_every_layout(folder, tmp_path):
+    """The names of the first programs, alone and in a whole checkpoint, and those of diffusers, as file and as folder."""
+    model = StableDiffusion.load(folder)
+    torch.manual_seed(5)
+    other, images = make_vae(16, 8, scaling_factor=3.0), torch.rand(1, 3, 16, 16)
+    ldm = {exchanged(name, vae_prefixes(other)): value for name, value in other.state_dict().items()}
+    other.save_pretrained(tmp_path / "vae")
+    files = {
+        "ldm": ldm | {"model_ema.decay": torch.zeros(1)},
+        "whole": {f"first_stage_model.{name}": value for name, value in ldm.items()} | {"else": torch.zeros(1)},
+        "diffusers": other.state_dict(),
+    }
+    for name, weights in files.items():
+        write_single_file(tmp_path / f"{name}.safetensors", weights)
+    expected = (other.eval().encode(images).latent_dist.mode() - 0.1) * 0.6  # latents as the model knows them
+    for place in (*(tmp_path / f"{name}.safetensors" for name in files), tmp_path / "vae"):
+        with_other = StableDiffusion.load(folder, vae=place)
+        torch.testing.assert_close(DiffusersPrior(with_other, "a fox").encode(images), expected)
+        assert model.unet.state_dict().keys() == with_other.unet.state_dict().keys()
+
+
+def test_a_vae_that_cannot_take_the_place_is_named(folder, tmp_path):
+    path = tmp_path / "vae.safetensors"
+    other = make_vae(16, 8, latent_channels=16).state_dict()
+    refused(folder, str(path), "latents of 16 channels", "reads 4", vae=write_single_file(path, other))
+    refused(folder, "incomplete", vae=write_single_file(path, without(other, "decoder.mid_block")))
+    refused(folder, str(path), "holds no VAE", vae=write_single_file(path, {"something": torch.zeros(2)}))
+    refused(folder, str(tmp_path / "config.json"), vae=tmp_path)
+
+
+VECTORS = torch.linspace(-1, 1, 3 * 64).reshape(3, 64)
+EMBEDDINGS = {  # what files of textual inversion hold, and by which ending they go
+    "web interface": (
+        {"string_to_token": {"*": 265}, "string_to_param": {"*": VECTORS}, "name": "x", "step": 5},
+        ".pt",
+    ),
+    "its first layout": ({"string_to_param": torch.nn.ParameterDict({"*": torch.nn.Parameter(VECTORS)})}, ".pt"),
+    "list": ([{"<x>": VECTORS}, {"other": torch.zeros(2, 32)}], ".pt"),
+    "diffusers": ({"<x>": VECTORS}, ".bin"),
+    "safetensors": ({"emb_params": VECTORS}, ".safetensors"),
+    "in half precision": ({"emb_params": VECTORS.half()}, ".safetensors"),
+    "of two encoders": ({"clip_g": torch.zeros(3, 80), "clip_l": VECTORS}, ".safetensors"),
+    "bundled": ({"bundle_emb.x.string_to_param.*": VECTORS}, ".safetensors"),
+}
+
+
+def write_embedding(path, content):
+    save_file(content, path) if path.suffix == ".safetensors" else torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize("name", EMBEDDINGS)
+def test_an_embedding_stands_in_the_place_of_words(single, tmp_path, name):
+    content, ending = EMBEDDINGS[name]
+    path = write_embedding(tmp_path / f"painter{ending}", content)
+    model = StableDiffusion.load(write_single_file(tmp_path / "model.safetensors", single), embeddings=[path])
+    (encoder,) = model.texts
+    states, _ = encoder.encode("a fox, embedding:painter, red")
+    table = encoder.model.get_input_embeddings().weight
+    fox, red = (encoder.tokenizer(text).input_ids[1:-1] for text in ("a fox,", ", red"))  # no comma is of the name
+    with torch.no_grad():  # the same by words whose vectors were changed
+        table[[500, 501, 502]] = VECTORS.to(table)
+    words = [49406, *fox, 500, 501, 502, *red]
+    tokens = torch.tensor([words + [49407] * (77 - len(words))])
+    tolerance = 1e-2 if "half" in name else 1e-5
+    torch.testing.assert_close(states, encoder.model(tokens).last_hidden_state[0], atol=tolerance, rtol=tolerance)
+    for ending in ("painter", path.name):
+        assert torch.equal(
+            encoder.encode(f"(embedding:{ending}:1.3) fox")[0], encoder.encode("(embedding:painter:1.3) fox")[0]
+        )
+
+
+def test_embeddings_that_cannot_be_used_are_named(single, tmp_path):
+    model, path = write_single_file(tmp_path / "model.safetensors", single), tmp_path / "painter.safetensors"
+    for content, *sentences in (
+        ({"emb_params": torch.zeros(2, 1024)}, "vectors of another width than the tokens of the model (64)"),
+        ({"emb_params": torch.full((2, 64), torch.nan)}, "not finite"),
+        ({"a": torch.zeros(2, 64), "b": torch.zeros(2, 64)}, "holds no embedding"),
+        ({"emb_params": torch.zeros(2, 64, 1, 1)}, "holds no embedding"),
+    ):
+        refused(model, str(path), *sentences, embeddings=[write_embedding(path, content)])
+    other = write_embedding(tmp_path / "painter.pt", {"<x>": VECTORS})
+    refused(model, "are called 'painter'", embeddings=[write_embedding(path, {"<x>": VECTORS}), other])
+    (encoder,) = StableDiffusion.load(model, embeddings=[other]).texts
+    with pytest.raises(ValueError, match="the embedding 'paint', which is not there"):
+        encoder.encode("a fox by embedding:paint")
 
 
 def test_layouts_of_loras_say_the_same(folder, tmp_path):

@@ -21,7 +21,7 @@ from foreign_files import (
 )
 from hostile_files import BOMBS
 
-MUTATIONS = 1000
+MUTATIONS = 250  # of each format; fuzz.py makes as many as one has time for
 MEMORY = 200  # megabytes, beside one and a half times the file
 
 WRITERS = {
@@ -51,7 +51,7 @@ def run(*arguments) -> list[dict]:
 
 @measured
 @pytest.mark.parametrize("format", WRITERS)
-def test_a_thousand_damaged_copies(tmp_path, format):
+def test_hundreds_of_damaged_copies(tmp_path, format):
     path = tmp_path / "good"
     WRITERS[format](path)
     (report,) = run("mutate", path, MUTATIONS, 0)
