@@ -149,7 +149,7 @@ def targets(options: argparse.Namespace) -> int:
     folder = TargetsFolder(options.output, plan.identity, model_digest(model))
     try:
         with stop_noted() as request, stopping(request, targets_bar()) as report:
-            made = make_targets(generator, editor, plan.settings, folder, report, plan.class_index, crop)
+            made = make_targets(generator, editor, plan.settings, folder, report, plan.class_index, crop, plan.codes())
     except KeyboardInterrupt:
         print(f"Stopped. The same command goes on with what is in {options.output}.")
         return request.status

@@ -293,6 +293,13 @@ def _add_making(parser: argparse.ArgumentParser, usual: Callable) -> None:
         metavar="TEXT",
         help="what the generator draws as it is (default: the negative prompt; that of a bundled generator is known)",
     )
+    parser.add_argument(
+        "--target-latents",
+        type=path,
+        nargs="+",
+        metavar="FILE",
+        help="latents that project, edit or mix wrote, whose pictures shall be among the targets, too: a photo of your own",
+    )
     for declared in declared_settings(TargetSettings).values():
         if declared.setting.option != "":
 

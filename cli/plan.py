@@ -59,6 +59,7 @@ class Plan:
     clip: tuple[str, ...] = ()  # folders, or "miniature"
     clip_weight: float = 0.0  # of each
     clip_templates: bool = True
+    target_latents: tuple[str, ...] = ()  # files
     view_prompts: dict[str, str] = field(default_factory=dict)  # by the view that they are for, in place of the prompt
 
     @property
@@ -88,6 +89,7 @@ class Plan:
             self.domain_scale,
             self.domain_blend,
             self.view_prompts,
+            self.target_latents,
         )
 
     def describe(self) -> dict:
@@ -154,6 +156,7 @@ def plan_for(options: argparse.Namespace) -> Plan:
         clip_weight=_first(options.clip_weight, 1.0) if clip else 0.0,
         clip_templates=_first(getattr(options, "clip_templates", None), True),
         view_prompts=view_prompts_of(options),
+        target_latents=_target_latents(options) if making else (),
     )
 
 
@@ -231,7 +234,13 @@ def targets_plan_for(options: argparse.Namespace) -> TargetsPlan:
         **given_on_model(options),
         **domain_of(options),
         view_prompts=view_prompts_of(options),
+        further=_target_latents(options),
     )
+
+
+def _target_latents(options: argparse.Namespace) -> tuple[str, ...]:
+    """Files of latents whose pictures shall be among the targets."""
+    return tuple(str(file.absolute()) for file in getattr(options, "target_latents", None) or ())
 
 
 def view_prompts_of(options: argparse.Namespace) -> dict[str, str]:
@@ -284,6 +293,8 @@ def _targets(options: argparse.Namespace, base: MiniatureSettings | None) -> tup
     if asked is None and base and base.targets and not options.distillation and not getattr(options, "clip", None):
         return "", _making(options, base, base.targets.count)
     if asked is None or asked == "0":
+        if getattr(options, "target_latents", None):
+            raise UsageError("--target-latents are for targets that are made; add --targets N.")
         if given := [*_asked(options, TargetSettings, OF_TARGETS)]:
             option = declared_settings(TargetSettings)[given[0]].setting.option
             raise UsageError(f"{option} says how targets are made; add --targets N.")
@@ -357,7 +368,8 @@ def read_plan(plan: Mapping, first: bool = False) -> Plan:
     plan["settings"] = _checked(TrainSettings(**settings))
     for name in ("extra_prompts", "loras"):
         plan[name] = tuple(tuple(pair) for pair in plan.get(name, ()))
-    plan["clip"] = tuple(plan.get("clip", ()))
+    for name in ("clip", "target_latents"):
+        plan[name] = tuple(plan.get(name, ()))
     plan["embeddings"] = tuple(plan.get("embeddings", ()))
     read = _checked(Plan(**plan))
     if read.save_every < 1 or read.samples < 2:

@@ -75,7 +75,7 @@ def make(plan: Plan, parts: Parts, folder: RunFolder, report: Callable[[Any], No
 
     settings, kept = parts.settings, TargetsFolder(folder.targets, plan.targets.identity, parts.digests[MODEL_WEIGHTS])
     given = parts.generator, parts.editor, plan.targets.settings
-    targets = make_targets(*given, kept, report, settings.class_index, settings.crop)
+    targets = make_targets(*given, kept, report, settings.class_index, settings.crop, plan.targets.codes())
     show_targets(parts.generator, targets, parts.prior, settings.crop, folder.shown_targets)
     return targets
 

@@ -37,12 +37,20 @@ class TargetsPlan:
     domain_scale: float = 0.0
     domain_blend: float = 1.0
     view_prompts: dict[str, str] = field(default_factory=dict)
+    further: tuple[str, ...] = ()  # files of latents whose pictures shall be among the targets
 
     @property
     def identity(self) -> str:
         """Return what tells these targets from others beside their codes."""
         described = dataclasses.asdict(self)
-        for name in ("loras", "prediction", "vae", "embeddings", "view_prompts"):  # what earlier versions did not have
+        for name in (
+            "loras",
+            "prediction",
+            "vae",
+            "embeddings",
+            "view_prompts",
+            "further",
+        ):  # what earlier versions did not have
             if not described[name]:
                 del described[name]
         if not self.domain:
@@ -50,6 +58,12 @@ class TargetsPlan:
                 del described[name]
         del described["settings"]["batch_size"]
         return json.dumps(described)
+
+    def codes(self):
+        """Read the codes [N, num_ws, w_dim] of the further targets; None without any. Raises CheckpointError, ValueError."""
+        from ..stylegan.code_files import joined, load_codes
+
+        return joined([load_codes(Path(file)) for file in self.further]).ws if self.further else None
 
     def editor(self, model, copy: Any = None):
         """Return what makes them with a StableDiffusion that has its decoder; `copy` is the text-free one of the

@@ -15,6 +15,7 @@ from ...sds.targets.making import Strip, edit_strip, samples_of
 from ...sds.targets.pool import to_bytes, to_unit
 from ...sds.targets.settings import MAKE
 from ...stylegan import crop_of, frontal, require_fitting
+from ...training.digests import tensors_digest
 from ...training.out_of_memory import split_rows
 from ..drawing import from_image, picture_image, to_image
 from ..host import folders
@@ -56,6 +57,12 @@ class MakeTargets(io.ComfyNode):
                 *shown.take("count", "strength", "levels", "inversion", "seed", "batch_size"),
                 class_input(),
                 *shown.rest(),
+                LatentsType.Input(
+                    "latents",
+                    optional=True,
+                    tooltip="From Project Image: what these draw is among the targets, too, and comes first. With a photo of "
+                    "your own the generator learns that very picture.",
+                ),
             ],
             outputs=[
                 TargetsType.Output(display_name="targets", tooltip="For Train Generator."),
@@ -70,8 +77,11 @@ class MakeTargets(io.ComfyNode):
         return _edits(folders.output_folder() / TARGETS)
 
     @classmethod
-    def execute(cls, generator, guidance, guidance_scale, source=None, class_index=-1, **inputs) -> io.NodeOutput:
+    def execute(
+        cls, generator, guidance, guidance_scale, source=None, class_index=-1, latents=None, **inputs
+    ) -> io.NodeOutput:
         settings = TargetSettings(**settings_from(TargetSettings, MAKE, inputs))
+        further = None if latents is None else latents.ws
         network, crop = generator.generator, crop_of(generator.metadata)
         scale = None if guidance.guidance_scale is None else guidance_scale
         inverted = settings.inversion == "ddim"
@@ -83,14 +93,15 @@ class MakeTargets(io.ComfyNode):
             "image_size": editor.target.image_size,
             "settings": [settings.count, settings.strength, settings.levels, settings.inversion, settings.seed],
             "class": class_index,
+            **({} if further is None else {"latents": tensors_digest([("codes", further)])}),
         }
         home = folders.output_folder() / TARGETS
         folder = TargetsFolder(home / _name(identity), json.dumps(identity))
-        report = _Report(cls.hidden.unique_id, settings.count)
+        report = _Report(cls.hidden.unique_id, settings.count + (0 if further is None else len(further)))
         if inverted and editor.source is None:
             report.note("this guidance has no prompt of what pictures show: one noise for all of them")
         with torch.inference_mode(False), on_device(torch_device(), network):
-            targets = make_targets(network, editor, settings, folder, report, class_number(class_index), crop)
+            targets = make_targets(network, editor, settings, folder, report, class_number(class_index), crop, further)
             parts = [targets.draw(rows) for rows in split_rows(len(targets), settings.batch_size)]
             samples = torch.cat([samples_of(network, p.ws, editor.target, crop, p.cameras).cpu() for p in parts])
         said = f"{len(targets)} targets in output/stylegan/{TARGETS}/{folder.path.name}"

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...stylegan import Crop, Draw, Generator, sample_codes, sample_z
+from ...stylegan import Crop, Draw, Generator, require_fitting, sample_codes, sample_z
 from ...training.draws import MicroStep
 from ...training.loop import recording_gradients
 from ...training.memory import MemoryRequest
@@ -94,8 +94,11 @@ def make_targets(
     progress: Callable[[Made], None] | None = None,
     class_index: int | None = None,
     crop: Crop | None = None,
+    further: Tensor | None = None,
 ) -> Targets:
-    """Draw samples of a generator and edit them. The same seed gives the same targets on the CPU.
+    """Draw samples of a generator and edit them, and before them what it draws of `further` codes [N, num_ws, w_dim]: a
+    projected photograph that the trained generator shall know, for example. The same seed gives the same targets on the
+    CPU.
 
     `progress` is called after every few and may raise to end it. With `folder`, pictures are written there as they come,
     and what is there is not made again. Works within torch.inference_mode, too. Raises ValueError where the parts do not
@@ -105,6 +108,9 @@ def make_targets(
         codes = sample_codes(
             generator, sample_z(generator.z_dim, settings.count, settings.seed), class_index=class_index
         )
+        if further is not None:
+            require_fitting(generator, further)
+            codes = torch.cat([further.to(codes), codes])
         cameras = target_cameras(generator, len(codes), settings.seed)
         size = sample_size(generator, editor.target.image_size, crop)
         images = torch.empty(len(codes), 3, *size, dtype=torch.uint8)

@@ -13,7 +13,8 @@ from comfyui_stylegan_fusion.cli import main
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS, SDS_SETTINGS
 from comfyui_stylegan_fusion.sds import TargetsFolder
-from comfyui_stylegan_fusion.stylegan import GeneratorConfig, read_metadata
+from comfyui_stylegan_fusion.stylegan import GeneratorConfig, read_metadata, sample_codes, sample_z
+from comfyui_stylegan_fusion.stylegan.code_files import Codes, save_codes
 from foreign_files import STYLEGAN3_T, build, save_nvlabs, small
 from PIL import Image
 
@@ -143,6 +144,18 @@ def test_targets_are_made_edited_in_place_and_trained_towards(tmp_path, capsys):
     assert main(both) == 0
     terms = json.loads(read_metadata(tmp_path / "both" / "generator.safetensors")["settings"])["terms"]
     assert [term["term"] for term in terms] == ["targets", "sds", "directional"]
+
+
+def test_a_photo_of_ones_own_is_among_the_targets(tmp_path, capsys):
+    folder, photo, generator = tmp_path / "targets", tmp_path / "photo.safetensors", load_generator("miniature")
+    codes = sample_codes(generator, sample_z(generator.z_dim, 1, 99))
+    save_codes(photo, Codes(codes, "", "a photo"))
+    further = ["--target-latents", str(photo)]
+    assert main(["targets", *MINIATURE, "--count", "2", *FEW, *further, "--output", str(folder)]) == 0
+    made = TargetsFolder(folder).read()
+    assert len(made) == 3 and torch.equal(made.codes[:1], codes)
+    assert main([*ADAPT, *further, "--output", str(tmp_path / "out")]) == 1
+    assert "--target-latents are for targets that are made" in capsys.readouterr().err
 
 
 def test_the_same_command_goes_on_with_targets_and_another_one_is_refused(tmp_path, capsys):
@@ -392,7 +405,7 @@ def test_distribution_matching_by_name_with_its_own_settings(tmp_path, capsys):
     run = json.loads((tmp_path / "a" / "run.json").read_text())
     assert run["plan"]["distillation_settings"] == {"rank": 2, "warmup": 1, "normalization": "dmd"}
     for misplaced in (["--fake-rank", "2"], ["--distillation", "csd", "--fake-updates", "2"]):
-        assert main([*ADAPT, *misplaced, "--output", str(tmp_path / "b")]) == 2
+        assert main([*ADAPT, *misplaced, "--output", str(tmp_path / "b")]) == 1
         assert "is a setting of --distillation vsd" in capsys.readouterr().err
     assert main([*ADAPT, "--distillation", "vsd", "--fake-updates", "0", "--output", str(tmp_path / "b")]) != 0
     assert "updates is 0" in capsys.readouterr().err and not (tmp_path / "b").exists()

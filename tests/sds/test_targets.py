@@ -96,6 +96,20 @@ def test_targets_are_the_edits_of_the_samples_that_the_seed_names(generator):
     assert (to_unit(targets.images) - wanted).abs().max() < 0.01
 
 
+def test_further_codes_come_first_and_leave_the_others_as_they_are(generator):
+    photo = sample_codes(generator, sample_z(generator.z_dim, 1, 99)) + 0.5
+    alone, with_it = (
+        make_targets(generator, editor(), SETTINGS),
+        make_targets(generator, editor(), SETTINGS, further=photo),
+    )
+    assert torch.equal(with_it.codes, torch.cat([photo, alone.codes]))
+    assert torch.equal(with_it.images[1:], alone.images)
+    sample = F.interpolate(torch.cat([*draw_codes(generator, photo)]), (16, 16), mode="bilinear")
+    assert (to_unit(with_it.images[:1]) - editor().edited(sample.clamp(-1, 1), 0.8, 3)).abs().max() < 0.01
+    with pytest.raises(ValueError, match="latents"):
+        make_targets(generator, editor(), SETTINGS, further=photo[:, :2])
+
+
 def test_each_of_the_pool_comes_once_before_any_comes_again():
     pool = Targets(normal(5, 2, 3), torch.zeros(5, 3, 8, 8, dtype=torch.uint8))
     rows = torch.cat([pool.rows(MicroStep(7, step, index), 2, 2) for step in range(5) for index in range(2)])
