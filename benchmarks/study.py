@@ -124,9 +124,9 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
             "ASD": f"asd {KEPT}",
             "DDS": f"dds {KEPT}",
             "LD": f"ld {KEPT}",
-            "VSD": f"vsd({FAKE}) {KEPT}",
+            "VSD": f"vsd({FAKE},normalization=none) {KEPT}",
             "DMD": f"vsd({FAKE},normalization=dmd) {KEPT}",
-            "VSD in low rank": f"vsd(rank=8,learning_rate=0.002,warmup=20) {KEPT}",
+            "DMD in low rank": f"vsd(rank=8,learning_rate=0.002,warmup=20) {KEPT}",
         },
     ),
     "clip": [

@@ -14,7 +14,7 @@ from ..fake_score import FakeScore
 from ..prior import Prior
 from .base import LatentTerm, Surroundings, View
 
-NORMALIZATIONS = ("none", "dmd")
+NORMALIZATIONS = ("dmd", "none")
 
 MATCHING = "Distribution Matching"
 """The node that shows the settings."""
@@ -68,8 +68,9 @@ class DistributionMatching(LatentTerm):
         option="--fake-updates",
     )
     normalization: str = setting(
-        "none",
-        "none: as in VSD. dmd: each picture's pull is divided by how far it is from what the diffusion model makes of it.",
+        "dmd",
+        "dmd: each picture's pull is divided by how far it is from what the diffusion model makes of it. none: as in VSD, "
+        "weaker beside regularizers.",
         choices=NORMALIZATIONS,
         node=MATCHING,
         added_later=False,

@@ -399,11 +399,11 @@ def test_the_version_is_said(capsys):
 
 def test_distribution_matching_by_name_with_its_own_settings(tmp_path, capsys):
     matching = ["--distillation", "vsd", "--fake-rank", "2", "--fake-warmup", "1", "--steps", "2", "--samples", "2"]
-    assert main([*ADAPT, *matching, "--fake-normalization", "dmd", "--output", str(tmp_path / "a")]) == 0
+    assert main([*ADAPT, *matching, "--fake-normalization", "none", "--output", str(tmp_path / "a")]) == 0
     term, *_ = json.loads(read_metadata(tmp_path / "a" / "generator.safetensors")["settings"])["terms"]
-    assert term == {"term": "vsd", "weight": 1.0, "rank": 2, "warmup": 1, "normalization": "dmd"}
+    assert term == {"term": "vsd", "weight": 1.0, "rank": 2, "warmup": 1, "normalization": "none"}
     run = json.loads((tmp_path / "a" / "run.json").read_text())
-    assert run["plan"]["distillation_settings"] == {"rank": 2, "warmup": 1, "normalization": "dmd"}
+    assert run["plan"]["distillation_settings"] == {"rank": 2, "warmup": 1, "normalization": "none"}
     for misplaced in (["--fake-rank", "2"], ["--distillation", "csd", "--fake-updates", "2"]):
         assert main([*ADAPT, *misplaced, "--output", str(tmp_path / "b")]) == 1
         assert "is a setting of --distillation vsd" in capsys.readouterr().err

@@ -23,7 +23,7 @@ from gaussian import GaussianPrior
 from trainings import assert_same_weights, moved, settings
 
 T = 0.4
-WHOLE = {"rank": 0, "learning_rate": 0.05}
+WHOLE = {"rank": 0, "learning_rate": 0.05, "normalization": "none"}
 
 
 def around(prior, **changes):
@@ -55,7 +55,7 @@ def test_where_both_agree_nothing_pulls(prior):
 
 
 def test_normalized_as_dmd_the_pull_is_in_units_of_the_way_to_the_priors_estimate(prior):
-    term = DistributionMatching(**WHOLE, normalization="dmd").own(around(prior))
+    term = DistributionMatching(**WHOLE | {"normalization": "dmd"}).own(around(prior))
     objective, view = view_of(prior, term)
     denoised = (view.z_t - view.sigma * view.eps_hat) / view.alpha
     distance = (view.z - denoised).abs().mean((1, 2, 3), keepdim=True)
