@@ -119,19 +119,6 @@ def test_quickstart_saves_a_generator_that_knows_its_history(host, quickstart):
     assert f"output/{path.name}" in str(host.object_info()["StyleGANFusionLoadGenerator"]["input"])
 
 
-def test_adapt_my_photo_runs_from_the_page_to_the_picture(host, page):
-    graph = page.api_form(TEMPLATES / "adapt_my_photo.json")
-    graph[by_class(graph, "StyleGANFusionTrainGenerator")]["inputs"]["steps"] = STEPS
-    graph[by_class(graph, "StyleGANFusionProjectImage")]["inputs"]["steps"] = 5
-    make = by_class(graph, "StyleGANFusionMakeTargets")
-    graph[make]["inputs"].update(count=TARGETS, levels=2)
-    run = host.run(graph)
-    assert run.succeeded, run.error
-    assert f"{TARGETS + 1} targets" in run.last_text(make)  # the photo is one of them
-    (picture,) = pictures(host, run, by_class(graph, "SaveImage"))
-    assert picture.size == (64, 64)
-
-
 def test_the_adapted_generator_loads_and_draws(host, quickstart):
     graph = {
         "load": {"class_type": "StyleGANFusionLoadGenerator", "inputs": {"file": "output/fox_00001.safetensors"}},
