@@ -209,7 +209,7 @@ CLIP_TRAINING = TrainSettings(steps=300, batch_size=4, learning_rate=0.002)
 """What a training by CLIP alone is usually given: the numbers of StyleGAN-NADA for textures; shapes take 600 steps."""
 
 MINIATURE_CLIP_TRAINING = dataclasses.replace(CLIP_TRAINING, learning_rate=0.004)
-"""The same by the miniature's CLIP, measured."""
+"""The same by the miniature's CLIP: of three rates tried, .002 hardly moved and .008 came an eighth nearer than this one."""
 
 TARGET_SCALE = 5.0
 """The guidance scale of edits, for Stable Diffusion."""

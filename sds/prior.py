@@ -83,7 +83,7 @@ class Prior(ABC):
 
     def facing(self, view: str) -> "Prior":
         """Return the prior with the prompt of one of its `views` in place of its own."""
-        raise NotImplementedError(f"{type(self).__name__} has one prompt for all views.")
+        raise ValueError(f"There is no prompt for the view {view}; leave it out.")
 
     def guided_and_conditions(self, z_t: Tensor, t: float, scaling: float = 1.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what `guided` and `conditions` give, in one evaluation. Raises ValueError
@@ -92,9 +92,12 @@ class Prior(ABC):
 
     def require_trainable_score(self) -> None:
         """Raise ValueError when `trainable_score` has nothing to copy."""
-        raise ValueError("This guidance has no network that could be trained beside it; choose another term.")
+        raise ValueError(_NO_NETWORK)
 
     def trainable_score(self, low_rank: bool) -> TrainableScore:
-        """Copy the network with its prompt, without guidance, to be trained as a whole or in low rank."""
-        self.require_trainable_score()
-        raise NotImplementedError
+        """Copy the network with its prompt, without guidance, to be trained as a whole or in low rank. Raises ValueError
+        when there is none, as `require_trainable_score` says before."""
+        raise ValueError(_NO_NETWORK)
+
+
+_NO_NETWORK = "This guidance has no network that could be trained beside it; choose another term."
