@@ -204,3 +204,26 @@ def test_a_graph_that_an_earlier_version_saved_keeps_its_links_and_runs(host, pa
     (path,) = (host.output / "stylegan").glob("earlier_*.safetensors")
     terms = json.loads(read_metadata(path)["settings"])["terms"]
     assert [term["term"] for term in terms] == ["sds", "directional"]
+
+
+def test_a_saved_graph_whose_widgets_are_linked_keeps_these_links_when_a_node_has_got_another_input(host, page):
+    saved = Path(__file__).parent / "earlier" / "quickstart_linked_widgets.json"
+    inputs = [
+        {name for node in subgraph["nodes"] if node["type"] == "StyleGANFusionSDSGuidance" for name in by_name(node)}
+        for subgraph in json.loads(saved.read_text(encoding="utf-8"))["definitions"]["subgraphs"]
+    ]
+    assert not any("view_prompts" in names for names in inputs)  # it came later
+
+    def values(file):
+        graph = page.api_form(file)
+        return {
+            node["class_type"]: {name: value for name, value in node["inputs"].items() if not isinstance(value, list)}
+            for node in graph.values()
+            if node["class_type"] in ("StyleGANFusionSDSGuidance", "StyleGANFusionMakeTargets")
+        }
+
+    assert values(saved) == values(TEMPLATES / "quickstart.json")
+
+
+def by_name(node):
+    return {one["name"]: one for one in node["inputs"]}
