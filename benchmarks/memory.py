@@ -150,7 +150,7 @@ def train_as_peer(meter: Meter, model: StableDiffusion, generator: Generator, st
     """Whole graph from codes to latent, six UNet evaluations of a row each, Adam at the end."""
     device = model.device
     trained, frozen = copy_generator(generator, device), copy_generator(generator, device)
-    parameters = trained_parameters(trained, range(1, len(trained.synthesis.layers)), ())
+    parameters = trained_parameters(trained, range(1, len(trained.synthesis.layers)))
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.Adam(parameters, lr=0.0008, betas=(0.0, 0.99**ADAM_FACTOR))

@@ -112,7 +112,7 @@ def told(variant: Variant, resolution: int, device: torch.device) -> Told:
     meta = torch.device("meta")
     model = stable_diffusion(meta, variant, unet_type(device))
     generator = filled(Generator, GeneratorConfig(resolution), device=meta)
-    parameters = trained_parameters(generator, range(1, len(generator.synthesis.layers)), ())
+    parameters = trained_parameters(generator, range(1, len(generator.synthesis.layers)))
     for parameter in parameters:
         parameter.requires_grad_(True)
     recompute = not variant.peer

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..miniature.settings import MINIATURE_SETTINGS, SOURCES, TARGETS, MiniatureSettings
 from ..sds import DISTILLATIONS, TERMS, TRAINED_BY_DEFAULT, ClipDirectional, TargetSettings, TrainSettings
 from ..training.settings import Declared, declared_settings
-from . import blend, convert, draw, edit, evaluate, learning, mesh, mix, project, sample, walk
+from . import blend, convert, differences, draw, edit, evaluate, learning, mesh, mix, project, sample, walk
 from .arguments import (
     GENERATOR,
     add_domain,
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
             "Pictures may be edited or removed there; adapt --targets FOLDER trains towards what is left.",
         )
     )
-    for command in (learning, draw, sample, mesh, walk, mix, project, edit, evaluate, blend, convert):
+    for command in (learning, draw, sample, mesh, walk, mix, project, edit, evaluate, blend, differences, convert):
         command.add(commands)
     return parser
 

@@ -1,5 +1,6 @@
 """A run: train what a plan names, and write what comes of it. Returns what happened; prints nothing."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -96,7 +97,7 @@ def _keep(plan: Plan, parts: Parts, folder: RunFolder, result: Callable[[], Any]
 
 def _write_results(plan: Plan, parts: Parts, folder: RunFolder, result, pictures: bool, finished: bool) -> list[str]:
     """The names of the files."""
-    from ..stylegan import CheckpointError, save_generator, save_or_rescue
+    from ..stylegan import CheckpointError, difference, save_difference, save_generator, save_or_rescue
 
     metadata = parts.metadata if finished else {**parts.metadata, "steps_done": str(result.steps_done)}
     names = list(RESULTS[:2])
@@ -105,6 +106,10 @@ def _write_results(plan: Plan, parts: Parts, folder: RunFolder, result, pictures
         if written != folder.generator:
             raise UsageError(f"{folder.generator} could not be written; the generator is kept in {written} instead.")
         save_generator(result.best, folder.best, {**parts.metadata, "steps_done": str(result.best_step)})
+        if parts.settings.parameterization != "weights":  # some kB, and what mixes
+            with contextlib.suppress(ValueError):  # not a weight was moved
+                save_difference(difference(parts.generator, result.generator, metadata), folder.difference)
+                names.append(folder.difference.name)
         if pictures:
             names += _draw(plan, parts, folder, result)
         if finished:

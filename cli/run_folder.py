@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..sds import SavedTraining
+from ..stylegan import SUFFIX
 from ..training.files import locked, remove_leftovers, write_atomically
 from .plan import Plan, in_options, read_plan
 from .targets import SHOWN
@@ -35,6 +36,10 @@ class RunFolder:
     @property
     def best(self) -> Path:
         return self.path / "best.safetensors"
+
+    @property
+    def difference(self) -> Path:
+        return self.path / f"generator{SUFFIX}"
 
     @property
     def targets(self) -> Path:

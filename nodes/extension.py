@@ -21,7 +21,7 @@ from .domain.guiding import DomainGuider, LoadDomain
 from .domain.training import TrainDomain
 from .error_names import name_exceptions
 from .explore.alignment import AlignPortrait
-from .explore.blending import BlendGenerators
+from .explore.blending import BlendGenerators, MixDomains
 from .explore.cameras import Camera, DrawDepth, Orbit
 from .explore.editing import EditLatents, LatentWalk, StyleMixing
 from .explore.latents import DrawLatents, PickLatents, SampleLatents
@@ -29,6 +29,7 @@ from .explore.projection import ProjectImage
 from .explore.sampling import SampleGenerator
 from .explore.shapes import ExtractShape
 from .files.conversion import ConvertCheckpoint
+from .files.differences import ApplyDifference, SaveDifference
 from .files.generators import LoadGenerator, SaveGenerator
 from .files.miniature import MINIATURE_LORA, LoadMiniature, MiniatureDrawings, MiniatureLoRA
 from .host.folders import offer_portrait, register_folders
@@ -95,4 +96,7 @@ class StyleGANFusionExtension(ComfyExtension):
             LoadDomain,
             DomainGuider,
             ViewPrompts,
+            SaveDifference,
+            ApplyDifference,
+            MixDomains,
         ]

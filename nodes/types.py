@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
+from ..sds import LayerChoice
 from ..stylegan import Generator
 
 CATEGORY = "StyleGAN Fusion"
@@ -74,6 +75,14 @@ class Latents:
     mapping: str  # of stylegan.mapping_digest
     description: str  # where they come from, for people
     columns: int = 0  # how many of them, one after the other, belong in a row; 0: any number
+
+
+@dataclass(frozen=True)
+class SelectedLayers:
+    """SelectedLayers say what Layer Select chooses: which layers, and what of each."""
+
+    choice: LayerChoice
+    settings: Mapping[str, Any]  # of TrainSettings, those that Layer Select shows
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Adaptation:
 
     def parameters(self, layers: Sequence[int]) -> list[nn.Parameter]:
         """Return the parameters that a step with these layers updates."""
-        return trained_parameters(self.generator, layers, self.settings.also_train)
+        return trained_parameters(self.generator, layers, self.settings.also_train, self.settings.parameterization)
 
     def compute(self, micro_steps: Sequence[MicroStep]) -> Outcome:
         """Compute the mean gradient of the step's batches for the layers that are chosen, which are a
@@ -203,7 +203,8 @@ def require_trainable(
 ) -> None:
     """Raise ValueError when these do not fit together; nothing is copied or computed."""
     class_labels(generator.c_dim, 1, class_index=settings.class_index)
-    trained_parameters(generator, layers.selectable(len(generator.synthesis.layers)), settings.also_train)
+    selectable = layers.selectable(len(generator.synthesis.layers))
+    trained_parameters(generator, selectable, settings.also_train, settings.parameterization)
     counting = [term for term in terms if term.weight > 0]
     if not counting:
         raise ValueError("Nothing is left to train towards: every term has the weight 0; give one a weight above 0.")

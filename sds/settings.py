@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from ..stylegan import Crop
 from ..training.ramps import Ramp, cooldown, linear
 from ..training.settings import check_settings, setting
+from .parameters import PARAMETERIZATIONS
 from .schedules import TIMESTEP_SCHEDULES, WEIGHTINGS
 
 PARAMETER_GROUPS = ("constant", "4x4", "to_rgb", "decoder", "superresolution")
 """Groups that are frozen by default and can be trained too, by name."""
 
-TRAIN, GUIDANCE, OPTIMIZER = "Train Generator", "SDS Guidance", "Optimizer"
+TRAIN, GUIDANCE, OPTIMIZER, LAYERS = "Train Generator", "SDS Guidance", "Optimizer", "Layer Select"
 """The nodes that show settings."""
 
 
@@ -194,6 +195,14 @@ class TrainSettings:
         advanced=True,
         added_later=False,
         metavar="GROUPS",
+    )
+    parameterization: str = setting(
+        "weights",
+        "What of each layer is trained. weights: all that the paper trains. styles: one shift of each style channel, as in "
+        "StyleDomain: some thousand numbers in a file of 40 kB, for domains that are near the generator's.",
+        what="parameterization",
+        choices=tuple(PARAMETERIZATIONS),
+        node=LAYERS,
     )
     class_index: int | None = setting(
         None,

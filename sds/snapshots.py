@@ -81,4 +81,5 @@ class Snapshots:
         return self._places(self.adaptation.frozen)
 
     def _places(self, generator: Generator) -> list[nn.Parameter]:
-        return trained_parameters(generator, self.adaptation.selectable, self.adaptation.settings.also_train)
+        settings = self.adaptation.settings
+        return trained_parameters(generator, self.adaptation.selectable, settings.also_train, settings.parameterization)

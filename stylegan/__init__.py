@@ -26,6 +26,16 @@ from .codes import (
 from .config import CHANNELS, Config, EG3DConfig, GeneratorConfig, StyleGAN3Config
 from .convert import SUFFIXES, WRITTEN, crop_of, provenance, require_layout, with_crop, write_generator
 from .crop import Crop, find_crop, picture_size
+from .differences import (
+    SUFFIX,
+    Difference,
+    difference,
+    difference_metadata,
+    load_difference,
+    mixed,
+    save_difference,
+    with_differences,
+)
 from .directions import edit_codes, move_codes, sefa_directions
 from .networks import Generator, class_labels
 from .sampling import LatentStream, check_seed, noise_seeds, parse_seeds, render_samples, sample_z
@@ -38,6 +48,7 @@ __all__ = [
     "LAYER_RANGES",
     "NOISE_MODES",
     "PATHS",
+    "SUFFIX",
     "SUFFIXES",
     "WRITTEN",
     "Architecture",
@@ -45,6 +56,7 @@ __all__ = [
     "CheckpointError",
     "Config",
     "Crop",
+    "Difference",
     "Draw",
     "EG3DConfig",
     "Generator",
@@ -59,6 +71,8 @@ __all__ = [
     "class_labels",
     "codes_of",
     "crop_of",
+    "difference",
+    "difference_metadata",
     "draw_codes",
     "edit_codes",
     "field_of_view",
@@ -66,9 +80,11 @@ __all__ = [
     "focal_length",
     "frontal",
     "load_checkpoint",
+    "load_difference",
     "load_generator",
     "mapping_digest",
     "mix_styles",
+    "mixed",
     "move_codes",
     "noise_seeds",
     "on_sphere",
@@ -84,6 +100,7 @@ __all__ = [
     "require_layout",
     "sample_codes",
     "sample_z",
+    "save_difference",
     "save_generator",
     "save_or_rescue",
     "sefa_directions",
@@ -94,6 +111,7 @@ __all__ = [
     "walk",
     "walk_codes",
     "with_crop",
+    "with_differences",
     "write_generator",
     "yaws",
 ]

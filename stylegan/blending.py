@@ -25,7 +25,7 @@ def blend_generators(
 
     Where p is 0 or 1 weights are those of one generator, bit for bit. In eval mode, on the first one's device.
     Raises ValueError when the generators are not built alike or the number of amounts is not that of the layers."""
-    _require_alike(first, second)
+    require_alike(first, second)
     count = len(first.synthesis.layers)
     if len(amounts) != count:
         raise ValueError(f"There are {len(amounts)} amounts for {count} layers; give one for each.")
@@ -76,15 +76,16 @@ def _amount_of_each(generator: Generator, amounts: Sequence[float], mapping_amou
     return result
 
 
-def _require_alike(first: Generator, second: Generator) -> None:
+def require_alike(first: Generator, second: Generator) -> None:
+    """Raise ValueError when two generators are not of one kind and of the same sizes."""
     kinds = [ARCHITECTURES[generator.config.architecture].title for generator in (first, second)]
     if kinds[0] != kinds[1]:
-        raise ValueError(f"One of these generators is a {kinds[0]} and the other a {kinds[1]}; blend two of one kind.")
+        raise ValueError(f"One of these generators is a {kinds[0]} and the other a {kinds[1]}; take two of one kind.")
     for name in (field.name for field in fields(first.config) if field.name not in _MAY_DIFFER):
         a, b = getattr(first.config, name), getattr(second.config, name)
         if a != b:
             raise ValueError(
-                f"These generators are not built alike ({name} is {a} in the first and {b} in the second); blend two of the "
+                f"These generators are not built alike ({name} is {a} in the first and {b} in the second); take two of the "
                 "same sizes, for example one and what was adapted from it."
             )
 

@@ -6,7 +6,7 @@ import gc
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,34 +39,44 @@ def save_generator(generator: Generator, path: str | Path, metadata: dict[str, s
         if not isinstance(key, str) or not isinstance(value, str):
             raise ValueError(f"The metadata entry {key!r} is not text; a checkpoint keeps only text: convert it first.")
     tensors, notes = finite_weights(generator, path), {**(metadata or {}), **describe(generator.config)}
-    with _writing(path) as temporary:
+    with writing(path) as temporary:
         write_tensors(temporary, tensors, notes)
 
 
 def finite_weights(generator: Generator, path: Path) -> dict[str, Tensor]:
     """Return what is to be written to `path`, on the CPU. Raises CheckpointError when a weight is not finite."""
+    tensors = all_weights(generator)
+    require_finite(tensors, path)
+    return tensors
+
+
+def all_weights(generator: Generator) -> dict[str, Tensor]:
+    """Return the weights by name, on the CPU, the centre of truncation among them."""
     generator.mapping.centre()
     # A compiled module carries "_orig_mod." in its names.
     weights = generator.state_dict().items()
-    tensors = {name.replace("_orig_mod.", ""): value.detach().cpu().contiguous() for name, value in weights}
+    return {name.replace("_orig_mod.", ""): value.detach().cpu().contiguous() for name, value in weights}
+
+
+def require_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise CheckpointError, which says that `path` was not written, when a weight is not finite."""
     for name, value in tensors.items():
         if not _is_finite(value):
             raise CheckpointError(
                 f"{path} was not written: the generator's weight {name!r} has values that are not finite numbers. "
                 "Go back to an earlier generator."
             )
-    return tensors
 
 
 def write_file(path: Path, data: bytes) -> None:
     """Make the folders of `path` and write the file with `write_atomically`. Raises CheckpointError
     when it cannot be written."""
-    with _writing(path) as temporary, temporary.open("xb") as file:
+    with writing(path) as temporary, temporary.open("xb") as file:
         file.write(data)
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[Path]:
+def writing(path: Path) -> Iterator[Path]:
     """`replacing`, with its folders made. Raises CheckpointError when the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,13 +5,22 @@ from collections.abc import Sequence
 from comfy_api.v0_0_2 import io
 
 from ...sds import TRAINED_BY_DEFAULT, AllLayers, ManualLayers, TopKLayers, TrainSettings
-from ...sds.settings import GUIDANCE
+from ...sds.settings import GUIDANCE, LAYERS
 from ...sds.views import VIEWS
 from ..host.guiders import Extra, same_prompts, text_guider, unknown_words, with_views
 from ..host.server import hint
 from ..inputs import UNLINKED, advanced, complaint, first_complaint, known_choice, range_inputs, require_range
 from ..settings import SettingInputs, settings_from
-from ..types import CATEGORY, ExtraPromptsType, Guidance, GuidanceType, LayersType, ViewPromptsType, aliases
+from ..types import (
+    CATEGORY,
+    ExtraPromptsType,
+    Guidance,
+    GuidanceType,
+    LayersType,
+    SelectedLayers,
+    ViewPromptsType,
+    aliases,
+)
 from .prompt_checks import prompt_warnings
 from .prompt_text import is_blank, negative_of_guider, prompt_behind
 
@@ -238,9 +247,9 @@ class LayerSelect(io.ComfyNode):
             node_id="StyleGANFusionLayerSelect",
             display_name="Layer Select",
             category=CATEGORY,
-            **aliases("stylegan", "layers", "freeze", "unfreeze", "top k", "trainable"),
-            description="Chooses which layers of the generator may change. Fewer layers keep more and need more steps. "
-            + TRAINED_BY_DEFAULT,
+            **aliases("stylegan", "layers", "freeze", "unfreeze", "top k", "trainable", "styledomain", "style vector"),
+            description="Chooses which layers of the generator may change, and what of them. Fewer layers keep more and need "
+            f"more steps. {TRAINED_BY_DEFAULT}",
             inputs=[
                 io.Combo.Input(
                     "mode",
@@ -270,6 +279,7 @@ class LayerSelect(io.ComfyNode):
                     tooltip="For list: numbers and ranges of layers, as 1-3, 6. StyleGAN2: 0 is the 4-pixel one, then two for each "
                     "size. StyleGAN3: 0 is the Fourier input, then 1 to 14.",
                 ),
+                *SettingInputs(TrainSettings, LAYERS).rest(),
             ],
             outputs=[LayersType.Output(display_name="selected layers", tooltip="For layers of Train Generator.")],
         )
@@ -279,9 +289,10 @@ class LayerSelect(io.ComfyNode):
         return complaint(ManualLayers.parse, layers) if mode == "list" else known_choice("mode", mode, MODES)
 
     @classmethod
-    def execute(cls, mode, k, selection_steps, layers) -> io.NodeOutput:
-        if mode == "all":
-            return io.NodeOutput(AllLayers())
-        if mode == "top k":
-            return io.NodeOutput(TopKLayers(k, selection_steps))
-        return io.NodeOutput(ManualLayers.parse(layers))
+    def execute(cls, mode, k, selection_steps, layers, **inputs) -> io.NodeOutput:
+        choices = {
+            "all": AllLayers,
+            "top k": lambda: TopKLayers(k, selection_steps),
+            "list": lambda: ManualLayers.parse(layers),
+        }
+        return io.NodeOutput(SelectedLayers(choices[mode](), settings_from(TrainSettings, LAYERS, inputs)))

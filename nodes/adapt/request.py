@@ -36,7 +36,7 @@ from ..host.editors import HostPicturesPrior
 from ..host.guiders import conditioning_fingerprint
 from ..host.prior import ComfyPrior
 from ..settings import settings_from
-from ..types import Guidance, NamedGenerator
+from ..types import Guidance, NamedGenerator, SelectedLayers
 
 NO_AIM = (
     "Train Generator needs to know what to train towards; link a guidance, or targets, or both, or a CLIP Directional."
@@ -89,20 +89,22 @@ class TrainingRequest:
         generator: NamedGenerator,
         guidance: Guidance | None,
         terms: Sequence[Term],
-        layers: LayerChoice | None,
+        layers: SelectedLayers | None,
         inputs: Mapping[str, Any],
         targets: Targets | None = None,
         optimizer: Mapping[str, Any] | None = None,
     ) -> "TrainingRequest":
         """Put together what came through the node's inputs. Raises ValueError where it does not fit together."""
         own = settings_from(TrainSettings, TRAIN, inputs)
+        layers = layers or SelectedLayers(AllLayers(), {})
         of_guidance = guidance.settings if guidance else {}
-        settings = TrainSettings(**of_guidance, **own, **(optimizer or {}), crop=crop_of(generator.metadata))
+        given = {**of_guidance, **own, **(optimizer or {}), **layers.settings}
+        settings = TrainSettings(**given, crop=crop_of(generator.metadata))
         if targets is not None:
             terms = (*terms, TargetPictures(targets=targets))
-        counting, layers = of_objective(terms, default=ScoreDistillation()), layers or AllLayers()
+        counting = of_objective(terms, default=ScoreDistillation())
         _require_of(generator, counting)
-        require_trainable(generator.generator, settings, counting, layers)
+        require_trainable(generator.generator, settings, counting, layers.choice)
         prior = _prior(guidance, counting, generator)
         if held := _held_in_3d(generator, terms, prior):
             terms, counting = (*terms, held), [*counting, held]
@@ -110,7 +112,7 @@ class TrainingRequest:
             raise ValueError("This guider has no guidance scale that could change; set guidance_end to 1.")
         require_parts(prior, counting)
         require_views(generator.generator, prior.views)
-        return cls(generator, guidance, prior, settings, counting, layers, terms)
+        return cls(generator, guidance, prior, settings, counting, layers.choice, terms)
 
     def metadata(self) -> dict[str, str]:
         """Describe the training for the files of generators that come of it."""
@@ -177,6 +179,7 @@ class TrainingRequest:
             "batch": f"{settings.batch_size * settings.accumulation}",
             "terms": ", ".join(f"{term.kind} {term.weight:g}" for term in self.terms),
             "layers": " ".join(str(value) for value in self.layers.describe().values()),
+            "trained": "" if settings.parameterization == "weights" else settings.parameterization,
             "from": self.generator.name,
             "negative prompt": guidance.negative_prompt if guidance else "",
         }

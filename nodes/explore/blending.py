@@ -1,8 +1,8 @@
-"""The node that blends two generators."""
+"""Nodes that make one generator of several."""
 
 from comfy_api.v0_0_2 import io
 
-from ...stylegan import blend_metadata, blended
+from ...stylegan import blend_metadata, blended, difference_metadata, mixed
 from ..types import GeneratorType, NamedGenerator, aliases
 from .codes import EXPLORE
 
@@ -79,3 +79,51 @@ class BlendGenerators(io.ComfyNode):
         blend, said = blended(first.generator, second.generator, weight, **swap)
         metadata = blend_metadata((first.name, first.metadata), (second.name, second.metadata), said)
         return io.NodeOutput(NamedGenerator(blend, f"{first.name} with {second.name}", metadata))
+
+
+class MixDomains(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        def amount(name: str, default: float, optional: bool = False) -> io.Input:
+            return io.Float.Input(
+                name,
+                default=default,
+                min=-2.0,
+                max=3.0,
+                step=0.05,
+                optional=optional,
+                tooltip="How much of it is added: 1 is all of it, 0 nothing, above 1 exaggerates, below 0 leads away.",
+            )
+
+        adapted = "adapted from the source, or loaded with it by Apply Difference."
+        return io.Schema(
+            node_id="StyleGANFusionMixDomains",
+            display_name="Mix Domains",
+            category=EXPLORE,
+            description="Adds up what generators have learned that began as the same one: a little zombie, a little doll. "
+            "Nothing is trained. Domains that were learned as styles (Layer Select) mix best.",
+            inputs=[
+                GeneratorType.Input("source", tooltip="The generator that both were adapted from."),
+                GeneratorType.Input("first", tooltip=f"A generator {adapted}"),
+                amount("first_amount", 0.5),
+                GeneratorType.Input("second", tooltip=f"Another {adapted}"),
+                amount("second_amount", 0.5),
+                GeneratorType.Input("third", optional=True, tooltip=f"One more, {adapted}"),
+                amount("third_amount", 0.5, optional=True),
+            ],
+            outputs=[
+                GeneratorType.Output(
+                    display_name="generator", tooltip="For Sample Generator, Save Generator and others."
+                )
+            ],
+            **aliases("stylegan", "merge", "style vector", "styledomain", "task arithmetic", "interpolate"),
+        )
+
+    @classmethod
+    def execute(cls, source, first, first_amount, second, second_amount, third=None, third_amount=0.5) -> io.NodeOutput:
+        parts = [(first, first_amount), (second, second_amount), *([(third, third_amount)] if third else [])]
+        generator = mixed(source.generator, [(one.generator, amount) for one, amount in parts])
+        metadata = difference_metadata(
+            (source.name, source.metadata), [(one.name, one.metadata, amount) for one, amount in parts]
+        )
+        return io.NodeOutput(NamedGenerator(generator, source.name, metadata))

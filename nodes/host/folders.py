@@ -9,6 +9,7 @@ from pathlib import Path
 import folder_paths
 
 from ...miniature import WEIGHTS
+from ...stylegan import SUFFIX
 from ...training.files import write_atomically
 from ..file_names import within
 from ..outputs import MOMENTS, SUBFOLDER, UNFINISHED
@@ -61,6 +62,15 @@ def moments_folder() -> Path:
 def generator_names() -> list[str]:
     """List the files that may be generators: paths within models/stylegan, and within output/stylegan behind
     "output/"."""
+    return [name for name in _generator_files() if not name.endswith(SUFFIX)]
+
+
+def difference_names() -> list[str]:
+    """List the files that may be differences, in the same folders."""
+    return [name for name in _generator_files() if name.endswith(SUFFIX)]
+
+
+def _generator_files() -> list[str]:
     return _brought(SUBFOLDER) + [f"output/{name}" for name in _names(output_folder(), but=(UNFINISHED, MOMENTS))]
 
 

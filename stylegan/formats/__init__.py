@@ -39,8 +39,14 @@ def read_source(path: Path) -> Source:
 
 
 def _read_safetensors(file: BinaryIO, size: int) -> Source:
-    if safetensors_files.is_own(safetensors_files.read_header(file, size).get("__metadata__") or {}):
+    metadata = safetensors_files.read_header(file, size).get("__metadata__") or {}
+    if safetensors_files.is_own(metadata):
         return safetensors_files.read(file, size)
+    if safetensors_files.is_difference(metadata):
+        raise Unsupported(
+            "holds only what was changed of a generator",
+            "load the generator that it was made from, and add this file with Apply Difference or stylegan-fusion apply",
+        )
     return read_networks(safetensors_files.foreign_weights(file, size))
 
 

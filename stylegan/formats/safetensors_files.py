@@ -23,6 +23,9 @@ from .weights import Storage, Weight, row_major
 FORMAT = "stylegan-fusion/1"
 """Value of the metadata entry "format" of the files that this version writes."""
 
+DIFFERENCE = "stylegan-fusion-difference/1"
+"""The same of files that hold only what was changed of a generator."""
+
 OWN = "StyleGAN Fusion (safetensors)"
 
 MAX_HEADER = 4_000_000  # bytes; that of the largest diffusion models is a tenth
@@ -66,6 +69,11 @@ def is_own(metadata: Mapping[str, str]) -> bool:
     return metadata.get("format", "").startswith("stylegan-fusion/")
 
 
+def is_difference(metadata: Mapping[str, str]) -> bool:
+    """Tell whether the text entries are those of a file that holds only what was changed of a generator."""
+    return metadata.get("format", "").startswith("stylegan-fusion-difference/")
+
+
 def foreign_weights(file: BinaryIO, size: int) -> dict[str, Weight]:
     """Return the tensors of another program's file. Raises FileError."""
     header = read_header(file, size)
@@ -103,13 +111,32 @@ def read(file: BinaryIO, size: int) -> Source:
     return Source(OWN, config, _tensors(file, size, header, view), described, views=view is not None)
 
 
+def read_difference(file: BinaryIO, size: int) -> tuple[dict[str, Tensor], Config, dict[str, str]]:
+    """Read what an open file of `size` bytes holds of a generator's changes: tensors, the configuration of the generator,
+    and the text entries. Raises FileError."""
+    header = read_header(file, size)
+    metadata = header.pop("__metadata__", {})
+    if not is_difference(metadata):
+        raise Unsupported("holds no differences", "choose a file that Save Difference wrote")
+    if metadata["format"] != DIFFERENCE:
+        raise _of_another_version(metadata["format"], DIFFERENCE)
+    return _tensors(file, size, header, None), _config(metadata), metadata
+
+
 def described_config(metadata: Mapping[str, str]) -> Config:
     """Return the configuration that the text entries of a file of ours describe. Raises FileError."""
-    written = metadata.get("format", "")
-    if written != FORMAT:
-        raise Unsupported(
-            f"was written by another version of StyleGAN Fusion ({written[:40]}; this one reads {FORMAT})", "update it"
-        )
+    if (written := metadata.get("format", "")) != FORMAT:
+        raise _of_another_version(written, FORMAT)
+    return _config(metadata)
+
+
+def _of_another_version(written: str, ours: str) -> Unsupported:
+    return Unsupported(
+        f"was written by another version of StyleGAN Fusion ({written[:40]}; this one reads {ours})", "update it"
+    )
+
+
+def _config(metadata: Mapping[str, str]) -> Config:
     try:
         sizes = json.loads(metadata["config"])
         kind = ARCHITECTURES[

@@ -7,6 +7,7 @@ from comfyui_stylegan_fusion.sds import (
     DirectionalRegularizer,
     ManualLayers,
     ReconstructionRegularizer,
+    SavedTraining,
     Session,
     TopKLayers,
     TrainingDiverged,
@@ -15,7 +16,7 @@ from comfyui_stylegan_fusion.sds import (
     train_generator,
 )
 from comfyui_stylegan_fusion.sds.draws import draw_timestep, draw_z, noise_source
-from comfyui_stylegan_fusion.sds.parameters import layer_parameters
+from comfyui_stylegan_fusion.sds.parameters import trained_parameters
 from comfyui_stylegan_fusion.sds.training import GeneratorTraining
 from comfyui_stylegan_fusion.stylegan import Draw, Generator, GeneratorConfig, sample_z
 from comfyui_stylegan_fusion.training.draws import MicroStep
@@ -59,6 +60,37 @@ def test_groups_are_trained_when_asked_for(generator, prior, group):
     assert extra == expected[group]
 
 
+def test_styles_train_the_shift_of_each_style_channel_of_the_chosen_layers_and_nothing_else(generator, prior):
+    result = train_generator(generator, prior, settings(parameterization="styles"))
+    blocks = range(len(generator.synthesis.blocks))
+    expected = {f"synthesis.blocks.{b}.convs.{c}.affine.bias" for b in blocks[1:] for c in (0, 1)}
+    expected |= {f"synthesis.blocks.{b}.to_rgb.affine.bias" for b in blocks[1:]}
+    assert moved(generator, result.generator) == expected
+    of_one = train_generator(generator, prior, settings(parameterization="styles"), layers=ManualLayers((0,)))
+    assert moved(generator, of_one.generator) == {
+        "synthesis.blocks.0.convs.0.affine.bias",
+        "synthesis.blocks.0.to_rgb.affine.bias",
+    }
+    with pytest.raises(ValueError, match="'to_rgb' has none to add; leave also_train empty"):
+        train_generator(generator, prior, settings(parameterization="styles", also_train=("to_rgb",)))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_styles_with_layers_chosen_step_by_step_are_resumed_to_the_same_weights(generator, prior, tmp_path, optimizer):
+    def train(steps_before, path):
+        def stop(progress):
+            if progress.step == steps_before:
+                raise KeyboardInterrupt
+
+        asked = settings(steps=5, parameterization="styles", optimizer=optimizer)
+        return train_generator(generator, prior, asked, layers=TopKLayers(2), progress=stop, saved=SavedTraining(path))
+
+    whole = train(None, tmp_path / "whole")
+    with pytest.raises(TrainingInterrupted):
+        train(2, tmp_path / "broken")
+    assert_same_weights(train(None, tmp_path / "broken").generator, whole.generator)
+
+
 def test_the_given_generator_stays_as_it_is(generator, prior):
     before = weights(generator)
     flags = [p.requires_grad for p in generator.parameters()]
@@ -95,7 +127,7 @@ def test_adam_knows_of_a_layer_only_the_steps_that_selected_it(generator, prior)
     (phase,) = run.training.phases
     for index in range(7):
         times = sum(index in layers for layers in selections)
-        for parameter in layer_parameters(phase.module, index):
+        for parameter in trained_parameters(phase.module, [index]):
             assert phase.optimizer.state.get(parameter, {}).get("step", 0) == times
 
 
