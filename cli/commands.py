@@ -5,10 +5,11 @@ from pathlib import Path
 
 from ..miniature.settings import MINIATURE_SETTINGS, prompt_for
 from ..training.out_of_memory import is_out_of_memory
+from ..training.parallel import Alone, joined
 from .errors import explanation
 from .load import Parts, domain_copy, load_model, load_parts, model_digest, named_domain
 from .plan import Plan, plan_for, targets_plan_for
-from .run import run
+from .run import follow, run
 from .run_folder import RESULTS, RunError, RunFolder
 from .signals import stop_noted, stopping
 from .targets import SHOWN, show_targets
@@ -53,30 +54,36 @@ def adapt_or_resume(options: argparse.Namespace) -> int:
 
 def adapt(options: argparse.Namespace) -> int:
     """Begin a run, with the miniature's settings as defaults where `options.miniature_settings` are given."""
-    plan, folder = plan_for(options), RunFolder(options.output)
-    if folder.notes.exists():
-        raise UsageError(
-            f"{folder.path} already holds a run. Go on with it: {folder.resuming}, or give another folder as --output."
-        )
-    require_free(folder.path, RESULTS)
-    parts = load_parts(plan)
-    make_folder(folder.path)
-    with folder.held():
-        require_free(folder.path, RESULTS)  # once more: loading takes a while
-        folder.tidy()
-        folder.write(plan)
-        return _train(plan, parts, folder)
+    with joined(device_named(options.device)) as parallel:
+        plan, folder = plan_for(options).shared_by(parallel.world), RunFolder(options.output)
+        if not parallel.first:
+            return follow(plan, folder, parallel)
+        if folder.notes.exists():
+            raise UsageError(
+                f"{folder.path} already holds a run. Go on with it: {folder.resuming}, or give another folder as --output."
+            )
+        require_free(folder.path, RESULTS)
+        parts = load_parts(plan)
+        make_folder(folder.path)
+        with folder.held():
+            require_free(folder.path, RESULTS)  # once more: loading takes a while
+            folder.tidy()
+            folder.write(plan)
+            return _train(plan, parts, folder, parallel)
 
 
 def resume(path: Path) -> int:
     """Go on with the run in a folder."""
     folder = RunFolder(path)
-    folder.read()  # that there is a run
-    with folder.held():
-        return _resumed(folder)
+    plan, _ = folder.read()  # that there is a run
+    with joined(device_named(plan.device)) as parallel:
+        if not parallel.first:
+            return follow(plan, folder, parallel)
+        with folder.held():
+            return _resumed(folder, parallel)
 
 
-def _resumed(folder: RunFolder) -> int:
+def _resumed(folder: RunFolder, parallel: Alone) -> int:
     path = folder.path
     plan, finished = folder.read()
     folder.tidy()
@@ -99,10 +106,10 @@ def _resumed(folder: RunFolder) -> int:
         ) from error
     make_folder(path, "see that it can be, then resume it again")
     print(f"Going on after {folder.saved(plan).steps_done()} of {plan.settings.steps} steps.")
-    return _train(plan, parts, folder)
+    return _train(plan, parts, folder, parallel)
 
 
-def _train(plan: Plan, parts: Parts, folder: RunFolder) -> int:
+def _train(plan: Plan, parts: Parts, folder: RunFolder, parallel: Alone) -> int:
     """Run it on the terminal, and say what came of it; the exit status."""
     from ..sds import TrainingDiverged, TrainingOutOfMemory
 
@@ -116,6 +123,7 @@ def _train(plan: Plan, parts: Parts, folder: RunFolder) -> int:
                 watching=lambda: stopping(request, progress_bar(steps, before)),
                 at_once=lambda: request.at_once,
                 making=lambda: stopping(request, targets_bar()),
+                parallel=parallel,
             )
     except KeyboardInterrupt:
         print(f"Stopped. {folder.what_is_kept(plan)}")

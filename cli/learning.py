@@ -10,6 +10,8 @@ from typing import Any
 from ..domain.settings import DomainSettings
 from ..metrics.pictures import picture_files, read_picture
 from ..miniature.settings import LEARNING
+from ..training.endings import PeerEnded
+from ..training.parallel import Alone, joined
 from ..training.settings import declared_settings, option_of
 from .arguments import add_device, add_on_model, add_output, add_setting, at_least, path, positive, shown
 from .load import diffusion_model
@@ -56,20 +58,46 @@ def add(commands) -> None:
 
 def learn(options: argparse.Namespace) -> int:
     """Learn a domain, or go on with it."""
+    with joined(device_named(options.device)) as parallel:
+        return _learn(options, parallel)
+
+
+def _learn(options: argparse.Namespace, parallel: Alone) -> int:
     from ..training.files import locked
 
     settings, folder = settings_of(options), options.output
+    settings = dataclasses.replace(settings, accumulation=settings.accumulation * parallel.world)
     files = picture_files(options.images)
-    if (folder / DOMAIN).exists() and not (folder / TRAINING).exists():
+    if parallel.first and (folder / DOMAIN).exists() and not (folder / TRAINING).exists():
         raise UsageError(f"{folder} already holds {DOMAIN}; give another folder as --output, so that nothing is lost.")
     for file in files:
         read_picture(file)  # what is wrong with one is said before gigabytes are loaded
     model = diffusion_model(options, device_named(options.device), decoder=options.sample_every > 0)
+    if not parallel.first:
+        return _follow(settings, _Learner.of(model, files, settings, options), parallel)
     make_folder(folder)
     with locked(folder / ".lock") as free:
         if not free:
             raise UsageError(f"Another process is working on {folder}; wait until it ends, or stop it first.")
-        return _train(options, settings, _Learner.of(model, files, settings, options))
+        return _train(options, settings, _Learner.of(model, files, settings, options), parallel)
+
+
+def _follow(settings: DomainSettings, learner: "_Learner", parallel: Alone) -> int:
+    """Train beside the process that writes and talks; the exit status."""
+    from ..domain.learning import learn_domain
+    from ..sds import TrainingStopped
+
+    with stop_noted() as request:
+        try:
+            report = lambda progress: request.raise_if_asked()  # noqa: E731
+            learn_domain(learner.score, learner.pictures, settings, report, learner.saved, parallel=parallel)
+        except PeerEnded:  # the first process says why
+            return 1
+        except TrainingStopped as error:
+            if not isinstance(error.__cause__, PeerEnded | KeyboardInterrupt):
+                raise
+            return 1
+    return 0
 
 
 @dataclass(frozen=True)
@@ -142,7 +170,7 @@ class _Learner:
             logger.warning("The samples could not be drawn: %s", error)
 
 
-def _train(options: argparse.Namespace, settings: DomainSettings, learner: _Learner) -> int:
+def _train(options: argparse.Namespace, settings: DomainSettings, learner: _Learner, parallel: Alone) -> int:
     """Train on the terminal and write what comes of it; the exit status."""
     from ..domain.learning import learn_domain
     from ..sds import TrainingStopped
@@ -162,7 +190,7 @@ def _train(options: argparse.Namespace, settings: DomainSettings, learner: _Lear
                         learner.draw(progress.step, settings.seed)
                 bar(1)
 
-            learned = learn_domain(learner.score, learner.pictures, settings, report, learner.saved)
+            learned = learn_domain(learner.score, learner.pictures, settings, report, learner.saved, parallel=parallel)
     except TrainingStopped as error:
         learned, stopped = error.result, error
     learner.write(learned)

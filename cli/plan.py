@@ -62,6 +62,12 @@ class Plan:
     target_latents: tuple[str, ...] = ()  # files
     view_prompts: dict[str, str] = field(default_factory=dict)  # by the view that they are for, in place of the prompt
 
+    def shared_by(self, processes: int) -> "Plan":
+        """Return the plan of a training that so many processes share: each has as many batches in a step as were asked
+        for."""
+        accumulation = self.settings.accumulation * processes
+        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, accumulation=accumulation))
+
     @property
     def has_targets(self) -> bool:
         return bool(self.targets_from) or self.making is not None

@@ -7,10 +7,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from .load import MODEL_WEIGHTS, Parts
+from ..training.endings import PeerEnded
+from ..training.parallel import Alone
+from .load import MODEL_WEIGHTS, Parts, load_parts
 from .plan import Plan
 from .run_folder import RESULTS, RunFolder
-from .signals import stop_ignored
+from .signals import stop_ignored, stop_noted
 from .targets import show_targets
 from .terminal import UsageError, write_png
 
@@ -34,6 +36,7 @@ def run(
     watching: Callable[[], AbstractContextManager[Callable[[Any], None]]],
     at_once: Callable[[], bool],
     making: Callable[[], AbstractContextManager[Callable[[Any], None]]],
+    parallel: Alone,
 ) -> RunResult:
     """Train from where the folder stands, and write the results there, pictures too unless they
     are not wanted `at_once`.
@@ -50,17 +53,19 @@ def run(
             parts = parts.with_targets(make(plan, parts, folder, report))
     elif parts.targets is not None:
         parts = parts.with_targets(parts.targets)
+    parallel.wait()
 
     try:
         with watching() as report:
 
-            def follow(progress) -> None:
+            def report_and_keep(progress) -> None:
                 if progress.step % plan.save_every == 0 and progress.step < progress.steps:
                     _keep(plan, parts, folder, progress.result)
                 report(progress)
 
             given = parts.settings, parts.terms, parts.layers
-            result = train_generator(parts.generator, parts.prior, *given, follow, folder.saved(plan, parts.digests))
+            saved = folder.saved(plan, parts.digests)
+            result = train_generator(parts.generator, parts.prior, *given, report_and_keep, saved, parallel)
     except TrainingStopped as error:
         stopped, result = error, error.result
     if result.steps_done == 0:
@@ -70,15 +75,44 @@ def run(
     return RunResult(result.steps_done, result.best_step, tuple(written), stopped)
 
 
+def follow(plan: Plan, folder: RunFolder, parallel: Alone) -> int:
+    """Train beside the process that writes and talks, in one of its other processes; the exit status."""
+    from ..sds import TrainingStopped, train_generator
+
+    parts = load_parts(plan)
+    with stop_noted() as request:
+        try:
+            parallel.wait()
+            if plan.making is not None:
+                parts = parts.with_targets(_made(plan, parts, folder, lambda made: None))
+            elif parts.targets is not None:
+                parts = parts.with_targets(parts.targets)
+            given = parts.settings, parts.terms, parts.layers
+            report, saved = lambda progress: request.raise_if_asked(), folder.saved(plan, parts.digests)
+            train_generator(parts.generator, parts.prior, *given, report, saved, parallel)
+        except PeerEnded:  # the first process says why
+            return 1
+        except TrainingStopped as error:
+            if not isinstance(error.__cause__, PeerEnded | KeyboardInterrupt):
+                raise
+            return 1
+    return 0
+
+
 def make(plan: Plan, parts: Parts, folder: RunFolder, report: Callable[[Any], None]):
     """Make the targets of a plan that are not there yet, in the run's folder. Raises TargetsError, OSError."""
+    targets = _made(plan, parts, folder, report)
+    settings = parts.settings
+    show_targets(parts.generator, targets, parts.prior, settings.crop, folder.shown_targets)
+    return targets
+
+
+def _made(plan: Plan, parts: Parts, folder: RunFolder, report: Callable[[Any], None]):
     from ..sds import TargetsFolder, make_targets
 
     settings, kept = parts.settings, TargetsFolder(folder.targets, plan.targets.identity, parts.digests[MODEL_WEIGHTS])
     given = parts.generator, parts.editor, plan.targets.settings
-    targets = make_targets(*given, kept, report, settings.class_index, settings.crop, plan.targets.codes())
-    show_targets(parts.generator, targets, parts.prior, settings.crop, folder.shown_targets)
-    return targets
+    return make_targets(*given, kept, report, settings.class_index, settings.crop, plan.targets.codes())
 
 
 def _keep(plan: Plan, parts: Parts, folder: RunFolder, result: Callable[[], Any]) -> None:

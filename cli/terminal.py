@@ -67,12 +67,14 @@ def free_folder(folder: Path) -> Path:
 
 
 def device_named(name: str | None):
-    """Return the torch device of this name; None: the fastest there is. Raises UsageError
-    when there is no such device."""
+    """Return the torch device of this name; None: the fastest there is, of several processes that torchrun started each its
+    own. Raises UsageError when there is no such device."""
     import torch
 
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and (place := os.environ.get("LOCAL_RANK")):
+        name = f"cuda:{place}"
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..sds.denoising import Denoising
+from ..sds.denoising import LONGEST_GRADIENT, Denoising
 from ..training.draws import MicroStep
 from ..training.endings import (
     NoMemoryLeft,
@@ -21,6 +21,7 @@ from ..training.history import History
 from ..training.loop import Callback, SkipLimit, Training, fit, recording_gradients
 from ..training.low_rank import LowRank, added_low_rank
 from ..training.out_of_memory import MemoryPolicy, handle_out_of_memory, no_memory_message
+from ..training.parallel import ALONE, Alone
 from ..training.phases import Average, Outcome, Phase
 from ..training.precision import computes_in_half
 from ..training.saving import SavedTraining, Saving, try_to_save
@@ -102,7 +103,15 @@ class DomainLearning:
         )  # one tensor after the other: all at once would take as much memory again
         decay = self.settings.average
         average = Average.of(self.trained, lambda step: min(decay, (1 + step) / (10 + step))) if decay else None
-        return Phase("domain", self.trained, optimizer, self.compute, self.settings.rate, average=average)
+        return Phase(
+            "domain",
+            self.trained,
+            optimizer,
+            self.compute,
+            self.settings.rate,
+            average=average,
+            longest_gradient=LONGEST_GRADIENT,
+        )
 
     def compute(self, micro_steps: Sequence[MicroStep]) -> Outcome:
         """Compute the gradient of the error at timesteps that are drawn evenly, for each row its own."""
@@ -155,12 +164,14 @@ def learn_domain(
     progress: Callable[[LearningProgress], None] | None = None,
     saved: SavedTraining | None = None,
     release_memory: Callable[[], None] = lambda: None,
+    parallel: Alone = ALONE,
 ) -> Learned:
     """Train a text-free copy on pictures (arXiv 2312.08195): the plain error of its predictions, at timesteps drawn
     evenly. The same seed gives the same weights, on the CPU bit for bit with the same number of threads.
 
     `progress` is called after every step and may raise to end the training. With `saved`, the training is written there
-    and goes on from there, bit for bit. Raises SavedTrainingError, TrainingInterrupted, TrainingDiverged and
+    and goes on from there, bit for bit. With several processes each computes its share of the `settings.accumulation`
+    batches of a step; only the first one saves. Raises SavedTrainingError, TrainingInterrupted, TrainingDiverged and
     TrainingOutOfMemory, the last three with what was Learned so far."""
     with recording_gradients():
         recompute = pictures.longest_side > 256 if settings.recompute is None else settings.recompute
@@ -175,9 +186,11 @@ def learn_domain(
             memory,
             {"memory": memory},
             learning.describe(),
+            parallel=parallel,
         )
         if saved is not None:
             saved.restore(training)
+            saved = saved if parallel.first else None
 
         def learned() -> Learned:
             interrupted = training.step < training.steps

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from ..stylegan import Draw, Generator, class_labels
 from ..training.draws import MicroStep
+from ..training.endings import PeerSkipped
 from ..training.memory import MemoryRequest, tensor_bytes
 from ..training.muon import Muon
 from ..training.out_of_memory import MemoryPolicy
+from ..training.parallel import ALONE, Alone
 from ..training.phases import Average, Outcome, Phase, accumulate
 from .draws import draw_cameras, draw_labels, draw_later, draw_ray_seeds, draw_timestep, draw_z, noise_source
 from .fake_score import LATENTS
@@ -55,6 +57,7 @@ class Adaptation:
     frozen: Generator  # the generator as given, on the prior's device
     generator: Generator  # its copy in training
     memory: MemoryPolicy
+    parallel: Alone = ALONE  # the processes that share a step's batches
 
     def phase(self) -> Phase:
         """Make the phase that trains the generator. Its parameters record gradients from now on."""
@@ -97,13 +100,25 @@ class Adaptation:
             pairs = [self._draw(micro_step, t) for micro_step, t in zip(micro_steps, timesteps, strict=True)]
             codes: list[Tensor] = []
             outcome = accumulate((self._outcome(*pair, codes) for pair in pairs), len(pairs))
+            start = micro_steps[0].index * self.settings.batch_size
             layers = self.layers.choose(
-                self.selectable, torch.cat(codes) if codes else None, lambda shift: self._code_gradient(pairs, shift)
+                self.selectable,
+                self._of_all(torch.cat(codes), start) if codes else None,
+                lambda shift: self._of_all(self._code_gradient(pairs, shift[start:]), start),
             )
         except NonFiniteGradient as error:
+            if self.layers.needs_code_gradient:  # for which the other processes wait
+                self.parallel.skipping(str(error))
+            return Outcome({}, notes=notes, skipped=str(error))
+        except PeerSkipped as error:
             return Outcome({}, notes=notes, skipped=str(error))
         chosen = {parameter: outcome.gradients[parameter] for parameter in self.parameters(layers)}
         return Outcome(chosen, outcome.losses, {**notes, "layers": layers})
+
+    def _of_all(self, gradient: Tensor, start: int) -> Tensor:
+        """The gradient of the codes of all batches of the step, of which these begin at the row `start`: layers are chosen
+        by all of them."""
+        return self.parallel.gathered(gradient, start, self.settings.accumulation * self.settings.batch_size)
 
     def warms_up(self, step: int) -> bool:
         """Tell whether what else is trained learns alone in a step, counted from 0, the generator staying as it is."""
@@ -159,9 +174,10 @@ class Adaptation:
         return Outcome(dict(zip(parameters, found, strict=True)), losses)
 
     def _code_gradient(self, pairs: Sequence[tuple[Batch, Reference]], shift: Tensor) -> Tensor:
-        """The gradient of the batches' W+ codes, all below each other, where they are moved by `shift`."""
+        """The gradient of the batches' W+ codes, all below each other, where they are moved by the first rows of
+        `shift`."""
         found = []
-        for (batch, reference), part in zip(pairs, shift.split(self.settings.batch_size), strict=True):
+        for (batch, reference), part in zip(pairs, shift.split(self.settings.batch_size), strict=False):
             code = (batch.draw.ws.detach() + part).requires_grad_()
             moved = dataclasses.replace(batch, draw=dataclasses.replace(batch.draw, ws=code))
             (gradient,), _ = self._gradients(moved, reference, [code])

@@ -11,7 +11,7 @@ from .recomputing import recomputing
 from .score import TrainableScore
 
 LONGEST_GRADIENT = 1.0
-"""The norm at which gradients are clipped."""
+"""The norm at which the phases that train a denoiser clip their gradients."""
 
 
 class Denoising:
@@ -30,9 +30,7 @@ class Denoising:
         found = accumulate((self._outcome(*piece) for piece in pieces), len(pieces))
         if not all(gradient.isfinite().all() for gradient in found.gradients.values()):
             return Outcome({}, found.losses, skipped=f"the gradient of the {self.name}")
-        norm = nn.utils.get_total_norm(found.gradients.values())
-        factor = (LONGEST_GRADIENT / (norm + 1e-6)).clamp(max=1.0)
-        return Outcome({p: gradient * factor for p, gradient in found.gradients.items()}, found.losses)
+        return found
 
     def _pieces(
         self, z: Tensor, eps: Tensor, t: Sequence[float]

@@ -11,7 +11,7 @@ from ..training.memory import tensor_bytes
 from ..training.out_of_memory import MemoryPolicy
 from ..training.phases import Outcome, Phase
 from ..training.ramps import Ramp
-from .denoising import Denoising
+from .denoising import LONGEST_GRADIENT, Denoising
 from .score import TrainableScore
 from .settings import TrainSettings
 
@@ -49,7 +49,9 @@ class FakeScore:
         """Make the phase that trains it, `updates` times in each step."""
         # One tensor after the other: all at once would take as much memory again.
         optimizer = torch.optim.Adam(self.trained.parameters(), betas=BETAS, foreach=False)
-        return Phase(NAME, self.trained, optimizer, self.compute, rate, repeats=updates)
+        return Phase(
+            NAME, self.trained, optimizer, self.compute, rate, repeats=updates, longest_gradient=LONGEST_GRADIENT
+        )
 
     @torch.no_grad()
     def eps(self, z_t: Tensor, t: float) -> Tensor:

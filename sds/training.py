@@ -16,6 +16,7 @@ from ..training.endings import (
 )
 from ..training.loop import Callback, SkipLimit, Training, fit, recording_gradients
 from ..training.out_of_memory import MemoryPolicy, handle_out_of_memory, no_memory_message
+from ..training.parallel import ALONE, Alone
 from ..training.precision import computes_in_half
 from ..training.saving import SavedTraining, SavedTrainingError, Saving, try_to_save
 from .adapting import Adaptation, require_parts, require_trainable
@@ -56,6 +57,7 @@ def train_generator(
     layers: LayerChoice | None = None,
     progress: Callable[[Progress], None] | None = None,
     saved: SavedTraining | None = None,
+    parallel: Alone = ALONE,
 ) -> TrainResult:
     """Adapt a generator to the prior's prompt (arXiv 2212.04473).
 
@@ -69,14 +71,18 @@ def train_generator(
     from time to time and when it ends early, and goes on from there when the file exists: on the CPU to the same
     weights as without the break, bit for bit with the same number of threads. Works within torch.inference_mode, too.
 
+    With several processes (`training.parallel.joined`) each computes its share of the `settings.accumulation` batches of a
+    step, and all end with the same weights; only the first one saves.
+
     Raises ValueError when generator, settings and terms do not fit together; SavedTrainingError when what is saved
     is damaged or of another run; TrainingInterrupted when any exception (its `__cause__`) ends the training after at
     least one step; TrainingDiverged when gradients stay non-finite; TrainingOutOfMemory when a step does not fit. The
     last three carry the generator as trained so far in `result`."""
     with recording_gradients():
-        run = GeneratorTraining(generator, prior, settings or TrainSettings(), terms, layers or AllLayers())
+        run = GeneratorTraining(generator, prior, settings or TrainSettings(), terms, layers or AllLayers(), parallel)
         if saved is not None:
             saved.restore(run.training, run.earlier)
+            saved = saved if parallel.first else None
         try:
             if run.training.step < run.training.steps:
                 request = run.adaptation.memory_request()
@@ -105,7 +111,15 @@ class GeneratorTraining:
     """A GeneratorTraining is the training of one generator with all that belongs to it. Raises ValueError when
     generator, settings, terms and layers do not fit together."""
 
-    def __init__(self, generator, prior: Prior, settings: TrainSettings, terms: Sequence[Term], layers: LayerChoice):
+    def __init__(
+        self,
+        generator: Generator,
+        prior: Prior,
+        settings: TrainSettings,
+        terms: Sequence[Term],
+        layers: LayerChoice,
+        parallel: Alone = ALONE,
+    ):
         terms = of_objective(terms, default=ScoreDistillation())
         require_trainable(generator, settings, terms, layers)
         require_parts(prior, terms)
@@ -137,6 +151,7 @@ class GeneratorTraining:
             frozen=copy_generator(generator, prior.device),
             generator=copy_generator(generator, prior.device),
             memory=memory,
+            parallel=parallel,
         )
         phase = self.adaptation.phase()
         self.snapshots = Snapshots(self.adaptation, phase, next(generator.parameters()).device)
@@ -150,6 +165,7 @@ class GeneratorTraining:
             self.adaptation.memory,
             {"best": self.watch, "memory": self.adaptation.memory, **self.refreshed},
             describe(self.adaptation),
+            parallel=parallel,
         )
         self.earlier = [*earlier_savings(self.adaptation, self.training.description["generator"])]
 

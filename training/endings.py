@@ -29,3 +29,15 @@ class NoMemoryLeft(Exception):
 
 class RepeatedlySkipped(Exception):
     """Too many steps in a row were skipped."""
+
+
+class PeerEnded(Exception):
+    """Another process of a training that several share ended it, or is gone."""
+
+
+class PeerOutOfMemory(MemoryError):
+    """Memory ran out in another process of a training: the step is computed again, in smaller pieces."""
+
+
+class PeerSkipped(Exception):
+    """Another process of a training that several share skips the step; the message says what was not finite."""

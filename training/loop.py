@@ -1,6 +1,8 @@
 """The loop: every training of the project is a list of phases that take turns in each step."""
 
 import contextlib
+import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,7 +13,8 @@ from torch import Tensor
 from .draws import MicroStep
 from .endings import RepeatedlySkipped
 from .history import History, StepRecord
-from .out_of_memory import MemoryPolicy
+from .out_of_memory import MemoryPolicy, is_out_of_memory
+from .parallel import ALONE, Alone
 from .phases import Outcome, Phase
 
 
@@ -36,7 +39,7 @@ class Training:
     phases: Sequence[Phase]
     steps: int
     seed: int = 0
-    accumulation: int = 1  # batches of a step
+    accumulation: int = 1  # batches of a step, of all processes together
     memory: MemoryPolicy | None = None  # None: memory that runs out ends the training
     kept: Mapping[str, Kept] = field(default_factory=dict)
     description: dict = field(default_factory=dict)  # what tells it from others, in JSON's types
@@ -44,6 +47,7 @@ class Training:
     history: History = field(default_factory=History)
     consistent: bool = True  # False while a step changes weights: what is between two steps must not be saved
     warning: str | None = None  # what people should know of the last step
+    parallel: Alone = ALONE  # the processes that share the batches
 
 
 class Callback:
@@ -57,24 +61,48 @@ class Callback:
 
 
 def fit(training: Training, callbacks: Sequence[Callback] = ()) -> None:
-    """Train until the last step, whatever mode the caller is in."""
+    """Train until the last step, whatever mode the caller is in. What ends it in one of its processes ends it in all.
+
+    Raises ValueError where its processes do not train the same, or there are more of them than batches."""
     with recording_gradients():
-        for callback in callbacks:
-            callback.begin(training)
-        while training.step < training.steps:
-            train_step(training)
+        _require_shares(training)
+        try:
             for callback in callbacks:
-                callback.after_step(training)
+                callback.begin(training)
+            while training.step < training.steps:
+                train_step(training)
+                for callback in callbacks:
+                    callback.after_step(training)
+        except BaseException as error:
+            if training.step < training.steps:  # after the last step nobody listens
+                training.parallel.failed(error)
+            raise
+
+
+def _require_shares(training: Training) -> None:
+    parallel, batches = training.parallel, training.accumulation
+    if batches < parallel.world:
+        raise ValueError(
+            f"A step has {batches} batch{'es' * (batches > 1)} for {parallel.world} processes; start fewer, or begin anew with "
+            "more batches in each step (accumulation)."
+        )
+    parallel.require_same("settings, weights and steps done", f"{training.step} {_checksum(training.description)}")
+
+
+def _checksum(description: dict) -> int:
+    return zlib.crc32(json.dumps(description, sort_keys=True, default=str).encode())
 
 
 def train_step(training: Training) -> StepRecord:
     """Let every phase compute and update. A phase that says its gradient is not
     finite changes no weight in the step."""
     step, losses, notes, skipped = training.step, {}, {}, None
-    training.warning, shared = None, [{} for _ in range(training.accumulation)]
+    share = training.parallel.share(training.accumulation)
+    training.warning, shared = None, [{} for _ in share]
     for phase in training.phases:
         for repeat in range(phase.repeats):
-            micro_steps = [MicroStep(training.seed, step, i, repeat, shared[i]) for i in range(training.accumulation)]
+            given = zip(share, shared, strict=True)
+            micro_steps = [MicroStep(training.seed, step, index, repeat, one) for index, one in given]
             outcome = _updated(training, phase, micro_steps)
             losses, notes, skipped = losses | outcome.losses, notes | outcome.notes, skipped or outcome.skipped
     training.consistent = False
@@ -88,13 +116,17 @@ def train_step(training: Training) -> StepRecord:
 def _updated(training: Training, phase: Phase, micro_steps: Sequence[MicroStep]) -> Outcome:
     """What a phase computed, without the gradients: its weights have moved along them."""
 
+    parallel = training.parallel
+
     def compute() -> Outcome:
         before = [set(micro_step.shared) for micro_step in micro_steps]
         try:
             outcome = phase.compute(micro_steps)
             phase.reserve(outcome)
-            return outcome
-        except Exception:
+            return parallel.agreed(outcome, phase.parameters, len(micro_steps))
+        except Exception as error:
+            if is_out_of_memory(error):  # computed again; whatever else ends the training is said by `fit`
+                parallel.failed(error)
             for micro_step, known in zip(micro_steps, before, strict=True):
                 for name in micro_step.shared.keys() - known:
                     del micro_step.shared[name]

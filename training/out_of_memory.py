@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .endings import NoMemoryLeft
+from .endings import NoMemoryLeft, PeerOutOfMemory
 
 T = TypeVar("T")
 
@@ -93,12 +93,16 @@ class MemoryPolicy:
                 again = switch_off_onednn(error)
                 if not again and not is_out_of_memory(error):
                     raise
-                reason = str(error)
+                reason, elsewhere = str(error), isinstance(error, PeerOutOfMemory)
             # Outside of the handler, whose error holds on to every tensor of the attempt.
             gc.collect()  # what the error's frames held in cycles
             self.release()
-            if not again:
+            if not again and not (elsewhere and self._is_least):
                 self._use_less(reason, step)
+
+    @property
+    def _is_least(self) -> bool:
+        return self.micro_batch == 1 and self.recompute
 
     def _use_less(self, reason: str, step: int) -> None:
         if self.micro_batch > 1:

@@ -60,6 +60,7 @@ class Phase:
     rate: Ramp  # the learning rate; times "scale" in parameter groups that have one
     repeats: int = 1
     average: Average | None = None
+    longest_gradient: float | None = None  # the norm of all gradients together above which they are made shorter
     buffers: bool = False  # whether training changes the module's buffers, so that they are saved, too
 
     @property
@@ -77,8 +78,11 @@ class Phase:
 
     def update(self, outcome: Outcome, step: int) -> None:
         """Let the optimizer use an outcome's gradients, at the learning rate of a step counted from 0."""
+        gradients = outcome.gradients
+        if self.longest_gradient is not None and gradients:
+            gradients = shortened(gradients, self.longest_gradient)
         for parameter in self.parameters:  # None, not zero: a zero would still age what Adam remembers
-            parameter.grad = outcome.gradients.get(parameter)
+            parameter.grad = gradients.get(parameter)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step) * group.get("scale", 1.0)
         self.optimizer.step()
@@ -95,10 +99,13 @@ def gradients_of(
     recording = [parameter for parameter in parameters if parameter.requires_grad]
     found = torch.autograd.grad(loss, recording, allow_unused=True)
     gradients = {parameter: g for parameter, g in zip(recording, found, strict=True) if g is not None}
-    if max_norm is not None:
-        factor = (max_norm / (nn.utils.get_total_norm(gradients.values()) + 1e-6)).clamp(max=1.0)
-        gradients = {parameter: gradient * factor for parameter, gradient in gradients.items()}
-    return gradients
+    return gradients if max_norm is None else shortened(gradients, max_norm)
+
+
+def shortened(gradients: Mapping[nn.Parameter, Tensor], max_norm: float) -> dict[nn.Parameter, Tensor]:
+    """Return gradients, made shorter where they are longer than `max_norm` together."""
+    factor = (max_norm / (nn.utils.get_total_norm(gradients.values()) + 1e-6)).clamp(max=1.0)
+    return {parameter: gradient * factor for parameter, gradient in gradients.items()}
 
 
 def accumulate(outcomes: Iterable[Outcome], count: int) -> Outcome:

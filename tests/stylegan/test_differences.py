@@ -92,7 +92,7 @@ def test_another_source_of_the_same_sizes_takes_a_difference_and_one_of_other_si
     made = with_differences(sibling, [(found, 1.0)])
     torch.testing.assert_close(made.state_dict()[name] - sibling.state_dict()[name], found.weights[name].float())
     other = build(STYLEGAN3_T, 0)
-    with pytest.raises(ValueError, match="not of such a generator .*synthesis"):
+    with pytest.raises(ValueError, match=r"not of such a generator .*synthesis"):
         with_differences(other, [(found, 1.0)])
     with pytest.raises(ValueError, match="take two of one kind"):
         difference(source, other)
