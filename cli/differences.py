@@ -33,7 +33,7 @@ def add(commands) -> None:
         type=name,
         nargs="+",
         metavar="FILE[:AMOUNT]",
-        help="a file that difference or adapt wrote, and how much of it (1)",
+        help="a file that difference or adapt wrote, or miniature-zombie, miniature-doll, and how much of it (1)",
     )
     parser.add_argument(
         "--output", required=True, type=path, metavar="FILE", help="FILE.safetensors, or FILE.pt in another --layout"
@@ -59,7 +59,7 @@ def write_difference(options: argparse.Namespace) -> int:
 
 
 def apply(options: argparse.Namespace) -> int:
-    from ..miniature import generator_path
+    from ..miniature import DIFFERENCES, generator_path
     from ..stylegan import (
         difference_metadata,
         load_checkpoint,
@@ -74,7 +74,7 @@ def apply(options: argparse.Namespace) -> int:
     require_layout(options.output, options.layout)
     require_free(options.output.parent, [options.output.name])
     source = load_checkpoint(generator_path(options.source))
-    parts = [(Path(file).name, load_difference(file), amount) for file, amount in asked]
+    parts = [(Path(file).name, load_difference(DIFFERENCES.get(file, file)), amount) for file, amount in asked]
     result = with_differences(source.generator, [(one, amount) for _, one, amount in parts])
     of = Path(options.source).name, provenance(source, Path(options.source).name)
     metadata = difference_metadata(of, [(name, one.metadata, amount) for name, one, amount in parts])

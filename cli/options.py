@@ -27,6 +27,7 @@ from .arguments import (
 )
 from .commands import DEMO_FOLDER, adapt_or_resume, demo, targets
 from .plan import OF_TARGETS, TARGET_SCALE, of_term, own_settings
+from .sweep import command as sweep
 from .terminal import MINIATURE
 
 _NEGATIVE = f"what it shall stay away from (none; {MINIATURE} what its generator draws)"
@@ -90,7 +91,21 @@ def _parser() -> argparse.ArgumentParser:
             "Pictures may be edited or removed there; adapt --targets FOLDER trains towards what is left.",
         )
     )
-    for command in (learning, draw, sample, mesh, walk, mix, project, edit, evaluate, blend, differences, convert):
+    for command in (
+        sweep,
+        learning,
+        draw,
+        sample,
+        mesh,
+        walk,
+        mix,
+        project,
+        edit,
+        evaluate,
+        blend,
+        differences,
+        convert,
+    ):
         command.add(commands)
     return parser
 

@@ -1,6 +1,7 @@
 """A run: train what a plan names, and write what comes of it. Returns what happened; prints nothing."""
 
 import contextlib
+import json
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..training.endings import PeerEnded
+from ..training.files import write_atomically
 from ..training.parallel import Alone
 from .load import MODEL_WEIGHTS, Parts, load_parts
 from .plan import Plan
@@ -157,7 +159,7 @@ def _write_results(plan: Plan, parts: Parts, folder: RunFolder, result, pictures
 def _draw(plan: Plan, parts: Parts, folder: RunFolder, result) -> list[str]:
     """Draw before and after, and the losses; the names of the files. No picture is worth losing a generator for."""
     from ..metrics.figures import before_after
-    from ..sds.figures import loss_plot
+    from ..sds.figures import curves_of, loss_plot
     from ..stylegan import render_samples, sample_z
 
     settings = parts.settings
@@ -175,4 +177,5 @@ def _draw(plan: Plan, parts: Parts, folder: RunFolder, result) -> list[str]:
         return []
     for name, picture in drawn.items():
         write_png(picture, folder.path / name)
-    return list(drawn)
+    write_atomically(folder.history, json.dumps({"curves": curves_of(result.history)}).encode())
+    return [*drawn, folder.history.name]

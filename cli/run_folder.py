@@ -14,7 +14,7 @@ from .targets import SHOWN
 from .terminal import shell_word
 
 FORMAT, FIRST = "stylegan-fusion-run-2", "stylegan-fusion-run-1"
-RESULTS = ("generator.safetensors", "best.safetensors", "before_after.png", "loss.png", "run.json")
+RESULTS = ("generator.safetensors", "best.safetensors", "before_after.png", "loss.png", "history.json", "run.json")
 TRAINING = "training.safetensors"  # only until the run is finished
 LARGEST = 1_000_000  # bytes of a run.json that is ours, by far
 
@@ -40,6 +40,10 @@ class RunFolder:
     @property
     def difference(self) -> Path:
         return self.path / f"generator{SUFFIX}"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.json"
 
     @property
     def targets(self) -> Path:

@@ -14,6 +14,11 @@ GENERATORS = {
 }
 """The bundled generators by name: of persons, of cats, and of persons in three dimensions."""
 
+DIFFERENCES = {
+    f"miniature-{domain}": WEIGHTS / "differences" / f"{domain}.difference.safetensors" for domain in ("zombie", "doll")
+}
+"""What was learned of other domains by the generator of persons, as styles, by name."""
+
 
 def load_generator(path):
     """Load a generator from a safetensors file, or a bundled one by its name in GENERATORS.

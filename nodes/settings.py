@@ -5,7 +5,7 @@ from typing import Any
 
 from comfy_api.v0_0_2 import io
 
-from ..training.settings import Declared, declared_settings
+from ..training.settings import Declared, declared_settings, from_node, node_input_of
 from .inputs import advanced, seed_input
 
 
@@ -29,18 +29,13 @@ def shown_settings(owner: type, node: str) -> dict[str, Declared]:
     return {name: one for name, one in declared_settings(owner).items() if one.setting.node == node}
 
 
-def input_name(declared: Declared) -> str:
-    """Return the name of a setting's input."""
-    return declared.setting.node_input or declared.name
-
-
 def setting_input(declared: Declared) -> io.Input:
     """Make the input of a setting."""
     return advanced(_setting_input(declared)) if declared.setting.advanced else _setting_input(declared)
 
 
 def _setting_input(declared: Declared) -> io.Input:
-    setting, name = declared.setting, input_name(declared)
+    setting, name = declared.setting, node_input_of(declared)
     tooltip = setting.help if setting.none_as is None else f"{setting.help} {setting.none_as}: {setting.none}."
     if setting.control:
         return seed_input(name, declared.default, tooltip, setting.control)
@@ -64,16 +59,8 @@ def _setting_input(declared: Declared) -> io.Input:
 def settings_from(owner: type, node: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a node shows, by name, from the values of its inputs; those of graphs that were saved
     before an input came are as declared."""
-    found = {}
-    for name, declared in shown_settings(owner, node).items():
-        setting = declared.setting
-        if input_name(declared) in inputs:
-            value = inputs[input_name(declared)]
-            if setting.labels is not None:
-                value = setting.labels[value]
-            elif declared.kind is tuple:
-                value = tuple(part.strip() for part in value.split(",") if part.strip())
-            elif setting.none_as is not None and value <= setting.none_as:
-                value = None
-            found[name] = value
-    return found
+    return {
+        name: from_node(declared, inputs[place])
+        for name, declared in shown_settings(owner, node).items()
+        if (place := node_input_of(declared)) in inputs
+    }

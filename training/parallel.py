@@ -200,7 +200,10 @@ def joined(device: torch.device) -> Iterator[Alone]:
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
         yield ALONE
         return
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    backend = "gloo"
+    if device.type == "cuda":
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(device)
     torch.distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield TorchDistributed(torch.distributed.get_rank(), torch.distributed.get_world_size())

@@ -125,3 +125,30 @@ def check_settings(owner: Any) -> None:
             raise ValueError(f"{called} is {value!r}; {_KINDS[declared.kind]}.")
         if said := declared.setting.refusal(name, value):
             raise ValueError(said)
+
+
+def node_input_of(declared: Declared) -> str:
+    """Return the name of a setting's input on the node that shows it."""
+    return declared.setting.node_input or declared.name
+
+
+def from_node(declared: Declared, value: Any) -> Any:
+    """Return the value of a setting from that of its node's input."""
+    setting = declared.setting
+    if setting.labels is not None:
+        return setting.labels[value]
+    if declared.kind is tuple:
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if setting.none_as is not None and value <= setting.none_as:
+        return None
+    return value
+
+
+def to_node(declared: Declared, value: Any) -> Any:
+    """Return the value of a node's input that `from_node` takes for this one."""
+    setting = declared.setting
+    if setting.labels is not None:
+        return next(label for label, one in setting.labels.items() if one == value)
+    if declared.kind is tuple:
+        return ", ".join(value)
+    return setting.none_as if value is None else value

@@ -8,7 +8,8 @@ from ...sds import TargetSettings, TrainSettings
 from ...sds.presets import PRESETS, Preset
 from ...sds.settings import GUIDANCE, TRAIN
 from ...sds.targets.settings import MAKE
-from ..settings import input_name, shown_settings
+from ...training.settings import node_input_of
+from ..settings import shown_settings
 
 PATH = "/stylegan_fusion/presets"
 
@@ -45,7 +46,7 @@ def values_of(preset: Preset) -> dict[str, dict[str, Any]]:
 
 def _values(settings: Any, owner: type, node: str) -> dict[str, Any]:
     shown = shown_settings(owner, node)
-    return {input_name(shown[name]): getattr(settings, name) for name in FILLED[node]}
+    return {node_input_of(shown[name]): getattr(settings, name) for name in FILLED[node]}
 
 
 def register_presets(routes: web.RouteTableDef) -> None:

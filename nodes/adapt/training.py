@@ -14,13 +14,14 @@ from ...sds import (
 from ...sds.figures import loss_plot
 from ...sds.settings import TRAIN, parse_groups
 from ...sds.terms import curve_title, instance_names
+from ...training.settings import node_input_of
 from ..drawing import picture_image, to_image
 from ..host import folders
 from ..host.running_node import HostNode
 from ..inputs import UNLINKED, advanced, complaint
 from ..panel.shown import About
 from ..panels import PANELS
-from ..settings import SettingInputs, input_name, shown_settings
+from ..settings import SettingInputs, shown_settings
 from ..types import (
     CATEGORY,
     GeneratorType,
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 GO_ON = "go on"
 LEAVE_THE_TRAINING_ALONE = {"samples", "save_every", "when_unfinished", "panel"} | {
-    input_name(one) for one in shown_settings(TrainSettings, TRAIN).values() if not one.setting.changes_weights
+    node_input_of(one) for one in shown_settings(TrainSettings, TRAIN).values() if not one.setting.changes_weights
 }
 """Inputs that may change between a training that ended early and going on with it."""
 

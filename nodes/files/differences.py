@@ -66,7 +66,8 @@ class ApplyDifference(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     options=folders.difference_names(),
-                    tooltip="A file in models/stylegan or, behind output/, in output/stylegan. Press R for new files.",
+                    tooltip="A file in models/stylegan or, behind output/, in output/stylegan; press R for new files. Those of the "
+                    "miniature come with this pack.",
                 ),
                 io.Float.Input(
                     "amount",
@@ -87,15 +88,15 @@ class ApplyDifference(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file):
-        return complaint(folders.generator_path, file)
+        return complaint(folders.difference_path, file)
 
     @classmethod
     def fingerprint_inputs(cls, file, amount=1.0):
-        return file and f"{folders.state_of(file)} {amount}"
+        return file and f"{folders.state_of_file(folders.difference_path(file))} {amount}"
 
     @classmethod
     def execute(cls, generator, file, amount) -> io.NodeOutput:
-        one = load_difference(folders.generator_path(file))
+        one = load_difference(folders.difference_path(file))
         result = with_differences(generator.generator, [(one, amount)])
         metadata = difference_metadata((generator.name, generator.metadata), [(file, one.metadata, amount)])
         return io.NodeOutput(NamedGenerator(result, generator.name, metadata))

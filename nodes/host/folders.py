@@ -8,7 +8,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ...miniature import WEIGHTS
+from ...miniature import DIFFERENCES, WEIGHTS
 from ...stylegan import SUFFIX
 from ...training.files import write_atomically
 from ..file_names import within
@@ -66,8 +66,14 @@ def generator_names() -> list[str]:
 
 
 def difference_names() -> list[str]:
-    """List the files that may be differences, in the same folders."""
-    return [name for name in _generator_files() if name.endswith(SUFFIX)]
+    """List the files that may be differences, in the same folders, and the names of those that come with the
+    miniature."""
+    return [*(name for name in _generator_files() if name.endswith(SUFFIX)), *DIFFERENCES]
+
+
+def difference_path(name: str) -> Path:
+    """Find the file of a name from `difference_names`. Raises ValueError as `generator_path`."""
+    return DIFFERENCES.get(name) or generator_path(name)
 
 
 def _generator_files() -> list[str]:
