@@ -58,7 +58,9 @@ def measure(options, folder: Path) -> tuple[list[tuple[float, int, str, int]], f
     def kill() -> None:
         chosen = random.Random(0)
         while len(kills) < options.kills and not ended.wait(options.pause):
-            training = [one for one in psutil.process_iter(["name", "cmdline"]) if TASK in " ".join(one.info["cmdline"] or [])]
+            training = [
+                one for one in psutil.process_iter(["name", "cmdline"]) if TASK in " ".join(one.info["cmdline"] or [])
+            ]
             if training:
                 victim = chosen.choice(training)
                 victim.kill()

@@ -264,14 +264,17 @@ class _Reader:
             inputs = self._behind(inputs, "previous", f"{OURS}ExtraPrompt")
         return found
 
-    def _settings(self, owner: type, name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of the settings that a node shows, where they are not as declared."""
+    def _settings(
+        self, owner: type, name: str, inputs: Mapping[str, Any], only_changed: bool = False
+    ) -> dict[str, Any]:
+        """The options of the settings that a node shows, all of them: what options are usually depends on model and
+        targets."""
         found = {}
         for one in declared_settings(owner).values():
             place = node_input_of(one)
             if one.setting.node == name and one.setting.option != "" and place in inputs:
                 value = from_node(one, self._value(inputs, place))
-                if value != one.default or one.setting.control:
+                if value not in (None, ()) and not (only_changed and value == one.default):  # None: nothing is said
                     found[option_of(one).removeprefix("--")] = _plain(value)
         return found
 
@@ -308,7 +311,11 @@ class _Reader:
                         "Its distillation has a weight other than 1, which no option of the command line has."
                     )
                 found["distillation"] = self._value(inputs, "term", DistributionMatching.kind)
-                found |= self._settings(DistributionMatching, MATCHING, inputs) if kind == others[1] else {}
+                found |= (
+                    self._settings(DistributionMatching, MATCHING, inputs, only_changed=True)
+                    if kind == others[1]
+                    else {}
+                )
             else:
                 raise UsageError(f"Its objective has a node {kind}, which no option of the command line stands for.")
             link = inputs.get("previous")
