@@ -43,6 +43,9 @@ class MadeUpEmbeddings:
     def __init__(self, device: torch.device):
         self.device = device
 
+    def get_input_embeddings(self) -> nn.Module:
+        return nn.Identity()
+
     def __call__(self, tokens: Tensor, **options) -> SimpleNamespace:
         return SimpleNamespace(last_hidden_state=torch.randn(len(tokens), 77, 768, device=self.device))
 

@@ -161,8 +161,8 @@ class AliasFreeConv(nn.Module):
             styles = styles / math.sqrt(self.weight.shape[1])
         x = x * self.magnitude_ema.rsqrt().to(x.dtype)
         padding = self.weight.shape[-1] - 1
-        x = modulated_conv2d(x, self.weight, styles, demodulate=not self.to_rgb, padding=padding)
-        return x + self.bias.to(x.dtype)[:, None, None]
+        demodulate = not self.to_rgb
+        return modulated_conv2d(x, self.weight, styles, demodulate=demodulate, padding=padding, bias=self.bias)
 
     def _activate(self, x: Tensor) -> Tensor:
         x = upsample_filtered(x, self.up_filter, self.up, self.padding)

@@ -77,6 +77,15 @@ class FullyConnected(nn.Module):
         return leaky_relu(x) if self.activate else x
 
 
+def activate(x: Tensor, clamp: float | None = None) -> Tensor:
+    """Apply the leaky ReLU of slope 0.2, in the place of x, whose gain sqrt(2) is in it already; clamped likewise. As much
+    time goes into passes over large feature maps as into convolutions."""
+    x = F.leaky_relu_(x, 0.2)
+    if clamp is None:
+        return x
+    return x.clamp(-clamp, clamp) if x.requires_grad else x.clamp_(-clamp, clamp)
+
+
 def modulated_conv2d(
     x: Tensor,
     weight: Tensor,
@@ -84,13 +93,18 @@ def modulated_conv2d(
     demodulate: bool = True,
     upsampling_kernel: Tensor | None = None,
     padding: int | None = None,
+    bias: Tensor | None = None,
+    gain: float = 1.0,
 ) -> Tensor:
-    """Convolve each sample with its own kernel w'_oik = w_oik s_i, demodulated by 1 / ||w'_o|| (sec. 2.2).
+    """Convolve each sample with its own kernel w'_oik = w_oik s_i, demodulated by 1 / ||w'_o|| (sec. 2.2), and return it
+    with the bias [O] added, times gain: a tensor that nothing else holds.
 
     x [B, I, H, W], weight [O, I, k, k], styles [B, I] -> [B, O, H, W], or [B, O, 2H, 2W] with the FIR kernel of an
-    upsampling layer; a `padding` other than k // 2 makes the result larger or smaller. Scaling input and output instead
-    of the kernel gives the same result from one shared convolution.
+    upsampling layer; a `padding` other than k // 2 makes the result larger or smaller. Of one sample alone the kernel
+    itself is scaled where it is smaller than the feature maps; else input and output are, which gives the same result
+    from one convolution that all samples share.
     """
+    scale = None
     if demodulate:
         # Demodulation cancels the size of a sample's styles and of an output's weights. Taken out beforehand, they keep
         # half precision from overflowing: 512 channels within +-256 give at most 256 sqrt(9 * 512), 17 000. As they
@@ -100,13 +114,27 @@ def modulated_conv2d(
         weight = weight * weight.detach().square().sum(dim=[1, 2, 3], keepdim=True).add(1e-8).rsqrt()
         with full_precision(x):
             norm = styles.square() @ weight.square().sum(dim=[2, 3]).t()
-        scale = (norm + 1e-8).rsqrt()[:, :, None, None]
-    x = x * styles[:, :, None, None].to(x.dtype)
-    if upsampling_kernel is None:
-        x = F.conv2d(x, weight.to(x.dtype), padding=weight.shape[-1] // 2 if padding is None else padding)
+        scale = (norm + 1e-8).rsqrt() * gain
+    elif gain != 1:
+        styles = styles * gain
+    own_kernel = len(x) == 1 and weight[0].numel() < 2 * x[0, 0].numel()
+    if own_kernel:
+        weight = weight * styles[0, None, :, None, None]
+        weight = weight if scale is None else weight * scale[0, :, None, None, None]
+        scale = None
     else:
-        x = F.conv_transpose2d(x, weight.to(x.dtype).transpose(0, 1), stride=2)
+        x = x * styles[:, :, None, None].to(x.dtype)
+    if bias is not None and gain != 1:
+        bias = bias * gain
+    weight, last = weight.to(x.dtype), None if bias is None or scale is not None else bias.to(x.dtype)
+    if upsampling_kernel is None:
+        x = F.conv2d(x, weight, last, padding=weight.shape[-1] // 2 if padding is None else padding)
+    else:
+        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
         channels = x.shape[1]
         fir = (4 * upsampling_kernel).to(x.dtype).expand(channels, 1, 4, 4)
-        x = F.conv2d(x, fir, padding=1, groups=channels)
-    return x * scale.to(x.dtype) if demodulate else x
+        x = F.conv2d(x, fir, last, padding=1, groups=channels)
+    if scale is None:
+        return x
+    x = x * scale[:, :, None, None].to(x.dtype)
+    return x if bias is None else x.add_(bias.to(x.dtype)[:, None, None])

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import GeneratorConfig
-from .layers import FullyConnected, fir_kernel, leaky_relu, modulated_conv2d, normal, upsample
+from .layers import GAIN, FullyConnected, activate, fir_kernel, modulated_conv2d, normal, upsample
 from .synthesis import Draw, SynthesisNetwork, maybe_recompute
 
 
@@ -26,10 +26,11 @@ class SynthesisConv(nn.Module):
         self.register_buffer("noise_const", normal(*self.size))
 
     def forward(self, x: Tensor, w: Tensor, kernel: Tensor, noise: Tensor | None) -> Tensor:
-        x = modulated_conv2d(x, self.weight, self.affine(w), upsampling_kernel=kernel if self.up else None)
+        kernel = kernel if self.up else None
+        x = modulated_conv2d(x, self.weight, self.affine(w), upsampling_kernel=kernel, bias=self.bias, gain=GAIN)
         if noise is not None:
-            x = x + (noise * self.noise_strength).to(x.dtype)
-        return leaky_relu(x + self.bias.to(x.dtype)[:, None, None], self.clamp)
+            x.add_((noise * (self.noise_strength * GAIN)).to(x.dtype))
+        return activate(x, self.clamp)
 
 
 class ToRGB(nn.Module):
@@ -45,7 +46,7 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         styles = self.affine(w) * self.weight_gain
-        x = modulated_conv2d(x, self.weight, styles, demodulate=False) + self.bias.to(x.dtype)[:, None, None]
+        x = modulated_conv2d(x, self.weight, styles, demodulate=False, bias=self.bias)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
