@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 import torch
+import torch.nn.functional as F
 from comfyui_stylegan_fusion.miniature import WEIGHTS, load_generator
 from comfyui_stylegan_fusion.sds import DirectionalRegularizer, TopKLayers, TrainSettings, equations
 from comfyui_stylegan_fusion.sds.objective import prior_input
@@ -24,8 +26,9 @@ from comfyui_stylegan_fusion.sds.parameters import copy_generator, trained_param
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
 from comfyui_stylegan_fusion.sds.training import GeneratorTraining
 from comfyui_stylegan_fusion.stylegan import Draw, Generator, GeneratorConfig, sample_z
+from comfyui_stylegan_fusion.training.allocator import keeping_freed_memory
 from comfyui_stylegan_fusion.training.loop import recording_gradients, train_step
-from memory_sizes import Variant, filled, stable_diffusion
+from memory_sizes import Variant, attention_without_matrix, filled, stable_diffusion
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -191,9 +194,33 @@ class Operations(TorchDispatchMode):
         return result
 
 
-def operations(step: Callable[[], None]) -> float:
-    with Operations() as counter:
-        step()
+def operations(size: str) -> float:
+    """Count what a step of ours computes, from the sizes alone."""
+    meta = torch.device("meta")
+    if size == "miniature":
+        model = StableDiffusion.load(WEIGHTS / "diffusion")
+        unet, vae = model.unet.to(meta), model.vae.to(meta)
+        texts = torch.empty(4, 77, unet.config.cross_attention_dim, device=meta)
+        generator = load_generator("miniature").to(meta)
+    else:
+        model = stable_diffusion(meta, Variant("ours"), torch.bfloat16)
+        unet, vae = model.unet, model.vae
+        texts = torch.empty(4, 77, 768, device=meta)
+        generator = filled(Generator, GeneratorConfig(256 if size == "sd15-256" else 1024), device=meta)
+    codes = torch.empty(1, generator.num_ws, generator.w_dim, device=meta)
+    side = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
+    images = torch.empty(1, 3, side, side, device=meta, requires_grad=True)
+    latent = vae.encode(images).latent_dist.mode()
+    rows = torch.empty(4, *latent.shape[1:], device=meta)
+    trained = [p.requires_grad_(True) for p in trained_parameters(generator, range(len(generator.synthesis.layers)))]
+    with patch.object(F, "scaled_dot_product_attention", attention_without_matrix), Operations() as counter:
+        with torch.no_grad():
+            unet(rows, torch.zeros((), device=meta), encoder_hidden_states=texts)
+            vae.encode(images), generator.synthesis(Draw(codes))
+        found = vae.encode(images).latent_dist.mode()
+        torch.autograd.grad(found, images, torch.empty_like(found))
+        drawn = generator.synthesis(Draw(codes))
+        torch.autograd.grad(drawn, trained, torch.empty_like(drawn))
     return counter.total
 
 
@@ -205,9 +232,9 @@ def measure(size: str, name: str, options: argparse.Namespace) -> float:
     ours, official = Ours(prior, generator, half, options.recompute), Official(prior, generator, half)
     calls = Calls(device)
     times, parts = {"ours": [], "official": []}, {"ours": {}, "official": {}}
-    with recording_gradients(), watching(calls, prior, type(generator.synthesis)):
-        if size == "miniature":
-            ours.step(0), official.step(0)
+    network = type(generator.synthesis)
+    with recording_gradients(), keeping_freed_memory(device), watching(calls, prior, network):
+        ours.step(0)  # what libraries do once
         for number in range(options.repeats):
             for who, order, expected in (("ours", ours, OURS), ("official", official, OFFICIAL)):
                 calls.clear()
@@ -216,16 +243,16 @@ def measure(size: str, name: str, options: argparse.Namespace) -> float:
                 times[who].append(calls.now() - start)
                 parts[who] = dict(calls.seconds)
                 assert calls.counts == expected or size == "miniature", f"{who} called {calls.counts}, not {expected}"
-    needed = operations(lambda: ours.step(99)) if size != "sd15" or options.count else None
+    needed = operations(size)
     middle = {who: statistics.median(found) for who, found in times.items()}
     rate = best_rate(precision, device)
     ratio = middle["official"] / middle["ours"]
     share = {part: parts["ours"].get(part, 0.0) / middle["ours"] for part in COUNTED}
-    floor = "" if needed is None else f"{needed / rate:.2f} s | {middle['ours'] * rate / needed:.2f}"
+    floor = f"{needed / rate:.2f} s | {middle['ours'] * rate / needed:.2f}"
     print(
         f"| {size} | {name} | {middle['ours']:.2f} s | {middle['official']:.2f} s | **{ratio:.2f}** | {counted(parts['ours']):.2f} | "
         + " | ".join(f"{one:.0%}" for one in share.values())
-        + f" | {floor or ' | '} | {'again' if ours.recompute else 'kept'} |",
+        + f" | {floor} | {'again' if ours.recompute else 'kept'} |",
         flush=True,
     )
     return ratio

@@ -273,7 +273,7 @@ class TrainSettings:
     recompute: bool | None = setting(
         None,
         "Compute activations twice instead of keeping them: a little slower, and much less memory. Automatic: when the "
-        "diffusion model looks at more than 256 pixels.",
+        "diffusion model looks at more than 256 pixels; on the command line only where memory is short.",
         node=TRAIN,
         advanced=True,
         node_input="memory",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ..stylegan import Generator
+from ..training.allocator import free_bytes
 from ..training.endings import (
     NoMemoryLeft,
     RepeatedlySkipped,
@@ -36,8 +37,12 @@ from .terms import ScoreDistillation, Surroundings, Term, of_objective
 from .views import require_views
 
 RECOMPUTE_ABOVE = 256
-"""Pixels of the prior's images above which activations are computed again, unless the settings say otherwise: up to
-there they are small beside the models."""
+"""Pixels of the prior's images above which activations are computed again, unless the settings say otherwise or there is
+room for them: up to there they are small beside the models."""
+
+KEPT_OF_ENCODER, KEPT_OF_GENERATOR = 11_000, 2_400
+"""Bytes that the encoder of Stable Diffusion keeps for each pixel of an image for its backward pass, and a StyleGAN2 of
+1024 pixels for each of its own."""
 
 SCALE_IN_3D = 0.01
 """Of the gradients of generators that draw in 3D, as the method's official code has it: many rays add up in each weight."""
@@ -107,6 +112,14 @@ def gradient_scale(generator: Generator, settings: TrainSettings) -> float:
     return SCALE_IN_3D if generator.config.takes_cameras else 1.0
 
 
+def has_room(generator: Generator, prior: Prior, settings: TrainSettings) -> bool:
+    """Tell whether the device has twice the memory that activations take which are kept. A host that makes room for what is
+    told it beforehand is not asked."""
+    config = generator.config
+    needed = KEPT_OF_ENCODER * prior.image_size**2 + KEPT_OF_GENERATOR * config.width * config.height
+    return not prior.session.makes_room and free_bytes(prior.device) >= 2 * needed * settings.batch_size
+
+
 class GeneratorTraining:
     """A GeneratorTraining is the training of one generator with all that belongs to it. Raises ValueError when
     generator, settings, terms and layers do not fit together."""
@@ -124,7 +137,9 @@ class GeneratorTraining:
         require_trainable(generator, settings, terms, layers)
         require_parts(prior, terms)
         require_views(generator, prior.views)
-        recompute = prior.image_size > RECOMPUTE_ABOVE if settings.recompute is None else settings.recompute
+        recompute = settings.recompute
+        if recompute is None:
+            recompute = prior.image_size > RECOMPUTE_ABOVE and not has_room(generator, prior, settings)
         memory = MemoryPolicy(
             settings.batch_size,
             recompute,

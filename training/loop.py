@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .allocator import keeping_freed_memory
 from .draws import MicroStep
 from .endings import RepeatedlySkipped
 from .history import History, StepRecord
@@ -64,7 +65,7 @@ def fit(training: Training, callbacks: Sequence[Callback] = ()) -> None:
     """Train until the last step, whatever mode the caller is in. What ends it in one of its processes ends it in all.
 
     Raises ValueError where its processes do not train the same, or there are more of them than batches."""
-    with recording_gradients():
+    with recording_gradients(), keeping_freed_memory(_device(training)):
         _require_shares(training)
         try:
             for callback in callbacks:
@@ -77,6 +78,11 @@ def fit(training: Training, callbacks: Sequence[Callback] = ()) -> None:
             if training.step < training.steps:  # after the last step nobody listens
                 training.parallel.failed(error)
             raise
+
+
+def _device(training: Training) -> torch.device:
+    """Where it computes."""
+    return next((one.device for phase in training.phases for one in phase.parameters), torch.device("cpu"))
 
 
 def _require_shares(training: Training) -> None:

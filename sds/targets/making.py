@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...stylegan import Crop, Draw, Generator, require_fitting, sample_codes, sample_z
+from ...training.allocator import keeping_freed_memory
 from ...training.draws import MicroStep
 from ...training.loop import recording_gradients
 from ...training.memory import MemoryRequest
@@ -104,7 +105,7 @@ def make_targets(
     and what is there is not made again. Works within torch.inference_mode, too. Raises ValueError where the parts do not
     fit together, TargetsError where the folder does not."""
     require_views(generator, editor.target.views)
-    with recording_gradients():
+    with recording_gradients(), keeping_freed_memory(editor.target.device):
         codes = sample_codes(
             generator, sample_z(generator.z_dim, settings.count, settings.seed), class_index=class_index
         )

@@ -108,11 +108,11 @@ def test_resident_are_two_copies_two_averages_and_gradients_when_they_accumulate
     accumulating = training_memory(generator, rows=1, accumulate=True)
     assert accumulating == (held + trained, peak)
     # Each further image waits with activations of its own; one alone is computed in another way.
-    held, *waiting = (training_memory(generator, rows=rows)[0] for rows in (2, 3, 4))
-    assert waiting[1] - held == 2 * (waiting[0] - held) > 0
+    two, three, four = (training_memory(generator, rows=rows)[0] for rows in (2, 3, 4))
+    assert four - two == 2 * (three - two) > 0
     buffers = sum(4 * b.numel() for b in generator.buffers())
-    per_step = held - 2 * (sum(sizes) + buffers) - 2 * trained
-    assert per_step >= waiting[0]
+    per_step = two - 2 * (sum(sizes) + buffers) - 2 * trained
+    assert per_step >= 2 * (three - two)
 
 
 def test_images_for_a_look_count_when_they_take_more_than_a_step():
