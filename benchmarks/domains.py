@@ -114,7 +114,7 @@ class Bench:
             self._prior_latents = self.latents(prior, 60, 900)
         return self._prior_latents
 
-    def trained(self, method: str, count: int, rate: float, seed: int) -> Callable:
+    def trained(self, method: str, count: int, rate: float, seed: int, at: float = SCALE) -> Callable:
         """Train, and return what makes a prior of (prompt, scale), with the style unless it is switched off."""
         settings = replace(LEARNING, learning_rate=rate, seed=seed, rank=8 if method == "LoRA" else 0)
         pictures = self.pictures(count)
@@ -124,7 +124,7 @@ class Bench:
             learned = learn_domain(score, pictures, settings)
             path = self.domain_file(count, seed)
             save_domain(score.domain(removals, learned.weights, {}), path)
-            return self.with_domain(TextFreeUNet.of(self.model, load_domain(path)))
+            return self.with_domain(TextFreeUNet.of(self.model, load_domain(path)), at)
         kept = self.prior_latents() if method == "prior-preserving" else None
         score = Captioned(self.model, TextFreeUNet.copied(self.model).denoiser, kept)
         with_average = learn_domain(score, pictures, settings)
@@ -142,7 +142,7 @@ class Bench:
 
         def prior(more: str = "", domain: str = "person", styled: bool = True):
             prompt = (NAMED if styled else PROMPTS[0]).replace("person", domain)
-            return DiffusersPrior(tuned, f"{prompt}, {more}" if more else prompt, "", SCALE)
+            return DiffusersPrior(tuned, f"{prompt}, {more}" if more else prompt, "", at)
 
         return prior
 
@@ -220,6 +220,9 @@ def main():
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--scales", nargs="*", type=float, default=[1, 1.5, 2.5, 3.5], help="of the trade-off over s_d")
+    parser.add_argument(
+        "--at", type=float, default=SCALE, help="guidance scale of what is scored: a domain's s_d, of others the text's"
+    )
     parser.add_argument("--file", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     parser.add_argument("--grid", type=Path, help="draw the first pictures of each method")
     options = parser.parse_args()
@@ -265,10 +268,11 @@ def main():
             for seed in options.seeds:
 
                 def score(method=method, count=count, seed=seed, rate=best):
-                    prior = grid[method] = bench.trained(method, count, rate, seed)
+                    prior = grid[method] = bench.trained(method, count, rate, seed, options.at)
                     return bench.scored(prior)
 
-                rows.append(bench.cell(score, method=method, count=count, seed=seed, rate=best))
+                at = {"at": options.at} if options.at != SCALE else {}
+                rows.append(bench.cell(score, method=method, count=count, seed=seed, rate=best, **at))
             table.append((method, count, f"{best:g}", rows))
     rates = {count: float(chosen) for method, count, chosen, _ in table if method == "domain"}
     for count, rate in rates.items() if options.scales else ():

@@ -28,7 +28,7 @@ COMMAND = [
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from comfyui_stylegan_fusion.cli import main; sys.exit(main())",
 ]
-FILES = {"generator.safetensors", "best.safetensors", "before_after.png", "loss.png", "run.json"}
+FILES = {"generator.safetensors", "best.safetensors", "before_after.png", "loss.png", "history.json", "run.json"}
 UNFINISHED = FILES | {"training.safetensors"}
 
 

@@ -13,7 +13,7 @@ from comfyui_stylegan_fusion.stylegan import read_metadata
 
 ADAPT = ["adapt", "--generator", "miniature", "--model", "miniature", "--prompt", "a robot", "--targets", "0"]
 ADAPT += ["--batch-size", "1", "--samples", "2"]
-UNFINISHED = {"generator.safetensors", "best.safetensors", "before_after.png", "loss.png", "run.json"}
+UNFINISHED = {"generator.safetensors", "best.safetensors", "before_after.png", "loss.png", "history.json", "run.json"}
 UNFINISHED |= {"training.safetensors"}
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has these signals for consoles only")
