@@ -21,7 +21,7 @@ RUNS = (
 )
 """Two runs that are different in everything that a resumed one must have kept."""
 
-RESULTS = ("generator.safetensors", "best.safetensors", "before_after.png", "loss.png")
+RESULTS = ("generator.safetensors", "best.safetensors", "before_after.png", "loss.png", "history.json")
 
 
 @dataclass
