@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import torch
-from comfy_api.v0_0_2 import io
+from comfy_api.v0_0_2 import io, ui
 
 from ...metrics.figures import labelled_grid, sample_grid
 from ...sds import Made, Targets, TargetSettings, TargetsFolder, make_targets, weights_digest
@@ -105,8 +105,10 @@ class MakeTargets(io.ComfyNode):
             parts = [targets.draw(rows) for rows in split_rows(len(targets), settings.batch_size)]
             samples = torch.cat([samples_of(network, p.ws, editor.target, crop, p.cameras).cpu() for p in parts])
         said = f"{len(targets)} targets in output/stylegan/{TARGETS}/{folder.path.name}"
-        shown = answer(cls.hidden.unique_id, said)
-        return io.NodeOutput(targets, to_image(samples), to_image(to_unit(targets.images)), ui=shown)
+        pictures = to_unit(targets.images)
+        strip = ui.PreviewImage(picture_image(_side_by_side(samples, pictures)), cls=cls)
+        shown = {**answer(cls.hidden.unique_id, said).as_dict(), **strip.as_dict()}
+        return io.NodeOutput(targets, to_image(samples), to_image(pictures), ui=shown)
 
 
 class PreviewTargets(io.ComfyNode):
@@ -225,9 +227,13 @@ class _Report:
             left = f", {round((now - start) / max(1, made.done - done) * (made.count - made.done))} s left"
         else:
             self.began = made.done, now
-        picture = sample_grid(torch.cat([made.samples[:4], made.targets[:4]]), columns=len(made.samples[:4]), cell=256)
-        self.bar.update_absolute(made.done, made.count, ("JPEG", picture, None))
+        self.bar.update_absolute(made.done, made.count, ("JPEG", _side_by_side(made.samples, made.targets), None))
         show_text(self.node_id, f"target {made.done} of {made.count}{left}{self.notes}")
+
+
+def _side_by_side(samples: torch.Tensor, targets: torch.Tensor):
+    """The first samples, and below each what it shall become."""
+    return sample_grid(torch.cat([samples[:4], targets[:4]]), columns=len(samples[:4]), cell=256)
 
 
 def _drawn(strip: Strip, own_scale: bool):

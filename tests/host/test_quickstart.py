@@ -57,10 +57,11 @@ def test_quickstart_runs_from_the_page_to_the_files(host, quickstart):
         for kind, title in (
             ("PreviewImage", "Progress of each term"),
             ("SaveImage", "New images"),
-            ("PreviewImage", "What the training aims for"),
+            ("StyleGANFusionMakeTargets", None),
         )
     )
-    assert len(before) == len(after) == len(targets) == 8 and len(new) == 16 and len(plot) == 1
+    assert len(before) == len(after) == 8 and len(new) == 16 and len(plot) == len(targets) == 1
+    assert targets[0].width == 2 * targets[0].height  # four samples above what they shall become
     assert all(picture.size == (64, 64) for picture in before + after + new)
     assert all(ImageChops.difference(a, b).getbbox() for a, b in zip(before, after, strict=True))
     assert all(ImageChops.difference(before[0], other).getbbox() for other in before[1:])
@@ -144,7 +145,7 @@ def test_the_adapted_generator_loads_and_draws(host, quickstart):
 def test_templates_are_listed_with_a_picture(host, page, path):
     page.open(path)
     ours = [node["type"] for node in page.saved_form()["nodes"] if node["type"].startswith("StyleGANFusion")]
-    kinds = ("TrainGenerator", "PreviewTargets", "TrainDomain", "Orbit")
+    kinds = ("TrainGenerator", "PreviewTargets", "TrainDomain", "Orbit", "MixDomains")
     assert {f"StyleGANFusion{kind}" for kind in kinds} & {*ours}
     (pack,) = [pack for pack, names in host.get("/api/workflow_templates").items() if path.stem in names]
     thumbnail = host.fetch(f"/api/workflow_templates/{quote(pack)}/{path.stem}.jpg")
