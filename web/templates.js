@@ -16,6 +16,7 @@ const ORDER = [
     "generator_to_a_domain",
     "sd15_domain_control",
     "compare_settings",
+    "mix_domains",
     "explore",
     "turn_a_head",
 ];
