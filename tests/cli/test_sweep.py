@@ -7,6 +7,7 @@ import time
 import pytest
 import yaml
 from comfyui_stylegan_fusion.cli import main
+from comfyui_stylegan_fusion.cli.sweep import on_ray
 from comfyui_stylegan_fusion.cli.sweep.crews import LocalCrew
 from comfyui_stylegan_fusion.cli.sweep.graphs import NoGraph, graph_of, options_of
 from comfyui_stylegan_fusion.cli.sweep.jobs import arguments_of, read_jobs, yaml_of
@@ -206,3 +207,16 @@ def test_a_page_of_runs_that_wait_is_written_before_they_begin(tmp_path):
     write_page(tmp_path, [Row(job, {}) for job in jobs], "<three>")
     assert [one["state"] for one in data_of(tmp_path / "index.html")] == ["waiting"] * 3
     assert "<title>&lt;three&gt;</title>" in (tmp_path / "index.html").read_text()
+
+
+def test_a_machine_of_a_cluster_without_the_sweeps_folder_sends_its_files_back(tmp_path):
+    (job,) = read_jobs(written(tmp_path / "runs.yaml", [{"prompt": "fox"}]))
+    root = tmp_path / "out"
+    given = job.command(root, None), list(job.arguments), str(job.folder(root)), str(root / on_ray.MARK), "a mark", None
+    result, files = on_ray._trained(*given)  # there is no such mark here
+    assert result["state"] == "done" and not job.folder(root).exists()
+    on_ray._put(files, job.folder(root))
+    assert job.is_done(root) and {"generator.safetensors", "before_after.png", "log.txt"} <= files.keys()
+    (root / on_ray.MARK).write_text("a mark")
+    result, files = on_ray._trained(job.command(root, None), *given[1:])
+    assert result["state"] == "done" and files == {}  # the folder is the sweep's own: it has been done there
