@@ -137,7 +137,7 @@ def train_as_ours(meter: Meter, model: StableDiffusion, generator: Generator, st
     prior.encode = meter.watch(encoding, prior.encode)
     prior.guided = meter.watch("UNet", prior.guided)
     network = type(generator.synthesis)
-    settings = TrainSettings(steps=steps, t_min=TIMESTEP, t_max=TIMESTEP)
+    settings = TrainSettings(steps=steps, t_min=TIMESTEP, t_max=TIMESTEP, recompute=True)
     with (
         patch.object(network, "forward", meter.watch(rendering, network.forward)),
         patch.object(torch.autograd, "grad", meter.watch(backward, torch.autograd.grad)),

@@ -10,10 +10,10 @@ from typing import Any
 from ..domain.settings import DomainSettings
 from ..metrics.pictures import picture_files, read_picture
 from ..miniature.settings import LEARNING
-from ..training.endings import PeerEnded
 from ..training.parallel import Alone, joined
 from ..training.settings import declared_settings, option_of
 from .arguments import add_device, add_on_model, add_output, add_setting, at_least, path, positive, shown
+from .beside import train_beside
 from .load import diffusion_model
 from .signals import stop_noted, stopping
 from .terminal import MINIATURE, UsageError, counting_bar, device_named, make_folder, shell_word, write_png
@@ -74,30 +74,16 @@ def _learn(options: argparse.Namespace, parallel: Alone) -> int:
         read_picture(file)  # what is wrong with one is said before gigabytes are loaded
     model = diffusion_model(options, device_named(options.device), decoder=options.sample_every > 0)
     if not parallel.first:
-        return _follow(settings, _Learner.of(model, files, settings, options), parallel)
+        from ..domain.learning import learn_domain
+
+        learner = _Learner.of(model, files, settings, options)
+        given = learner.score, learner.pictures, settings
+        return train_beside(lambda report: learn_domain(*given, report, learner.saved, parallel=parallel))
     make_folder(folder)
     with locked(folder / ".lock") as free:
         if not free:
             raise UsageError(f"Another process is working on {folder}; wait until it ends, or stop it first.")
         return _train(options, settings, _Learner.of(model, files, settings, options), parallel)
-
-
-def _follow(settings: DomainSettings, learner: "_Learner", parallel: Alone) -> int:
-    """Train beside the process that writes and talks; the exit status."""
-    from ..domain.learning import learn_domain
-    from ..sds import TrainingStopped
-
-    with stop_noted() as request:
-        try:
-            report = lambda progress: request.raise_if_asked()  # noqa: E731
-            learn_domain(learner.score, learner.pictures, settings, report, learner.saved, parallel=parallel)
-        except PeerEnded:  # the first process says why
-            return 1
-        except TrainingStopped as error:
-            if not isinstance(error.__cause__, PeerEnded | KeyboardInterrupt):
-                raise
-            return 1
-    return 0
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from ..training.endings import PeerEnded
 from ..training.files import write_atomically
 from ..training.parallel import Alone
+from .beside import train_beside
 from .load import MODEL_WEIGHTS, Parts, load_parts
 from .plan import Plan
 from .run_folder import RESULTS, RunFolder
-from .signals import stop_ignored, stop_noted
+from .signals import stop_ignored
 from .targets import show_targets
 from .terminal import UsageError, write_png
 
@@ -78,27 +78,22 @@ def run(
 
 
 def follow(plan: Plan, folder: RunFolder, parallel: Alone) -> int:
-    """Train beside the process that writes and talks, in one of its other processes; the exit status."""
-    from ..sds import TrainingStopped, train_generator
+    """Train in one of the processes that do not write; the exit status."""
+    from ..sds import train_generator
 
     parts = load_parts(plan)
-    with stop_noted() as request:
-        try:
-            parallel.wait()
-            if plan.making is not None:
-                parts = parts.with_targets(_made(plan, parts, folder, lambda made: None))
-            elif parts.targets is not None:
-                parts = parts.with_targets(parts.targets)
-            given = parts.settings, parts.terms, parts.layers
-            report, saved = lambda progress: request.raise_if_asked(), folder.saved(plan, parts.digests)
-            train_generator(parts.generator, parts.prior, *given, report, saved, parallel)
-        except PeerEnded:  # the first process says why
-            return 1
-        except TrainingStopped as error:
-            if not isinstance(error.__cause__, PeerEnded | KeyboardInterrupt):
-                raise
-            return 1
-    return 0
+
+    def train(report: Callable[[Any], None]) -> None:
+        parallel.wait()
+        of_run = parts
+        if plan.making is not None:
+            of_run = parts.with_targets(_made(plan, parts, folder, lambda made: None))
+        elif parts.targets is not None:
+            of_run = parts.with_targets(parts.targets)
+        given = of_run.settings, of_run.terms, of_run.layers
+        train_generator(of_run.generator, of_run.prior, *given, report, folder.saved(plan, parts.digests), parallel)
+
+    return train_beside(train)
 
 
 def make(plan: Plan, parts: Parts, folder: RunFolder, report: Callable[[Any], None]):

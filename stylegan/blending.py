@@ -113,6 +113,12 @@ def swap_amounts_at(count: int, layer: int, amount: float = 1.0, softness: float
     return (amount * torch.sigmoid(places * 3)).tolist()  # 95 % of the way `softness` layers from the border
 
 
+def joint_licence(*metadata: Mapping[str, str]) -> str:
+    """Return the licences of generators that one was made of, each once; "" where none has any."""
+    parts = (part for one in metadata for part in one.get("license", "").split("; ") if part)
+    return "; ".join(dict.fromkeys(parts))
+
+
 def blend_metadata(
     first: tuple[str, Mapping[str, str]], second: tuple[str, Mapping[str, str]], share: str
 ) -> dict[str, str]:
@@ -123,15 +129,13 @@ def blend_metadata(
         {"name": name, "metadata": {key: value for key, value in metadata.items() if key != "blend"}}
         for name, metadata in (first, second)
     ]
-    licences = dict.fromkeys(
-        part for _, metadata in (first, second) for part in metadata.get("license", "").split("; ") if part
-    )
+    licence = joint_licence(first[1], second[1])
     result = {
         "source": f"{first[0]} and {second[0]}",
         "blend": json.dumps({"first": described[0], "second": described[1], "share of the second": share}),
     }
-    if licences:
-        result["license"] = "; ".join(licences)
+    if licence:
+        result["license"] = licence
     if first[1].get("crop"):
         result["crop"] = first[1]["crop"]
     return result

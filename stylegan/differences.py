@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..training.digests import weights_digest
 from ..training.files import write_tensors
-from .blending import require_alike
+from .blending import joint_licence, require_alike
 from .checkpoint import CheckpointError, all_weights, reading, require_finite, writing
 from .config import Config
 from .formats.safetensors_files import DIFFERENCE, describe, is_safetensors, read_difference
@@ -26,9 +26,7 @@ SUFFIX = ".difference.safetensors"
 class Difference:
     """A Difference is what is added to weights of a source generator to make another one of it."""
 
-    weights: Mapping[
-        str, Tensor
-    ]  # by their names in the generator, on the CPU, in half precision where that holds them
+    weights: Mapping[str, Tensor]  # by name, on the CPU, in half precision where that holds them
     config: Config  # of both generators
     source: str  # digest of the source's weights
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -149,15 +147,10 @@ def difference_metadata(
     """Make the metadata of a generator that is the sum of a source, a name with its metadata, and parts, each a name, its
     metadata and the amount. Licences of all hold."""
     name, own = source
-    licences = dict.fromkeys(
-        part
-        for metadata in (own, *(metadata for _, metadata, _ in parts))
-        for part in metadata.get("license", "").split("; ")
-        if part
-    )
     said = [{"name": one, "amount": amount, "prompt": found.get("prompt", "")} for one, found, amount in parts]
     result = {key: value for key, value in own.items() if key not in ("format", "config", "name", "steps_done")}
     result |= {"source": name, "sum": json.dumps(said)}
     if prompts := [one["prompt"] for one in said if one["prompt"]]:
         result["prompt"] = "; ".join(prompts)
-    return result | ({"license": "; ".join(licences)} if licences else {})
+    licence = joint_licence(own, *(metadata for _, metadata, _ in parts))
+    return result | ({"license": licence} if licence else {})

@@ -25,7 +25,8 @@ function linkInputs({ type }) {
     const { required, optional } = LiteGraph.registered_node_types[type]?.nodeData?.input ?? {};
     return [required, optional].flatMap((inputs, group) =>
         Object.entries(inputs ?? {})
-            .filter(([, [kind, given]]) => typeof kind === "string" && (given?.forceInput || !WITH_WIDGETS.includes(kind)))
+            .filter(([, [kind, given]]) => typeof kind === "string" && !given?.socketless)
+            .filter(([, [kind, given]]) => given?.forceInput || !WITH_WIDGETS.includes(kind))
             .map(([name, [kind]]) => [name, kind, group === 1]),
     );
 }

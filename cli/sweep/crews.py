@@ -58,6 +58,8 @@ class LocalCrew:
     def stop(self) -> None:
         """Let the runs that are under way keep what they have, and begin no others."""
         self.stopping.set()
+        if os.name == "nt":  # where Ctrl-C reaches them by themselves, and SIGTERM would end them at once
+            return
         for process in list(self._running.values()):
             with contextlib.suppress(OSError):
                 process.send_signal(signal.SIGTERM)

@@ -61,13 +61,15 @@ class RayCrew:
             running[self._task.remote(*given, self.clip)] = job
             return None
 
+        told = False
         try:
             for job in jobs:
                 if refused := begin(job):
                     yield job, refused
             while running:
                 done, _ = ray.wait(list(running), timeout=0.5)
-                if self.stopping.is_set():
+                if self.stopping.is_set() and not told:  # once: as with Ctrl-C a second time would stop at once
+                    told = True
                     for task in running:
                         ray.cancel(task)
                 for task in done:
