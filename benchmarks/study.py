@@ -5,7 +5,9 @@
 
 A cell is one training: SOURCE-TARGET, then its terms by name, each with its own settings in brackets as in
 "vsd(rank=0,weight=0.5)" or "targets(count=200)", then settings of the training as name=value; "scale" is the guidance's,
-"layers" a choice of layers, and what is left out is the preset's for score distillation. Every finished cell is a line of
+"layers" a choice of layers, "prompt" another prompt with _ for spaces, "watch=100" measures every 100 steps, and what is left
+out is the preset's for score distillation. "edited(strength=0.5)" in place of terms trains nothing: the pictures are the
+frozen generator's, from image to image. Every finished cell is a line of
 JSON in study.jsonl beside this file, under its name, its seed and the digest of the weights it stands on; a run measures
 what no line says, and --plan says first what that costs.
 """
@@ -20,12 +22,12 @@ from pathlib import Path
 import torch
 from comfyui_stylegan_fusion import load_generator, save_generator, train_generator
 from comfyui_stylegan_fusion.cli.clip import Clip
-from comfyui_stylegan_fusion.metrics.evaluation import clip_score, frechet_distance, kernel_distance
+from comfyui_stylegan_fusion.metrics.evaluation import clip_score, frechet_distance, kernel_distance, phrases_of
 from comfyui_stylegan_fusion.metrics.figures import labelled_grid
 from comfyui_stylegan_fusion.miniature import GENERATORS, WEIGHTS
-from comfyui_stylegan_fusion.miniature.classifier import load_classifier
+from comfyui_stylegan_fusion.miniature.classifier import Readings, load_classifier
 from comfyui_stylegan_fusion.miniature.drawing import draw
-from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
+from comfyui_stylegan_fusion.miniature.factors import ACCESSORIES, BACKGROUNDS, DOMAINS, sample_factors
 from comfyui_stylegan_fusion.miniature.metrics import diversity, fine_detail, shares
 from comfyui_stylegan_fusion.miniature.renderer import render
 from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS, SDS_SETTINGS, prompt_for
@@ -40,16 +42,20 @@ from comfyui_stylegan_fusion.sds import (
     TargetPictures,
     TopKLayers,
     TrainSettings,
+    equations,
     make_targets,
 )
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, ExtraPrompt, StableDiffusion
+from comfyui_stylegan_fusion.sds.targets.editing import edited, timesteps_up_to
 from comfyui_stylegan_fusion.stylegan import render_samples, sample_z
 from comfyui_stylegan_fusion.training.digests import weights_digest
 
 SAMPLES = 1000
+WATCHED = 400  # samples, of a training on its way
 LOOKED_AT = 8  # pictures of a grid's row
 
 BASE = "steps=240 batch_size=4"
+TOWARDS = "steps=300 batch_size=8 learning_rate=0.001"
 TRADE_OFF = (0.1, 0.3, 0.5, 0.7, 0.95)
 
 
@@ -66,6 +72,8 @@ class Cell:
     layers: str = "all"
     negative: str | None = None  # None: what the source shows
     extra: str = ""  # a further prompt of scale 0
+    prompt: str = ""  # "": the one that names the target
+    watch: int = 0  # steps between two measurements while it trains; 0: none
 
     @classmethod
     def parse(cls, text: str) -> "Cell":
@@ -79,11 +87,23 @@ class Cell:
                 terms.append((term[1], {name: _value(value) for name, value in given.items()}))
                 continue
             name, value = word.split("=", 1)
-            if name in ("scale", "layers", "negative", "extra"):
-                own[name] = _value(value) if name == "scale" else value.replace("_", " ")
+            if name in ("scale", "watch"):
+                own[name] = _value(value)
+            elif name in ("layers", "negative", "extra", "prompt"):
+                own[name] = value.replace("_", " ")
             else:
                 settings[name] = _value(value)
         return cls(" ".join(text.split()), source, target, tuple(terms), settings, **own)
+
+    @property
+    def edit(self) -> float:
+        """How far from image to image goes; 0: it is a training."""
+        return next((given.get("strength", 0.5) for kind, given in self.terms if kind == "edited"), 0.0)
+
+    @property
+    def wanted(self) -> str:
+        """The prompt."""
+        return self.prompt or prompt_for(self.target)
 
     @property
     def training(self) -> TrainSettings:
@@ -97,6 +117,8 @@ class Cell:
 
 
 def _value(text: str):
+    if text == "None":
+        return None
     for kind in (int, float):
         try:
             return kind(text)
@@ -112,6 +134,45 @@ def cells(pairs, terms, more="") -> list[tuple[str, str]]:
 
 KEPT = "directional(weight=2)"
 FAKE = "rank=0,learning_rate=0.0004,warmup=20"
+CLIP = "steps=240 batch_size=4 cooldown=0"
+PAIRS = [
+    f"{source}-{target}"
+    for source, targets in {
+        "person": ("fox", "robot", "zombie", "doll", "cat"),
+        "cat": ("fox", "robot", "zombie", "doll", "person"),
+    }.items()
+    for target in targets
+]
+LONG = {
+    "fox": "a portrait of a fox, wearing glasses, smiling, on a purple background",
+    "robot": "a portrait of a robot, wearing a scarf, sad, on a yellow background",
+    "zombie": "a portrait of a zombie, wearing a hat, on a blue background",
+}
+
+
+def long_prompts() -> list[tuple[str, str]]:
+    rows = []
+    for target, prompt in LONG.items():
+        words = f"prompt={prompt.replace(' ', '_')}"
+        rows.append(("CLIP-directional", f"person-{target} clip {CLIP} learning_rate=0.008 {words}"))
+        rows.append(("SDS", f"person-{target} sds {BASE} {words}"))
+        rows.append(("targets", f"person-{target} targets(count=150) {TOWARDS} {words}"))
+    return rows
+
+
+def layers() -> list[tuple[str, str]]:
+    """Fewer layers take more steps in the official runs: 1.2, 3, 5 and 10 times as many for 12, 6, 3 and 1 of 17."""
+    rows = [
+        (f"{k} of 9 layers", f"person-fox sds {KEPT} {BASE} layers={'all' if k == 9 else f'top{k}'}")
+        for k in (9, 6, 3, 1)
+    ]
+    for k, steps in ((6, 288), (3, 720), (1, 1200)):
+        for label, terms in (("", f"sds {KEPT}"), (", no regularizer", "sds")):
+            words = f"person-fox {terms} steps={steps} batch_size=4 layers=top{k}"
+            rows.append((f"{k} of 9 layers, {steps} steps{label}", words))
+    rows += [(f"image to image, {s}", f"person-fox edited(strength={s}) scale=2") for s in (0.5, 0.7, 0.9)]
+    return rows
+
 
 GROUPS: dict[str, list[tuple[str, str]]] = {
     "terms": cells(
@@ -129,32 +190,44 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
             "DMD in low rank": f"vsd(rank=8,learning_rate=0.002,warmup=20) {KEPT}",
         },
     ),
-    "clip": [
+    "pairs": [
         (label, f"{pair} {words}")
-        for pair in ("person-fox", "person-robot", "person-zombie", "person-doll", "cat-fox")
+        for pair in PAIRS
         for label, words in {
-            "CLIP-directional, lr .002": "clip steps=240 batch_size=4 learning_rate=0.002 cooldown=0",
-            "CLIP-directional, lr .004": "clip steps=240 batch_size=4 learning_rate=0.004 cooldown=0",
-            "CLIP-directional, lr .008": "clip steps=240 batch_size=4 learning_rate=0.008 cooldown=0",
+            "CLIP-directional": f"clip {CLIP} learning_rate=0.008",
             "SDS": f"sds {KEPT} {BASE}",
-            "targets": "targets(count=150) steps=300 batch_size=8 learning_rate=0.001",
+            "CSD": f"csd {KEPT} {BASE}",
+            "targets": f"targets(count=150) {TOWARDS}",
         }.items()
     ],
-    "regularizers": cells(
-        ["person-fox"],
-        {
+    "long prompts": long_prompts(),
+    "regularizers": [
+        (label, f"person-fox {terms} steps=1200 batch_size=4 cooldown=0 watch=100")
+        for label, terms in {
             "none": "sds",
             "directional": f"sds {KEPT}",
             "reconstruction": "sds reconstruction(weight=1)",
             "both": f"sds {KEPT} reconstruction(weight=1)",
-        },
-    ),
-    "timesteps": [(f"t_max {t}", f"person-fox sds {BASE} scale=2 t_min=0 t_max={t}") for t in TRADE_OFF],
-    "layers": [
-        (f"{k} of 9 layers", f"person-fox sds {KEPT} {BASE} layers={'all' if k == 9 else f'top{k}'}")
-        for k in (9, 6, 3, 1)
+        }.items()
     ],
+    "timesteps": [(f"t_max {t}", f"person-fox sds {BASE} scale=2 t_min=0 t_max={t}") for t in TRADE_OFF],
+    "layers": layers(),
     "scales": [(f"scale {s}", f"person-fox sds {KEPT} {BASE} scale={s}") for s in (1, 1.25, 2, 4, 10, 100)],
+    "clamps": [
+        ("as shipped", f"person-fox sds {KEPT} {BASE}"),
+        ("latents not clamped", f"person-fox sds {KEPT} {BASE} gradient_clamp=None"),
+        ("pictures not clamped", f"person-fox sds {KEPT} {BASE} image_clamp_quantile=None"),
+    ],
+    "optimizers": [
+        (f"{label}, {name}", f"{pair} {words} optimizer={name} learning_rate={rate}")
+        for pair in ("person-fox", "person-robot")
+        for label, words, rates in (
+            ("SDS", f"sds {KEPT} {BASE}", {"adam": 0.006, "muon": 0.001}),
+            ("CSD", f"csd {KEPT} {BASE}", {"adam": 0.006, "muon": 0.001}),
+            ("targets", "targets(count=150) steps=300 batch_size=8", {"adam": 0.006, "muon": 0.001}),
+        )
+        for name, rate in rates.items()
+    ],
 }
 """What belongs together in a table: a row's label and its cell."""
 
@@ -187,12 +260,16 @@ class Study:
         """Return what a cell measured, measured now where no line says it."""
         found = self.find(cell, seed)
         if found is None:
-            generator, found = self.trained(cell, seed)
-            found |= self.measure(generator, cell.source, cell.target)
+            if cell.edit:
+                images, found = self.edited(cell, seed), {}
+            else:
+                generator, found = self.trained(cell, seed)
+                images = self.samples(generator)
+            found |= self.compare(images, cell, moved=True)
             self.lines.append({"key": self.key(cell, seed), "found": found})
             with self.file.open("a") as out:
                 out.write(json.dumps(self.lines[-1]) + "\n")
-            short = {name: value for name, value in found.items() if name != "over_steps"}
+            short = {name: value for name, value in found.items() if name not in ("over_steps", "course")}
             print(cell.name, seed, json.dumps(short), flush=True)
         return found
 
@@ -202,7 +279,7 @@ class Study:
     def prior(self, cell: Cell) -> DiffusersPrior:
         negative = prompt_for(cell.source) if cell.negative is None else cell.negative
         extra = [ExtraPrompt("extra prompt 1", cell.extra, 0.0)] if cell.extra else []
-        return DiffusersPrior(self.model, prompt_for(cell.target), negative, cell.scale, None, extra)
+        return DiffusersPrior(self.model, cell.wanted, negative, cell.scale, None, extra)
 
     def trained(self, cell: Cell, seed: int):
         """Train, unless the generator is there; and what is known of the training."""
@@ -216,26 +293,41 @@ class Study:
             prior, terms = self.prior(cell), [self.term(cell, kind, given, seed) for kind, given in cell.terms]
             if all(term.on == "image" for term in terms):
                 prior = PicturesPrior(prior.image_size, torch.device("cpu"))
-            result = train_generator(begun, prior, settings, terms, cell.choice)
+            course = {}
+
+            def look(progress) -> None:
+                if cell.watch and progress.step % cell.watch == 0:
+                    course[progress.step] = self.course(progress.samples(WATCHED).clamp(-1, 1), cell)
+
+            result = train_generator(begun, prior, settings, terms, cell.choice, look)
             known = {
                 "seconds": round(time.process_time() - start),
                 "over_steps": {step: round(value, 4) for step, value in result.history.diversity.items()},
-            }
-            save_generator(result.generator, path, {"prompt": prompt_for(cell.target), "seed": str(seed)})
+            } | ({"course": course} if course else {})
+            save_generator(result.generator, path, {"prompt": cell.wanted, "seed": str(seed)})
             notes.write_text(json.dumps(known))
         return load_generator(path), json.loads(notes.read_text())
+
+    def course(self, images: torch.Tensor, cell: Cell) -> dict:
+        """Measure a training on its way, on fewer pictures."""
+        seen, (goal_images, goal) = self.judge.read(images), self.rendered(cell.target)
+        found = {
+            "distance": frechet_distance(seen.features, goal.features),
+            "read": (seen.domain.argmax(1) == DOMAINS.index(cell.target)).float().mean().item(),
+            "diversity": diversity(seen.features) / diversity(goal.features),
+            "detail": fine_detail(images) / fine_detail(goal_images),
+        }
+        return {name: _rounded(value) for name, value in found.items()}
 
     def term(self, cell: Cell, kind: str, given: dict, seed: int):
         if kind == "clip":
             clip, source = self.clip(), prompt_for(cell.source)
-            return ClipDirectional.of(clip.vision, clip.embed_text, source, prompt_for(cell.target), **given)
+            return ClipDirectional.of(clip.vision, clip.embed_text, source, cell.wanted, **given)
         if kind != "targets":
             return TERMS[kind](**given)
         making = {"count": 200, **{name: value for name, value in given.items() if name != "weight"}}
         path = DiffusersPrior(self.model, prompt_for(cell.source), "", 1.0)
-        edit = DiffusersPrior(
-            self.model, prompt_for(cell.target), prompt_for(cell.source), MINIATURE_SETTINGS.target_scale
-        )
+        edit = DiffusersPrior(self.model, cell.wanted, prompt_for(cell.source), MINIATURE_SETTINGS.target_scale)
         made = replace(MINIATURE_SETTINGS.targets, seed=seed, **making)
         targets = make_targets(self.generator(cell.source), Editor(edit, path), made)
         return TargetPictures(given.get("weight", 1.0), targets=targets)
@@ -256,13 +348,21 @@ class Study:
     def frozen(self, source: str):
         return self.seen(f"frozen {source}", lambda: self.samples(self.generator(source)))
 
-    def measure(self, generator, source: str, target: str) -> dict:
-        images = self.samples(generator)
-        return self.compare(images, source, target, moved=True)
+    @torch.no_grad()
+    def edited(self, cell: Cell, seed: int) -> torch.Tensor:
+        """Draw the frozen generator's samples again from image to image, each with a noise of its own."""
+        random, prior, pictures = seeded(seed, 17), self.prior(cell), []
+        timesteps = timesteps_up_to(cell.edit, 10)
+        for images in self.frozen(cell.source)[0].split(50):
+            z = prior.encode(images)
+            alpha, sigma = prior.schedule(timesteps[-1])
+            z_t = equations.add_noise(z, torch.randn(z.shape, generator=random), alpha, sigma)
+            pictures.append(prior.decode(edited(prior, z_t, timesteps)).clamp(-1, 1))
+        return torch.cat(pictures)
 
-    def compare(self, images: torch.Tensor, source: str, target: str, moved: bool = False) -> dict:
+    def compare(self, images: torch.Tensor, cell: Cell, moved: bool = False) -> dict:
         """Measure pictures against rendered ones of the target, and what they kept of the frozen samples."""
-        seen = self.judge.read(images)
+        seen, source, target = self.judge.read(images), cell.source, cell.target
         (goal_images, goal), (_, frozen) = self.rendered(target), self.frozen(source)
         start = frechet_distance(frozen.features, goal.features)
         distance = frechet_distance(seen.features, goal.features)
@@ -282,6 +382,15 @@ class Study:
             "outlines": {name: share / true[name] for name, share in outlines.items()},
             "clip": clip_score(embedded, clip.embed_text(prompt_for(target))).value,
         }
+        if cell.prompt:
+            found["phrases"] = {
+                phrase: clip_score(embedded, clip.embed_text(phrase)).value for phrase in phrases_of(cell.prompt)
+            }
+            found["shown"] = {
+                phrase: share
+                for phrase in phrases_of(cell.prompt)
+                if (share := share_showing(phrase, seen)) is not None
+            }
         if moved:
             found["background"] = (seen.background - frozen.background).norm(dim=1).mean().item()
             found["position"] = (seen.position - frozen.position).norm(dim=1).mean().item()
@@ -301,7 +410,23 @@ class Study:
     def floor(self, source: str, target: str, scale: float) -> dict:
         """What the diffusion model's own pictures come to, by 20 steps of DDIM."""
         cell = Cell.parse(f"{source}-{target} scale={scale}")
-        return self.compare(draw(self.prior(cell), 500, 4244), source, target)
+        return self.compare(draw(self.prior(cell), 500, 4244), cell)
+
+
+def share_showing(phrase: str, seen: Readings) -> float | None:
+    """Return the share of pictures that show what a phrase of a caption says, as the judge reads them; None where it
+    cannot tell."""
+    words = phrase.split()
+    if words[0] == "wearing" and words[-1] in ACCESSORIES:
+        return (seen.accessory.argmax(1) == ACCESSORIES.index(words[-1])).float().mean().item()
+    if words[-1] == "background":
+        nearest = torch.cdist(seen.background, torch.tensor([*BACKGROUNDS.values()])).argmin(1)
+        return (nearest == [*BACKGROUNDS].index(words[-2])).float().mean().item()
+    if phrase in ("smiling", "sad"):  # as captions have it
+        return ((seen.face[:, 1] if phrase == "smiling" else -seen.face[:, 1]) > 0.35).float().mean().item()
+    if words[-1] in DOMAINS:
+        return (seen.domain.argmax(1) == DOMAINS.index(words[-1])).float().mean().item()
+    return None
 
 
 def _rounded(value):
@@ -320,7 +445,7 @@ def table(study: Study, title: str, rows: list[tuple[str, Cell, list[dict]]]) ->
     lines = [f"### {title}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for pair in dict.fromkeys((cell.source, cell.target) for _, cell, _ in rows):
         lines.append(f"| **{pair[0]} to {pair[1]}** |" + " |" * (len(head) - 1))
-        lines.append(_row("frozen generator", [study.compare(study.frozen(pair[0])[0], *pair)]))
+        lines.append(_row("frozen generator", [study.compare(study.frozen(pair[0])[0], Cell("", *pair))]))
         for label, cell, found in rows:
             if (cell.source, cell.target) == pair and found:
                 lines.append(_row(label, found))
@@ -398,7 +523,7 @@ def draw_grid(study: Study, rows, seed: int, path: Path) -> None:
         if not labels:
             pictures.append(study.frozen(cell.source)[0][:LOOKED_AT])
             labels.append("frozen")
-        if study.find(cell, seed):
+        if study.find(cell, seed) and not cell.edit:
             generator, _ = study.trained(cell, seed)
             z = sample_z(generator.z_dim, LOOKED_AT, seed=4242)
             pictures.append(render_samples(generator, z).clamp(-1, 1))

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from .config import StyleGAN3Config
 from .filters import low_pass
-from .layers import GAIN, FullyConnected, full_precision, modulated_conv2d, normal
+from .layers import FullyConnected, clamped, full_precision, leaky_relu, modulated_conv2d, normal
 from .synthesis import Draw, SynthesisNetwork, maybe_recompute
 
 SLICE = 2**25  # values of the raised feature maps that are computed together, where none of them is kept
@@ -167,10 +167,8 @@ class AliasFreeConv(nn.Module):
     def _activate(self, x: Tensor) -> Tensor:
         x = upsample_filtered(x, self.up_filter, self.up, self.padding)
         if not self.to_rgb:
-            x = F.leaky_relu(x, 0.2) * GAIN
-        if self.clamp is not None:
-            x = x.clamp(-self.clamp, self.clamp)
-        return downsample_filtered(x, self.down_filter, self.down)
+            x = leaky_relu(x)
+        return downsample_filtered(clamped(x, self.clamp), self.down_filter, self.down)
 
 
 def upsample_filtered(

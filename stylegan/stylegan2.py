@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import GeneratorConfig
-from .layers import GAIN, FullyConnected, activate, fir_kernel, modulated_conv2d, normal, upsample
+from .layers import GAIN, FullyConnected, activate, clamped, fir_kernel, modulated_conv2d, normal, upsample
 from .synthesis import Draw, SynthesisNetwork, maybe_recompute
 
 
@@ -46,8 +46,7 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         styles = self.affine(w) * self.weight_gain
-        x = modulated_conv2d(x, self.weight, styles, demodulate=False, bias=self.bias)
-        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+        return clamped(modulated_conv2d(x, self.weight, styles, demodulate=False, bias=self.bias), self.clamp)
 
 
 class SynthesisBlock(nn.Module):

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from comfyui_stylegan_fusion.stylegan.layers import (
     FullyConnected,
+    clamped,
     fir_kernel,
     leaky_relu,
     modulated_conv2d,
@@ -143,9 +144,28 @@ def test_initial_weights_are_normal_divided_by_the_learning_rate_multiplier():
     assert layer.bias.abs().max() == 0
 
 
-def test_the_activation_keeps_a_mean_square_of_one_and_clamps():
-    x = torch.tensor([-1.0, 0.0, 1.0, 50.0])
-    torch.testing.assert_close(leaky_relu(x, clamp=3.0), torch.tensor([-0.2 * 2**0.5, 0.0, 2**0.5, 3.0]))
+def test_the_activation_keeps_a_mean_square_of_one():
+    x = torch.tensor([-1.0, 0.0, 1.0])
+    torch.testing.assert_close(leaky_relu(x), torch.tensor([-0.2 * 2**0.5, 0.0, 2**0.5]))
+
+
+@pytest.mark.parametrize("bound", [None, 3.0, 100.0])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_activations_and_their_gradients_are_clamped(bound, recorded):
+    x = torch.tensor([-50.0, -1.0, 0.5, 50.0, -3.0], requires_grad=recorded)
+    limit = bound or math.inf
+    result = clamped(x.clone(), bound)
+    torch.testing.assert_close(result.detach(), x.detach().clamp(-limit, limit))
+    if recorded:
+        result.sum().backward()
+        torch.testing.assert_close(x.grad, (x.detach().abs() <= limit).float())
+
+
+def test_what_is_no_number_is_not_taken_for_within_the_bound():
+    x = torch.tensor([math.nan, 50.0, math.inf], requires_grad=True)
+    result = clamped(x.clone(), 3.0)
+    assert result[0].isnan()
+    assert result[1:].tolist() == [3.0, 3.0]
 
 
 def test_latents_are_scaled_to_a_mean_square_of_one():
