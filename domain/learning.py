@@ -152,9 +152,14 @@ class DomainLearning:
 
     def describe(self) -> dict:
         """Describe the training in JSON's types: what tells it from others."""
-        # Without a cooldown more steps are only more of the same.
-        left_out = {"recompute", *([] if self.settings.cooldown else ["steps"])}
-        return {"settings": {name: value for name, value in asdict(self.settings).items() if name not in left_out}}
+        return {"settings": describe_settings(self.settings)}
+
+
+def describe_settings(settings: DomainSettings) -> dict:
+    """Return the settings that tell a training from others, in JSON's types."""
+    # Without a cooldown more steps are only more of the same.
+    left_out = {"recompute", *([] if settings.cooldown else ["steps"])}
+    return {name: value for name, value in asdict(settings).items() if name not in left_out}
 
 
 def learn_domain(

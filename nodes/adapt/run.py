@@ -28,7 +28,6 @@ from ...sds.describing import describe_settings
 from ...sds.targets.pool import to_unit
 from ...stylegan import Generator, draw_codes, render_samples, sample_z
 from ...training.out_of_memory import handle_out_of_memory
-from ...training.saving import lengthen
 from ..on_device import on_device
 from ..panel.panel import CANCELLED, FAILED, FINISHED, STOPPED, Ended, Panel
 from ..panel.panel_report import PanelReport
@@ -197,8 +196,10 @@ class TrainingRun:
 
     def _report(self) -> Report:
         """Make the report, which says where the training begins."""
-        self._lengthen()
-        done, given = self.unfinished.saved.steps_done(), (self.settings.steps, self.node)
+        saved = self.unfinished.saved
+        if self.panel:
+            self.panel.take_up_finished(saved, describe_settings(self.settings))
+        done, given = saved.steps_done(), (self.settings.steps, self.node)
         if self.panel:
             layers = len(self.generator.synthesis.layers)
             report = PanelReport(*given, self.panel, self.settings.crop, self._targets())
@@ -212,18 +213,6 @@ class TrainingRun:
         else:
             report.other_seeds(self.unfinished.other_seeds())
         return report
-
-    def _lengthen(self) -> None:
-        """Take up the finished training that the panel shows, where it shall be given further steps."""
-        saved = self.unfinished.saved
-        if self.panel and self.panel.extends and not saved.path.exists():
-            try:
-                lengthen(self.panel.shown.saved_state, saved.path, describe_settings(self.settings), saved.identity)
-            except OSError as error:
-                raise RuntimeError(
-                    f"The training cannot go on: {saved.path} could not be written ({error.strerror or error}); free some "
-                    "space."
-                ) from error
 
     @property
     def _pool(self) -> Targets | None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...domain.files import Domain, save_domain
 from ...domain.images import learnable
-from ...domain.learning import Learned, LearningProgress, learn_domain
+from ...domain.learning import Learned, LearningProgress, describe_settings, learn_domain
 from ...domain.settings import DomainSettings
 from ...metrics.figures import from_picture, plot_curves
 from ...training.endings import TrainingStopped
@@ -64,6 +64,8 @@ class LearningRun:
             )
         weights = sum(value.nbytes for value in model.model.diffusion_model.parameters())
         make_room(lambda: COPIES[settings.rank > 0] * 2 * weights)
+        # Beside the weights what Adam remembers and the average: gigabytes of a whole Stable Diffusion.
+        self._is_small = settings.rank > 0 or COPIES[False] * 2 * weights < DISK_BYTES
         half = settings.rank > 0 and computes_in_half(settings.precision, model.load_device)
         self.score = HostTextFreeScore(model, empty_prompt(given["clip"]), torch.bfloat16 if half else torch.float32)
         self.removals = self.score.take_out_text(self.pictures.buckets[0][:, 0])
@@ -92,7 +94,10 @@ class LearningRun:
         def progress(now: LearningProgress) -> None:
             report(_Watched(now, lambda count: self._looked(now)[:count], self._weights_of(now)))
 
-        given = self.score, self.pictures, self.settings, progress, self.saved, release_memory
+        saved = self.saved
+        if panel and self._is_small:
+            saved = dataclasses.replace(saved, finished=panel.shown.saved_state)
+        given = self.score, self.pictures, self.settings, progress, saved, release_memory
         try:
             if panel:
                 report.before(self._draw())
@@ -147,6 +152,7 @@ class LearningRun:
         path = folders.domains_folder() / name if name else None
         if path is None or not path.exists():
             path = self._write(learned, described)
+        panel.note(_saved_as(path))
         if given.about.training != about.training:
             panel.note(
                 f"The graph went on with {given.about.prompt} as learned in {step} steps. Run it once more to train with the "
@@ -170,6 +176,8 @@ class LearningRun:
 
     def _report(self, panel: Panel | None, about: About) -> Report:
         """Make the report, which says where the training begins."""
+        if panel:
+            panel.take_up_finished(self.saved, describe_settings(self.settings))
         steps, done = self.settings.steps, self.saved.steps_done()
         every = max(1, steps // LOOKS)
         if panel:

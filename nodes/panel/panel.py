@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from torch import Tensor
 
 from ...training.history import History
+from ...training.saving import SavedTraining, lengthen
 from .binned import Binned
 from .moments import Moments
 from .page import Page
@@ -235,6 +236,18 @@ class Panel:
         if not self.shown.can_train_more:
             raise ValueError("What it takes to train further is not kept any more; run the graph with more steps.")
         self._want(_Wanted(self.shown, None, more=True))
+
+    def take_up_finished(self, saved: SavedTraining, settings: Mapping[str, object]) -> None:
+        """Let the run that begins, described by its settings, go on with the finished training that is shown, where it
+        `extends` that. Raises RuntimeError with a sentence when the disk refuses, and SavedTrainingError."""
+        if self.extends and not saved.path.exists():
+            try:
+                lengthen(self.shown.saved_state, saved.path, settings, saved.identity)
+            except OSError as error:
+                raise RuntimeError(
+                    f"The training cannot go on: {saved.path} could not be written ({error.strerror or error}); free some "
+                    "space."
+                ) from error
 
     def forget(self, shown: ShownTraining) -> None:
         """Remove an earlier training. Raises ValueError for the latest."""

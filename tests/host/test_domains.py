@@ -19,6 +19,7 @@ from comfyui_stylegan_fusion.miniature.factors import sample_factors
 from comfyui_stylegan_fusion.miniature.ink import render_ink
 from comfyui_stylegan_fusion.miniature.train_diffusion import encoded
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, ExtraPrompt, StableDiffusion
+from panel_page import button, ended, says, trained_past_a_moment, wait_for
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -224,6 +225,7 @@ def picture(host, graph):
     return np.array(Image.open(BytesIO(host.view(image))))
 
 
+LEARNS = "Train Domain"
 LOAD = {"class_type": "StyleGANFusionLoadDomain", "inputs": {"model": ["miniature", 0], "file": "", "blend": 1.0}}
 
 
@@ -373,6 +375,32 @@ def test_a_panel_shows_what_is_learned_and_goes_back_to_a_moment(host, pictures)
     assert host.run(graph).succeeded and not (folder / "watched_00003.safetensors").exists(), "it is there already"
 
 
+def test_a_finished_training_is_trained_further(host, pictures):
+    folder = host.models / "stylegan_domains"
+    assert host.run(train(name="whole", seed=9, steps=5, cooldown=0.5)).succeeded
+    graph = train(name="further", seed=9, steps=3, cooldown=0.5, panel="further")
+    assert host.run(graph).succeeded
+    assert on_panel(host, "further", action="train more")["can_train_more"]
+    graph["train"]["inputs"]["steps"] = 5
+    run = host.run(graph)
+    assert run.succeeded and min(value for value, most in run.progress if most == 5) > 3
+    further = load_domain(folder / "further_00002.safetensors")
+    assert further.about["steps_done"] == "5"
+    # Its first three steps had another cooldown than those of a training of five.
+    whole, short = (load_domain(folder / f"{name}_00001.safetensors") for name in ("whole", "further"))
+    assert any(not torch.equal(value, whole.weights[name]) for name, value in further.weights.items())
+    assert any(not torch.equal(value, short.weights[name]) for name, value in further.weights.items())
+
+    plain = train(name="plain", seed=9, steps=3, panel="plain")
+    assert host.run(plain).succeeded
+    on_panel(host, "plain", action="train more")
+    plain["train"]["inputs"]["steps"] = 5
+    assert host.run(plain).succeeded
+    assert host.run(train(name="five", seed=9, steps=5)).succeeded
+    five, longer = (load_domain(folder / name) for name in ("five_00001.safetensors", "plain_00002.safetensors"))
+    assert all(torch.equal(value, longer.weights[name]) for name, value in five.weights.items())
+
+
 def test_a_training_that_is_stopped_on_its_panel_is_kept_and_goes_on(host, pictures):
     graph, asked = train(name="stopped", seed=8, steps=24, panel="stopped"), []
 
@@ -399,3 +427,40 @@ def test_what_keeps_a_domain_from_being_learned_is_said_on_the_panel(host, pictu
     graph["train"]["inputs"]["image_size"] = 512
     assert not host.run(graph).succeeded
     assert "the model learns 512" in on_panel(host, "refused")["problem"]
+
+
+def test_the_panel_is_used_in_the_page(host, page, pictures):
+    page.errors.clear()
+    graph = train(name="seen", seed=10, steps=60)
+    graph["train"]["_meta"] = {"title": LEARNS}
+    page.evaluate("graph => window.app.loadApiJson(graph, 'domain.json')", graph)
+    page.look_at(LEARNS)
+    page.queue()
+    wait_for(page, trained_past_a_moment, LEARNS)
+    says(page, "Training", "of 60", "How far off the copy's predictions are", title=LEARNS)
+    button(page, "Stop and keep", LEARNS).press("Enter")
+    stopped = wait_for(page, ended, LEARNS)
+    assert stopped["status"] == "stopped" and stopped["step"] < 60
+    page.wait_until_idle()
+    folder = host.models / "stylegan_domains"
+    assert load_domain(folder / "seen_00001.safetensors").about["steps_done"] == str(stopped["step"])
+    says(page, "Saved as models/stylegan_domains/seen_00001.safetensors", title=LEARNS)
+
+    page.node_element(LEARNS).get_by_role("slider").focus()
+    page.keyboard.press("Home")
+    says(page, "Before training", title=LEARNS)
+    page.keyboard.press("ArrowRight")
+    moment = stopped["moments"][1]
+    says(page, f"After {moment} step", title=LEARNS)
+    button(page, "Keep this moment", LEARNS).press("Enter")
+    wait_for(page, lambda found: found.get("kept") == moment, LEARNS)
+    page.wait_until_idle()
+    assert load_domain(folder / "seen_00002.safetensors").about["steps_done"] == str(moment)
+    says(page, "Saved as models/stylegan_domains/seen_00002.safetensors", title=LEARNS)
+
+    button(page, f"Go on from step {stopped['step']}", LEARNS).press("Enter")
+    wait_for(page, lambda found: found.get("status") == "running" and found["step"] > stopped["step"], LEARNS)
+    button(page, "Stop and keep", LEARNS).press("Enter")
+    wait_for(page, ended, LEARNS)
+    page.wait_until_idle()
+    assert not page.errors
