@@ -1,7 +1,8 @@
-"""Does adapting keep the geometry of a generator that draws in 3D? Makes robots of the miniature's persons, at small and at
-large timesteps, and measures pictures, depth and how the two sides of a head agree.
+"""Does adapting keep the geometry of a generator that draws in 3D? Makes robots of the miniature's persons, by score
+distillation at small and at large timesteps and towards targets of little and of much strength, and measures pictures, depth
+and how the two sides of a head agree.
 
-    python benchmarks/heads.py [--runs small large] [--steps 100] [--samples 48] [--folder training-runs/heads] [--film FILE]
+    python benchmarks/heads.py [--runs small large weak strong] [--steps 100] [--target-steps 300] [--samples 48] [--folder training-runs/heads] [--film FILE]
 
 Every run is kept in the folder, so that an interrupted benchmark goes on where it was.
 """
@@ -9,7 +10,7 @@ Every run is kept in the folder, so that an interrupted benchmark goes on where 
 import argparse
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,31 +22,40 @@ from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
 from comfyui_stylegan_fusion.miniature.heads import Heads
 from comfyui_stylegan_fusion.miniature.perceptual import load_features
 from comfyui_stylegan_fusion.miniature.renderer import render
-from comfyui_stylegan_fusion.miniature.settings import prompt_for
+from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS, prompt_for
 from comfyui_stylegan_fusion.miniature.stages import seeded
 from comfyui_stylegan_fusion.miniature.train_generator import portraits_of
 from comfyui_stylegan_fusion.miniature.views import facing, inconsistency, is_head, points_of
 from comfyui_stylegan_fusion.sds import (
     DirectionalRegularizer,
+    Editor,
     PerceptualRegularizer,
+    PicturesPrior,
     SavedTraining,
+    TargetPictures,
     TrainSettings,
+    make_targets,
     train_generator,
 )
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
 from comfyui_stylegan_fusion.stylegan import Draw, load_generator, orbit, sample_z, save_generator, turned
 from PIL import Image
 
+RUNS = ("small", "large", "weak", "strong")
+TARGETS = 150
 YAWS = (-25.0, 0.0, 25.0)
 GUIDANCE_SCALE = 1.25  # as of the miniature in two dimensions
 RANGES = {"small": (0.02, 0.3), "large": (0.3, 0.95)}
 """Timesteps: those that change the style, and those that change the shape."""
+STRENGTHS = {"weak": 0.4, "strong": 0.8}
+"""Of targets, likewise."""
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", nargs="*", default=list(RANGES), choices=RANGES)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--runs", nargs="*", default=list(RUNS), choices=RUNS)
+    parser.add_argument("--steps", type=int, default=100, help="of score distillation")
+    parser.add_argument("--target-steps", type=int, default=300, help="towards targets")
     parser.add_argument("--samples", type=int, default=48)
     parser.add_argument("--folder", type=Path, default=Path("training-runs/heads"))
     parser.add_argument("--film", type=Path, help="where an animated picture of all of them is written")
@@ -54,8 +64,9 @@ def main():
     generators = {"frozen": load_generator(GENERATORS["miniature-3d"])}
     seconds = {}
     for name in options.runs:
-        path = options.folder / f"robot-{name}-{options.steps}.safetensors"
-        seconds[name] = adapt(name, options.steps, path)
+        steps = options.steps if name in RANGES else options.target_steps
+        path = options.folder / f"robot-{name}-{steps}.safetensors"
+        seconds[name] = adapt(name, steps, path)
         generators[name] = load_generator(path)
     print_table(generators, seconds, options.samples)
     if options.film:
@@ -67,21 +78,42 @@ def adapt(name: str, steps: int, path: Path) -> float:
     notes = path.with_suffix(".json")
     if path.exists() and notes.exists():
         return json.loads(notes.read_text())["seconds"]
+    start = time.monotonic()
+    report = lambda p: p.step % 10 == 0 and print(name, p.step, p.losses, flush=True)  # noqa: E731
+    saved = SavedTraining(path.with_suffix(".training.safetensors"))
+    generator = load_generator(GENERATORS["miniature-3d"])
+    training = distillation(name, steps) if name in RANGES else towards_targets(generator, name, steps)
+    result = train_generator(generator, *training, None, report, saved)
+    taken = time.monotonic() - start
+    save_generator(result.generator, path, {"prompt": prompt_for("robot"), "seed": "0"})
+    notes.write_text(json.dumps({"seconds": taken}))
+    return taken
+
+
+def distillation(name: str, steps: int):
+    """Prior, settings and terms of score distillation."""
     low, high = RANGES[name]
     settings = TrainSettings(
         steps=steps, batch_size=2, learning_rate=0.02, cooldown=0.6, t_min=low, t_max=high, diversity_every=steps
     )
     model = StableDiffusion.load(WEIGHTS / "diffusion")
     prior = DiffusersPrior(model, prompt_for("robot"), prompt_for("person"), GUIDANCE_SCALE)
-    terms = [DirectionalRegularizer(1.0), PerceptualRegularizer(0.5, features=load_features("miniature"))]
-    start = time.monotonic()
-    report = lambda p: p.step % 10 == 0 and print(name, p.step, p.losses, flush=True)  # noqa: E731
-    saved = SavedTraining(path.with_suffix(".training.safetensors"))
-    result = train_generator(load_generator(GENERATORS["miniature-3d"]), prior, settings, terms, None, report, saved)
-    taken = time.monotonic() - start
-    save_generator(result.generator, path, {"prompt": prompt_for("robot"), "seed": "0"})
-    notes.write_text(json.dumps({"seconds": taken}))
-    return taken
+    return (
+        prior,
+        settings,
+        [DirectionalRegularizer(1.0), PerceptualRegularizer(0.5, features=load_features("miniature"))],
+    )
+
+
+def towards_targets(generator, name: str, steps: int):
+    """Prior, settings and terms of a training towards targets, made as the miniature's always are: each of one view."""
+    model = StableDiffusion.load(WEIGHTS / "diffusion", decoder=True)
+    path = DiffusersPrior(model, prompt_for("person"), "", 1.0)
+    edit = DiffusersPrior(model, prompt_for("robot"), prompt_for("person"), MINIATURE_SETTINGS.target_scale)
+    made = replace(MINIATURE_SETTINGS.targets, count=TARGETS, strength=STRENGTHS[name])
+    targets = make_targets(generator, Editor(edit, path), made)
+    settings = replace(MINIATURE_SETTINGS.training, steps=steps, batch_size=4, diversity_every=steps)
+    return PicturesPrior(edit.image_size, torch.device("cpu")), settings, [TargetPictures(targets=targets)]
 
 
 @dataclass(frozen=True)

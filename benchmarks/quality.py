@@ -23,7 +23,7 @@ from comfyui_stylegan_fusion.miniature.drawing import draw
 from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
 from comfyui_stylegan_fusion.miniature.metrics import diversity, fine_detail, shares
 from comfyui_stylegan_fusion.miniature.renderer import render
-from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS, SDS_SETTINGS, prompt_for
+from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS, SDS_SETTINGS, MiniatureSettings, prompt_for
 from comfyui_stylegan_fusion.miniature.stages import seeded
 from comfyui_stylegan_fusion.sds import (
     DirectionalRegularizer,
@@ -48,11 +48,18 @@ def main():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--steps", type=int, help="training steps towards targets, in place of the demo's")
+    parser.add_argument("--targets", type=int, help="how many targets, in place of the demo's")
     parser.add_argument("--diffusion", action="store_true", help="draw with the diffusion model itself, too")
     parser.add_argument("--folder", type=Path, default=Path("training-runs/quality"))
     parser.add_argument("--only", choices=METHODS, help="run only this method, print no table")
     options = parser.parse_args()
-    bench = Bench(options.folder / fingerprint(options.steps), options.samples, options.steps)
+    preset = MINIATURE_SETTINGS
+    preset = replace(
+        preset,
+        training=replace(preset.training, steps=options.steps or preset.training.steps),
+        targets=replace(preset.targets, count=options.targets or preset.targets.count),
+    )
+    bench = Bench(options.folder / fingerprint(preset), options.samples, preset)
     pairs = [tuple(pair.split("-")) for pair in options.pairs]
     methods = [options.only] if options.only else options.methods
     for pair in pairs:
@@ -63,9 +70,9 @@ def main():
         print_table(bench, pairs, methods, options.seeds, options.diffusion)
 
 
-def fingerprint(steps: int | None) -> str:
+def fingerprint(preset: MiniatureSettings) -> str:
     """Of settings and weights: what other ones made is never taken for theirs."""
-    digest = hashlib.sha256(repr((MINIATURE_SETTINGS, SDS_SETTINGS, steps)).encode())
+    digest = hashlib.sha256(repr((preset, SDS_SETTINGS)).encode())
     for path in sorted((WEIGHTS / "diffusion").rglob("*.safetensors")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
@@ -89,8 +96,8 @@ class Look:
 class Bench:
     """Makes and keeps what is compared."""
 
-    def __init__(self, folder: Path, samples: int, steps: int | None):
-        self.folder, self.count, self.steps = folder, samples, steps
+    def __init__(self, folder: Path, samples: int, preset: MiniatureSettings):
+        self.folder, self.count, self.preset = folder, samples, preset
         folder.mkdir(parents=True, exist_ok=True)
         self.judge, self._looks = load_classifier(), {}
         self._model = None
@@ -106,13 +113,13 @@ class Bench:
 
     def editor(self, source: str, target: str) -> Editor:
         path = DiffusersPrior(self.model, prompt_for(source), "", 1.0)
-        return Editor(self.prior(source, target, MINIATURE_SETTINGS.target_scale), path)
+        return Editor(self.prior(source, target, self.preset.target_scale), path)
 
     def generator(self, source: str):
         return load_generator(source_file(source))
 
     def targets(self, source: str, target: str, seed: int):
-        made = replace(MINIATURE_SETTINGS.targets, seed=seed)
+        made = replace(self.preset.targets, seed=seed)
         return make_targets(self.generator(source), self.editor(source, target), made)
 
     def run(self, source: str, target: str, method: str, seed: int) -> tuple[Path, dict]:
@@ -133,14 +140,13 @@ class Bench:
                     name: share / goal.outlines[target][name] for name, share in look.outlines[target].items()
                 }
                 start = time.monotonic() - kept["making"]
-                training = MINIATURE_SETTINGS.training
-                settings = replace(training, seed=seed, steps=self.steps or training.steps)
+                settings = replace(self.preset.training, seed=seed)
                 prior, terms = PicturesPrior(targets.side, torch.device("cpu")), [TargetPictures(targets=targets)]
             else:
                 settings, scale = replace(SDS_SETTINGS.training, seed=seed), SDS_SETTINGS.guidance_scale
                 if method == "sds-muon":
                     settings = replace(settings, optimizer="muon", learning_rate=0.0005)
-                    scale = MINIATURE_SETTINGS.target_scale
+                    scale = self.preset.target_scale
                 prior = self.prior(source, target, scale)
                 terms = [DirectionalRegularizer(SDS_SETTINGS.weights["directional"])]
             result = train_generator(self.generator(source), prior, settings, terms)
@@ -170,7 +176,7 @@ class Bench:
 
     def diffused(self, source: str, target: str) -> Look:
         """The diffusion model's own pictures (20 DDIM steps, the demo's guidance)."""
-        prior = self.prior(source, target, MINIATURE_SETTINGS.target_scale)
+        prior = self.prior(source, target, self.preset.target_scale)
         return self.look(f"diffused-{source}-{target}", lambda: draw(prior, self.count // 4, 4244), target)
 
 
