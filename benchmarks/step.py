@@ -5,7 +5,8 @@
 
 One step is score distillation with the directional regularizer and layer selection, batch 1. The official code's order: a
 selection pass of its own, separate evaluations for both terms, a second pass of the encoder for the clamped gradient of the
-image; made of our own calls, so that networks, weights, sizes and precision are the same. Both take turns in one run. SDXL
+image; made of our own calls, so that networks, weights, sizes and precision are the same. Both take turns in one run. In
+"sd15-taesd" TAESD is the encoder. SDXL
 is measured on a GPU alone. The last line is the ratio at the largest size."""
 
 import argparse
@@ -14,7 +15,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from unittest.mock import patch
 
 import torch
@@ -28,11 +29,12 @@ from comfyui_stylegan_fusion.sds.training import GeneratorTraining
 from comfyui_stylegan_fusion.stylegan import Draw, Generator, GeneratorConfig, sample_z
 from comfyui_stylegan_fusion.training.allocator import keeping_freed_memory
 from comfyui_stylegan_fusion.training.loop import recording_gradients, train_step
+from diffusers import AutoencoderTiny
 from memory_sizes import Variant, attention_without_matrix, filled, stable_diffusion
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-SIZES = ("miniature", "sd15-256", "sd15")
+SIZES = ("miniature", "sd15-256", "sd15-taesd", "sd15")
 T, CHOSEN = 0.4, 3
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 COUNTED = ("UNet rows", "encoder", "encoder backward", "generator", "generator backward")
@@ -94,6 +96,8 @@ def networks(size: str, precision: torch.dtype, device: torch.device) -> tuple[D
         model, generator = StableDiffusion.load(WEIGHTS / "diffusion", device), load_generator("miniature")
         return DiffusersPrior(model, "a portrait of a fox", "", 100.0), generator.to(device)
     model = stable_diffusion(device, Variant("ours", half=precision != torch.float32), precision)
+    if size == "sd15-taesd":
+        model = replace(model, vae=filled(AutoencoderTiny, device=device))
     resolution = 256 if size == "sd15-256" else 1024
     return DiffusersPrior(model, "a prompt"), filled(Generator, GeneratorConfig(resolution), device=device)
 
@@ -118,7 +122,7 @@ class Official:
         with torch.no_grad():
             ws = self.frozen.mapping(sample_z(self.trained.z_dim, 1, number).to(prior.device))
         noise = torch.randn(1, 4, prior.image_size // 8, prior.image_size // 8, device=prior.device)
-        if prior.model.vae.config.block_out_channels[0] != 128:  # the miniature's encoder halves less
+        if len(prior.model.vae.config.block_out_channels) != 4:  # the miniature's encoder halves less
             noise = torch.randn_like(prior.encode(torch.zeros(1, 3, prior.image_size, prior.image_size)))
 
         def noisy(z):
@@ -204,20 +208,25 @@ def operations(size: str) -> float:
         generator = load_generator("miniature").to(meta)
     else:
         model = stable_diffusion(meta, Variant("ours"), torch.bfloat16)
-        unet, vae = model.unet, model.vae
+        unet, vae = model.unet, filled(AutoencoderTiny, device=meta) if size == "sd15-taesd" else model.vae
         texts = torch.empty(4, 77, 768, device=meta)
         generator = filled(Generator, GeneratorConfig(256 if size == "sd15-256" else 1024), device=meta)
     codes = torch.empty(1, generator.num_ws, generator.w_dim, device=meta)
     side = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
     images = torch.empty(1, 3, side, side, device=meta, requires_grad=True)
-    latent = vae.encode(images).latent_dist.mode()
+
+    def code(images):
+        found = vae.encode(images)
+        return found.latents if size == "sd15-taesd" else found.latent_dist.mode()
+
+    latent = code(images)
     rows = torch.empty(4, *latent.shape[1:], device=meta)
     trained = [p.requires_grad_(True) for p in trained_parameters(generator, range(len(generator.synthesis.layers)))]
     with patch.object(F, "scaled_dot_product_attention", attention_without_matrix), Operations() as counter:
         with torch.no_grad():
             unet(rows, torch.zeros((), device=meta), encoder_hidden_states=texts)
-            vae.encode(images), generator.synthesis(Draw(codes))
-        found = vae.encode(images).latent_dist.mode()
+            code(images), generator.synthesis(Draw(codes))
+        found = code(images)
         torch.autograd.grad(found, images, torch.empty_like(found))
         drawn = generator.synthesis(Draw(codes))
         torch.autograd.grad(drawn, trained, torch.empty_like(drawn))

@@ -19,6 +19,7 @@ _OLD_NAMES = {  # of the attention in autoencoders, before diffusers had one for
     ".proj_attn.": ".to_out.0.",
 }
 
+TINY_VAE = "AutoencoderTiny"  # what descriptions call TAESD
 UNET, VAE, TEXT_ENCODER, TEXT_ENCODER_2 = "UNet", "VAE", "text encoder", "second text encoder"
 
 
@@ -64,11 +65,15 @@ def build_vae(
     place: Path,
     prefixes: Prefixes = lambda vae: {},
 ) -> Any:
-    """Build an AutoencoderKL in float32: half precision overflows in SDXL's, and gradients pass through it. Raises
-    ValueError with a sentence."""
-    from diffusers import AutoencoderKL
+    """Build an AutoencoderKL, or an AutoencoderTiny where the description says so, in float32: half precision overflows
+    in SDXL's, and gradients pass through it. Raises ValueError with a sentence."""
+    from diffusers import AutoencoderKL, AutoencoderTiny
 
-    vae = _empty(lambda: AutoencoderKL.from_config(dict(config)), VAE, place)
+    kind, config = AutoencoderKL, dict(config)
+    if config.get("_class_name") == TINY_VAE:
+        kind = AutoencoderTiny
+        config.pop("block_out_channels", None)  # written by it, and a warning when it is read
+    vae = _empty(lambda: kind.from_config(config), VAE, place)
     fill(vae, _under_own_names(renamed(weights, _without_old_names), prefixes(vae)), VAE, place, torch.float32)
     return vae
 

@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 from .. import equations
 from ..prior import TEXT, UNCONDITIONAL, Prior
 from ..session import Session
+from .building import TINY_VAE
 from .schedule import DiscreteSchedule
 from .stable_diffusion import StableDiffusion, downscale
 from .trainable import UNetScore
@@ -82,9 +83,12 @@ class DiffusersPrior(Prior):
 
     def encode(self, images: Tensor, recompute: bool = False) -> Tensor:
         vae = self.model.vae
+        # TAESD keeps little; and diffusers, computing it again, forgets that it reads colours in [0, 1].
+        recompute = recompute and type(vae).__name__ != TINY_VAE
         if recompute != vae.is_gradient_checkpointing:
             (vae.enable_gradient_checkpointing if recompute else vae.disable_gradient_checkpointing)()
-        latents = vae.encode(images).latent_dist.mode()
+        found = vae.encode(images)
+        latents = found.latents if hasattr(found, "latents") else found.latent_dist.mode()  # TAESD has no distribution
         return (latents - (getattr(vae.config, "shift_factor", None) or 0.0)) * vae.config.scaling_factor
 
     @torch.no_grad()

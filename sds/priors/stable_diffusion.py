@@ -71,7 +71,8 @@ class StableDiffusion:
             model._require_readable(embedding)
         apply_loras(loaded, model.unet, [text.model for text in model.texts], model.family)
         if not decoder:
-            del model.vae.decoder, model.vae.post_quant_conv
+            for part in {"decoder", "post_quant_conv"} & {name for name, _ in model.vae.named_children()}:
+                delattr(model.vae, part)
         model.vae.to(device)
         model.unet.to(device)
         return model
