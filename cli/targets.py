@@ -71,12 +71,14 @@ class TargetsPlan:
         from ..domain.on_diffusers import DomainPrior
         from ..sds import Editor
         from ..sds.priors.diffusers import DiffusersPrior
+        from ..training.precision import has_bfloat16
 
+        half = model.device.type == "cpu" and not self.half and has_bfloat16(model.device)
         given = model, self.prompt, self.negative_prompt, self.scale
         target = DomainPrior(*given, copy, self.domain_scale, self.image_size, (), self.view_prompts)
         if self.settings.inversion != "ddim":
-            return Editor(target, None)
-        return Editor(target, DiffusersPrior(model, self.source_prompt, "", 1.0, self.image_size))
+            return Editor(target, None, half)
+        return Editor(target, DiffusersPrior(model, self.source_prompt, "", 1.0, self.image_size), half)
 
 
 def show_targets(generator: Any, targets: Any, prior: Any, crop: Any, path: Path) -> None:

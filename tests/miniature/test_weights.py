@@ -1,5 +1,7 @@
 """The committed weights: the classifier reads, the autoencoder is sharp, the diffusion model and the generator draw."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from comfyui_stylegan_fusion import load_generator
@@ -10,8 +12,11 @@ from comfyui_stylegan_fusion.miniature.damage import blurred, disturbed
 from comfyui_stylegan_fusion.miniature.factors import BACKGROUNDS, DOMAINS, sample_factors
 from comfyui_stylegan_fusion.miniature.metrics import diversity, fine_detail
 from comfyui_stylegan_fusion.miniature.renderer import render
+from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS, prompt_for
 from comfyui_stylegan_fusion.miniature.stages import seeded
 from comfyui_stylegan_fusion.miniature.train_generator import portraits_of
+from comfyui_stylegan_fusion.sds import Editor, make_targets
+from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior
 from comfyui_stylegan_fusion.stylegan import sample_z
 
 
@@ -161,3 +166,13 @@ def test_the_generator_draws_varied_persons(judge):
     assert diversity(seen.features) > 0.85 * diversity(real.features)
     sharpness = [pictures.diff(dim=-1).abs().mean() for pictures in (images, portraits)]
     assert sharpness[0] > 0.8 * sharpness[1]
+
+
+def test_targets_made_in_half_precision_are_those_of_single_precision_to_a_level(diffusion):
+    generator = load_generator("miniature")
+    target = DiffusersPrior(diffusion, prompt_for("fox"), prompt_for("person"), 2.0)
+    source = DiffusersPrior(diffusion, prompt_for("person"), "", 1.0)
+    settings = replace(MINIATURE_SETTINGS.targets, count=2)
+    whole, half = (make_targets(generator, Editor(target, source, half), settings).images for half in (False, True))
+    difference = (whole.float() - half.float()).abs()
+    assert 0 < difference.mean() < 2
