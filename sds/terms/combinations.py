@@ -57,7 +57,7 @@ class ClassifierScoreDistillation(Combination):
 
     kind: ClassVar[str] = "csd"
     title: ClassVar[str] = "How far from the prompt, by its guidance alone"
-    summary: ClassVar[str] = "the guidance alone, without SDS's noise (experimental)"
+    summary: ClassVar[str] = "the guidance alone, without SDS's noise"
     needs: ClassVar[frozenset[str]] = frozenset({"eps_hat", "conditions"})
 
     def weights(self, view: View) -> Mapping[str, float]:
@@ -71,7 +71,7 @@ class BridgeDistillation(Combination):
 
     kind: ClassVar[str] = "bridge"
     title: ClassVar[str] = "How far from the prompt, in two stages"
-    summary: ClassVar[str] = "sds, and from half of the steps on csd (experimental)"
+    summary: ClassVar[str] = "sds, and from half of the steps on csd"
     needs: ClassVar[frozenset[str]] = frozenset({"eps_hat", "conditions"})
 
     def weights(self, view: View) -> Mapping[str, float]:
@@ -88,9 +88,7 @@ class NoiseFreeDistillation(Combination):
     usual_scale: ClassVar[float] = 7.5
     largest_scale: ClassVar[float] = 30.0
     title: ClassVar[str] = "How far from the prompt, free of noise"
-    summary: ClassVar[str] = (
-        "the guidance and the way out of bad pictures, which an extra prompt of scale 0 names (experimental)"
-    )
+    summary: ClassVar[str] = "the guidance and the way out of bad pictures, which an extra prompt of scale 0 names"
     needs: ClassVar[frozenset[str]] = frozenset({"eps_hat", "conditions"})
 
     def weights(self, view: View) -> Mapping[str, float]:
@@ -138,9 +136,7 @@ class DeltaDistillation(Combination):
     usual_scale: ClassVar[float] = 7.5
     largest_scale: ClassVar[float] = 30.0
     title: ClassVar[str] = "How far from the prompt, less what was there before"
-    summary: ClassVar[str] = (
-        "less the prediction for the picture before training, which the negative prompt names (experimental)"
-    )
+    summary: ClassVar[str] = "less the prediction for the picture before training, which the negative prompt names"
     needs: ClassVar[frozenset[str]] = frozenset({"eps_hat", "conditions_frozen"})
 
     def weights(self, view: View) -> Mapping[str, float]:
