@@ -7,9 +7,6 @@ the CPU; on the CPU the resident memory beyond the libraries and the untouched m
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 
 import torch
@@ -17,7 +14,7 @@ from comfyui_stylegan_fusion.domain.images import Pictures
 from comfyui_stylegan_fusion.domain.learning import learn_domain
 from comfyui_stylegan_fusion.domain.on_diffusers import TextFreeUNet
 from comfyui_stylegan_fusion.domain.settings import DomainSettings
-from memory import Meter
+from memory import Meter, in_a_process
 from memory_sizes import SIZE, Variant, stable_diffusion, unet_type
 
 
@@ -54,12 +51,7 @@ def main() -> None:
     print("| rank | the copy | at most | a step |")
     print("|---|---|---|---|")
     for rank in options.ranks:
-        command = [sys.executable, __file__, "--child", str(rank), "--device", options.device]
-        environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
-        child = subprocess.run(
-            [*command, "--steps", str(options.steps)], env=environment, stdout=subprocess.PIPE, text=True, check=True
-        )
-        found = json.loads(child.stdout.splitlines()[-1])
+        found = in_a_process(__file__, "--child", rank, "--device", options.device, "--steps", options.steps)
         copy, peak = (value / 2**30 for value in (found["peaks"]["copy"], max(found["peaks"].values())))
         print(f"| {rank or 'all weights'} | {copy:.2f} GiB | {peak:.2f} GiB | {found['seconds']:.0f} s |", flush=True)
 

@@ -8,9 +8,6 @@ were given, with freed memory given back at once (Linux only). Beside each stand
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import time
 
 import torch
@@ -20,7 +17,7 @@ from comfyui_stylegan_fusion.sds.memory import training_memory
 from comfyui_stylegan_fusion.sds.parameters import trained_parameters
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, StableDiffusion
 from comfyui_stylegan_fusion.stylegan import EG3DConfig, Generator
-from memory import Meter
+from memory import Meter, in_a_process
 from memory_sizes import filled
 
 CONFIG = EG3DConfig(
@@ -65,10 +62,7 @@ def main() -> None:
     print("| activations | told | measured | a step and its looks |")
     print("|---|---|---|---|")
     for name in ("again", "kept"):
-        command = [sys.executable, __file__, "--child", name, "--device", options.device]
-        environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
-        child = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-        found = json.loads(child.stdout.splitlines()[-1])
+        found = in_a_process(__file__, "--child", name, "--device", options.device)
         gigabytes = told(name == "again") / 2**30, found["bytes"] / 2**30
         print(f"| {name} | {gigabytes[0]:.2f} GiB | {gigabytes[1]:.2f} GiB | {found['seconds']:.0f} s |", flush=True)
 

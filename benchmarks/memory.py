@@ -46,14 +46,15 @@ def main() -> None:
         print(json.dumps(measure(VARIANTS[options.child], options)))
         return
     print(f"torch {torch.__version__}, {options.device}, {options.steps} steps; MiB\n")
-    report({name: in_a_process(name, options) for name in options.variants}, options)
+    sizes = "--device", options.device, "--steps", options.steps, "--resolution", options.resolution
+    report({name: in_a_process(__file__, "--child", name, *sizes) for name in options.variants}, options)
     computed(options)
 
 
-def in_a_process(name: str, options: argparse.Namespace) -> dict:
-    command = [sys.executable, __file__, "--child", name, "--device", options.device]
-    command += ["--steps", str(options.steps), "--resolution", str(options.resolution)]
+def in_a_process(file: str, *words: object) -> dict:
+    """Run a benchmark's file for one measurement, with freed memory given back at once; what its last line says."""
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    command = [sys.executable, file, *map(str, words)]
     child = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(child.stdout.splitlines()[-1])
 

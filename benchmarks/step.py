@@ -1,13 +1,12 @@
 """How long does a step take beside the official order of operations, and beside what the hardware could do?
 
-    python benchmarks/step.py [--sizes miniature sd15-256 sd15] [--precisions float32 bfloat16] [--device cpu]
+    python benchmarks/step.py [--sizes miniature sd15-256 sd15-taesd sd15] [--precisions float32 bfloat16] [--device cpu]
         [--repeats 2] [--threads N]
 
 One step is score distillation with the directional regularizer and layer selection, batch 1. The official code's order: a
 selection pass of its own, separate evaluations for both terms, a second pass of the encoder for the clamped gradient of the
 image; made of our own calls, so that networks, weights, sizes and precision are the same. Both take turns in one run. In
-"sd15-taesd" TAESD is the encoder. SDXL
-is measured on a GPU alone. The last line is the ratio at the largest size."""
+"sd15-taesd" TAESD is the encoder. The last line is the ratio at the largest size; there is no SDXL yet."""
 
 import argparse
 import platform

@@ -1,0 +1,184 @@
+"""What the study measures: cells, each a training by the words that name it, and the tables that they belong to."""
+
+import re
+from dataclasses import dataclass, field, replace
+
+from comfyui_stylegan_fusion.miniature.settings import SDS_SETTINGS, prompt_for
+from comfyui_stylegan_fusion.sds import AllLayers, ManualLayers, TopKLayers, TrainSettings
+
+BASE = "steps=240 batch_size=4"
+TOWARDS = "steps=300 batch_size=8 learning_rate=0.001"
+TRADE_OFF = (0.1, 0.3, 0.5, 0.7, 0.95)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A Cell is one training, by the words that name it."""
+
+    name: str
+    source: str = ""
+    target: str = ""
+    terms: tuple[tuple[str, dict], ...] = ()
+    settings: dict = field(default_factory=dict)  # of the training
+    scale: float = SDS_SETTINGS.guidance_scale
+    layers: str = "all"
+    negative: str | None = None  # None: what the source shows
+    extra: str = ""  # a further prompt of scale 0
+    prompt: str = ""  # "": the one that names the target
+    watch: int = 0  # steps between two measurements while it trains; 0: none
+
+    @classmethod
+    def parse(cls, text: str) -> "Cell":
+        """Read a cell's words. Raises ValueError."""
+        pair, *words = text.split()
+        source, target = pair.split("-")
+        terms, own, settings = [], {}, {}
+        for word in words:
+            if term := re.fullmatch(r"([a-z_]+)(?:\((.*)\))?", word):
+                given = dict(part.split("=") for part in term[2].split(",")) if term[2] else {}
+                terms.append((term[1], {name: _value(value) for name, value in given.items()}))
+                continue
+            name, value = word.split("=", 1)
+            if name in ("scale", "watch"):
+                own[name] = _value(value)
+            elif name in ("layers", "negative", "extra", "prompt"):
+                own[name] = value.replace("_", " ")
+            else:
+                settings[name] = _value(value)
+        return cls(" ".join(text.split()), source, target, tuple(terms), settings, **own)
+
+    @property
+    def edit(self) -> float:
+        """How far from image to image goes; 0: it is a training."""
+        return next((given.get("strength", 0.5) for kind, given in self.terms if kind == "edited"), 0.0)
+
+    @property
+    def wanted(self) -> str:
+        """The prompt."""
+        return self.prompt or prompt_for(self.target)
+
+    @property
+    def training(self) -> TrainSettings:
+        return replace(SDS_SETTINGS.training, **self.settings)
+
+    @property
+    def choice(self):
+        if self.layers == "all":
+            return AllLayers()
+        return TopKLayers(int(self.layers[3:])) if self.layers.startswith("top") else ManualLayers.parse(self.layers)
+
+
+def _value(text: str):
+    if text == "None":
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def cells(pairs, terms, more="") -> list[tuple[str, str]]:
+    """Name a cell for each pair and term: (what a row is called, the cell's words)."""
+    return [(label, f"{pair} {term} {BASE} {more}".strip()) for pair in pairs for label, term in terms.items()]
+
+
+KEPT = "directional(weight=2)"
+FAKE = "rank=0,learning_rate=0.0004,warmup=20"
+CLIP = "steps=240 batch_size=4 cooldown=0"
+PAIRS = [
+    f"{source}-{target}"
+    for source, targets in {
+        "person": ("fox", "robot", "zombie", "doll", "cat"),
+        "cat": ("fox", "robot", "zombie", "doll", "person"),
+    }.items()
+    for target in targets
+]
+LONG = {
+    "fox": "a portrait of a fox, wearing glasses, smiling, on a purple background",
+    "robot": "a portrait of a robot, wearing a scarf, sad, on a yellow background",
+    "zombie": "a portrait of a zombie, wearing a hat, on a blue background",
+}
+
+
+def long_prompts() -> list[tuple[str, str]]:
+    rows = []
+    for target, prompt in LONG.items():
+        words = f"prompt={prompt.replace(' ', '_')}"
+        rows.append(("CLIP-directional", f"person-{target} clip {CLIP} learning_rate=0.008 {words}"))
+        rows.append(("SDS", f"person-{target} sds {BASE} {words}"))
+        rows.append(("targets", f"person-{target} targets(count=150) {TOWARDS} {words}"))
+    return rows
+
+
+def layers() -> list[tuple[str, str]]:
+    """Fewer layers take more steps in the official runs: 1.2, 3, 5 and 10 times as many for 12, 6, 3 and 1 of 17."""
+    rows = [
+        (f"{k} of 9 layers", f"person-fox sds {KEPT} {BASE} layers={'all' if k == 9 else f'top{k}'}")
+        for k in (9, 6, 3, 1)
+    ]
+    for k, steps in ((6, 288), (3, 720), (1, 1200)):
+        for label, terms in (("", f"sds {KEPT}"), (", no regularizer", "sds")):
+            words = f"person-fox {terms} steps={steps} batch_size=4 layers=top{k}"
+            rows.append((f"{k} of 9 layers, {steps} steps{label}", words))
+    rows += [(f"image to image, {s}", f"person-fox edited(strength={s}) scale=2") for s in (0.5, 0.7, 0.9)]
+    return rows
+
+
+GROUPS: dict[str, list[tuple[str, str]]] = {
+    "terms": cells(
+        ["person-fox", "person-robot"],
+        {
+            "SDS": f"sds {KEPT}",
+            "CSD": f"csd {KEPT}",
+            "Bridge": f"bridge {KEPT}",
+            "NFSD": f"nfsd {KEPT} extra=a_blurry_picture",
+            "ASD": f"asd {KEPT}",
+            "DDS": f"dds {KEPT}",
+            "LD": f"ld {KEPT}",
+            "VSD": f"vsd({FAKE},normalization=none) {KEPT}",
+            "DMD": f"vsd({FAKE},normalization=dmd) {KEPT}",
+            "DMD in low rank": f"vsd(rank=8,learning_rate=0.002,warmup=20) {KEPT}",
+        },
+    ),
+    "pairs": [
+        (label, f"{pair} {words}")
+        for pair in PAIRS
+        for label, words in {
+            "CLIP-directional": f"clip {CLIP} learning_rate=0.008",
+            "SDS": f"sds {KEPT} {BASE}",
+            "CSD": f"csd {KEPT} {BASE}",
+            "targets": f"targets(count=150) {TOWARDS}",
+        }.items()
+    ],
+    "long prompts": long_prompts(),
+    "regularizers": [
+        (label, f"person-fox {terms} steps=1200 batch_size=4 cooldown=0 watch=100")
+        for label, terms in {
+            "none": "sds",
+            "directional": f"sds {KEPT}",
+            "reconstruction": "sds reconstruction(weight=1)",
+            "both": f"sds {KEPT} reconstruction(weight=1)",
+        }.items()
+    ],
+    "timesteps": [(f"t_max {t}", f"person-fox sds {BASE} scale=2 t_min=0 t_max={t}") for t in TRADE_OFF],
+    "layers": layers(),
+    "scales": [(f"scale {s}", f"person-fox sds {KEPT} {BASE} scale={s}") for s in (1, 1.25, 2, 4, 10, 100)],
+    "clamps": [
+        ("as shipped", f"person-fox sds {KEPT} {BASE}"),
+        ("latents not clamped", f"person-fox sds {KEPT} {BASE} gradient_clamp=None"),
+        ("pictures not clamped", f"person-fox sds {KEPT} {BASE} image_clamp_quantile=None"),
+    ],
+    "optimizers": [
+        (f"{label}, {name}", f"{pair} {words} optimizer={name} learning_rate={rate}")
+        for pair in ("person-fox", "person-robot")
+        for label, words, rates in (
+            ("SDS", f"sds {KEPT} {BASE}", {"adam": 0.006, "muon": 0.001}),
+            ("CSD", f"csd {KEPT} {BASE}", {"adam": 0.006, "muon": 0.001}),
+            ("targets", "targets(count=150) steps=300 batch_size=8", {"adam": 0.006, "muon": 0.001}),
+        )
+        for name, rate in rates.items()
+    ],
+}
+"""What belongs together in a table: a row's label and its cell."""
