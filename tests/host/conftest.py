@@ -64,3 +64,20 @@ def opened(page):
 
     yield open_graph
     page.evaluate("() => window.app.api.interrupt()")
+
+
+@pytest.fixture(scope="module")
+def pictures(host):
+    """A folder of drawings, ink, in the host's input folder."""
+    import torch
+    from comfyui_stylegan_fusion.metrics.figures import to_pictures
+    from comfyui_stylegan_fusion.miniature.factors import sample_factors
+    from comfyui_stylegan_fusion.miniature.ink import render_ink
+
+    folder = host.base / "input" / "ink"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, picture in enumerate(
+        to_pictures(render_ink(sample_factors(6, torch.Generator().manual_seed(1), "person")))
+    ):
+        picture.save(folder / f"{number}.png")
+    return folder

@@ -62,6 +62,42 @@ def training(steps=3, **changes) -> dict:
     return graph
 
 
+def learning(**changes) -> dict:
+    """A graph that learns a domain from the folder ink."""
+    graph = {
+        "miniature": MINIATURE,
+        "train": {
+            "class_type": "StyleGANFusionTrainDomain",
+            "inputs": {
+                "model": ["miniature", 0],
+                "clip": ["miniature", 1],
+                "vae": ["miniature", 2],
+                "folder": "ink",
+                "name": "ink",
+                "steps": 3,
+                "batch_size": 2,
+                "learning_rate": 0.0004,
+                "rank": 0,
+                "seed": 0,
+                "mirror": True,
+                "save_every": 1,
+                "crop": "square",
+                "accumulation": 1,
+                "cooldown": 0.0,
+                "average": 0.0,
+                "train_vectors": False,
+                "precision": "float32",
+                "memory": "auto",
+                "image_size": 0,
+            },
+        },
+        "samples": {"class_type": "SaveImage", "inputs": {"images": ["train", 1], "filename_prefix": "samples"}},
+        "plot": {"class_type": "SaveImage", "inputs": {"images": ["train", 2], "filename_prefix": "plot"}},
+    }
+    graph["train"]["inputs"].update(changes)
+    return graph
+
+
 def text_to_image(prompt: str, seed=0, steps=20, batch_size=1) -> dict:
     """ComfyUI's own text-to-image graph on the miniature."""
     return {

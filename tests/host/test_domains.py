@@ -13,13 +13,11 @@ from comfyui_stylegan_fusion.domain.images import Pictures
 from comfyui_stylegan_fusion.domain.learning import learn_domain
 from comfyui_stylegan_fusion.domain.on_diffusers import DomainPrior, TextFreeUNet
 from comfyui_stylegan_fusion.domain.settings import DomainSettings
-from comfyui_stylegan_fusion.metrics.figures import to_pictures
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.factors import sample_factors
 from comfyui_stylegan_fusion.miniature.ink import render_ink
 from comfyui_stylegan_fusion.miniature.train_diffusion import encoded
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, ExtraPrompt, StableDiffusion
-from panel_page import button, ended, says, trained_past_a_moment, wait_for
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -142,53 +140,6 @@ def test_families_learn_or_say_why_not(in_host):
     } <= families.keys() - learned.keys()
 
 
-@pytest.fixture(scope="module")
-def pictures(host):
-    """A folder of pictures in the host's input folder."""
-    folder = host.base / "input" / "ink"
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, picture in enumerate(
-        to_pictures(render_ink(sample_factors(6, torch.Generator().manual_seed(1), "person")))
-    ):
-        picture.save(folder / f"{number}.png")
-    return folder
-
-
-def train(**changes):
-    graph = {
-        "miniature": graphs.MINIATURE,
-        "train": {
-            "class_type": "StyleGANFusionTrainDomain",
-            "inputs": {
-                "model": ["miniature", 0],
-                "clip": ["miniature", 1],
-                "vae": ["miniature", 2],
-                "folder": "ink",
-                "name": "ink",
-                "steps": 3,
-                "batch_size": 2,
-                "learning_rate": 0.0004,
-                "rank": 0,
-                "seed": 0,
-                "mirror": True,
-                "save_every": 1,
-                "crop": "square",
-                "accumulation": 1,
-                "cooldown": 0.0,
-                "average": 0.0,
-                "train_vectors": False,
-                "precision": "float32",
-                "memory": "auto",
-                "image_size": 0,
-            },
-        },
-        "samples": {"class_type": "SaveImage", "inputs": {"images": ["train", 1], "filename_prefix": "samples"}},
-        "plot": {"class_type": "SaveImage", "inputs": {"images": ["train", 2], "filename_prefix": "plot"}},
-    }
-    graph["train"]["inputs"].update(changes)
-    return graph
-
-
 def guided(domain, kind="StyleGANFusionDomainGuider", **changes):
     """Text to image through a guider."""
     inputs = {"model": ["miniature", 0], "positive": ["positive", 0], "negative": ["negative", 0]}
@@ -225,7 +176,6 @@ def picture(host, graph):
     return np.array(Image.open(BytesIO(host.view(image))))
 
 
-LEARNS = "Train Domain"
 LOAD = {"class_type": "StyleGANFusionLoadDomain", "inputs": {"model": ["miniature", 0], "file": "", "blend": 1.0}}
 
 
@@ -236,7 +186,7 @@ def load(file, **changes):
 @pytest.fixture(scope="module")
 def learned(host, pictures):
     """The name of a domain that a graph has learned, and what the run said."""
-    run = host.run(train())
+    run = host.run(graphs.learning())
     assert run.succeeded, run.error
     return "ink_00001.safetensors", run
 
@@ -276,9 +226,9 @@ def test_a_domain_moves_a_generator_through_sds_guidance(host, learned):
 
 
 def test_a_cancelled_training_keeps_its_domain_and_goes_on(host, learned):
-    whole = host.run(train(name="whole", seed=5, steps=6))
+    whole = host.run(graphs.learning(name="whole", seed=5, steps=6))
     assert whole.succeeded, whole.error
-    graph = train(name="cut", seed=5, steps=6)
+    graph = graphs.learning(name="cut", seed=5, steps=6)
     seen = []
 
     def cancel(kind, data):
@@ -312,7 +262,7 @@ def test_pictures_that_cannot_be_learned_get_a_sentence(host, pictures, changes,
         folder.mkdir(exist_ok=True)
         for file in files:
             (folder / file).write_bytes((pictures / file).read_bytes()[: 200 if name == "broken" else None])
-    run = host.run(train(**changes))
+    run = host.run(graphs.learning(**changes))
     assert not run.succeeded and sentence in run.error["exception_message"]
 
 
@@ -340,127 +290,3 @@ def test_a_domain_of_another_model_is_refused(host, learned):
         host.object_info()  # the list of files is made anew
         run = host.run({**guided(["load", 0]), "load": load(f"{file}.safetensors")})
         assert not run.succeeded and "was learned with" in run.error["exception_message"]
-
-
-def on_panel(host, key, **asked):
-    """What the panel with this key shows, after something was asked of it."""
-    shown = host.get(f"/stylegan_fusion/panels/{key}")
-    if asked:
-        host.post(f"/stylegan_fusion/panels/{key}", {"training": shown["training"], **asked})
-    return shown
-
-
-def test_a_panel_shows_what_is_learned_and_goes_back_to_a_moment(host, pictures):
-    graph = train(name="watched", seed=7, steps=4, panel="watched")
-    seen = []
-    run = host.run(graph, on_event=lambda kind, data: seen.append(data) if kind == "stylegan_fusion.panel" else None)
-    assert run.succeeded, run.error
-    shown = on_panel(host, "watched")
-    assert shown["status"] == "finished" and shown["moments"] == list(range(5)) and shown["pictures_alone"] == []
-    assert shown["curves"]["error"][0] == list(range(1, 5)) and shown["layers"] == []
-    assert shown["titles"] == {"error": "How far off the copy's predictions are"}
-    assert shown["prompt"] == "watched, 6 pictures" and host.fetch("/stylegan_fusion/panels/watched/moments/2")
-    folder = host.models / "stylegan_domains"
-    on_panel(host, "watched", action="choose", step=2)
-    again = host.run(graph)
-    assert again.succeeded and not [value for value, most in again.progress if most == 4], "without training"
-    moment, whole = load_domain(folder / "watched_00002.safetensors"), load_domain(folder / "watched_00001.safetensors")
-    assert moment.about["steps_done"] == "2" and on_panel(host, "watched")["kept"] == 2
-    assert any(not torch.equal(value, moment.weights[name]) for name, value in whole.weights.items())
-    short = host.run(train(name="short", seed=7, steps=2))  # without a cooldown the first steps are the same
-    assert short.succeeded
-    for name, value in load_domain(folder / "short_00001.safetensors").weights.items():
-        assert torch.equal(value, moment.weights[name])
-    on_panel(host, "watched", action="choose", step=4)
-    assert host.run(graph).succeeded and not (folder / "watched_00003.safetensors").exists(), "it is there already"
-
-
-def test_a_finished_training_is_trained_further(host, pictures):
-    folder = host.models / "stylegan_domains"
-    assert host.run(train(name="whole", seed=9, steps=5, cooldown=0.5)).succeeded
-    graph = train(name="further", seed=9, steps=3, cooldown=0.5, panel="further")
-    assert host.run(graph).succeeded
-    assert on_panel(host, "further", action="train more")["can_train_more"]
-    graph["train"]["inputs"]["steps"] = 5
-    run = host.run(graph)
-    assert run.succeeded and min(value for value, most in run.progress if most == 5) > 3
-    further = load_domain(folder / "further_00002.safetensors")
-    assert further.about["steps_done"] == "5"
-    # Its first three steps had another cooldown than those of a training of five.
-    whole, short = (load_domain(folder / f"{name}_00001.safetensors") for name in ("whole", "further"))
-    assert any(not torch.equal(value, whole.weights[name]) for name, value in further.weights.items())
-    assert any(not torch.equal(value, short.weights[name]) for name, value in further.weights.items())
-
-    plain = train(name="plain", seed=9, steps=3, panel="plain")
-    assert host.run(plain).succeeded
-    on_panel(host, "plain", action="train more")
-    plain["train"]["inputs"]["steps"] = 5
-    assert host.run(plain).succeeded
-    assert host.run(train(name="five", seed=9, steps=5)).succeeded
-    five, longer = (load_domain(folder / name) for name in ("five_00001.safetensors", "plain_00002.safetensors"))
-    assert all(torch.equal(value, longer.weights[name]) for name, value in five.weights.items())
-
-
-def test_a_training_that_is_stopped_on_its_panel_is_kept_and_goes_on(host, pictures):
-    graph, asked = train(name="stopped", seed=8, steps=24, panel="stopped"), []
-
-    def stop(kind, data):
-        if kind == "progress" and data.get("value", 0) >= 6 and data.get("max") == 24 and not asked:
-            asked.append(on_panel(host, "stopped", action="end"))
-
-    run = host.run(graph, on_event=stop)
-    assert run.succeeded, run.error
-    shown = on_panel(host, "stopped")
-    done = shown["step"]
-    assert shown["status"] == "stopped" and 6 <= done < 24 and shown["kept"] == done
-    folder = host.models / "stylegan_domains"
-    assert load_domain(folder / "stopped_00001.safetensors").about["steps_done"] == str(done)
-    on_panel(host, "stopped", action="go on")
-    again = host.run(graph)
-    assert again.succeeded and f"went on from step {done}" in " ".join(on_panel(host, "stopped")["notes"])
-    assert load_domain(folder / "stopped_00002.safetensors").about["steps_done"] == "24"
-
-
-def test_what_keeps_a_domain_from_being_learned_is_said_on_the_panel(host, pictures):
-    graph = train(name="refused", steps=1, panel="refused")
-    assert host.run(graph).succeeded
-    graph["train"]["inputs"]["image_size"] = 512
-    assert not host.run(graph).succeeded
-    assert "the model learns 512" in on_panel(host, "refused")["problem"]
-
-
-def test_the_panel_is_used_in_the_page(host, page, pictures):
-    page.errors.clear()
-    graph = train(name="seen", seed=10, steps=60)
-    graph["train"]["_meta"] = {"title": LEARNS}
-    page.evaluate("graph => window.app.loadApiJson(graph, 'domain.json')", graph)
-    page.look_at(LEARNS)
-    page.queue()
-    wait_for(page, trained_past_a_moment, LEARNS)
-    says(page, "Training", "of 60", "How far off the copy's predictions are", title=LEARNS)
-    button(page, "Stop and keep", LEARNS).press("Enter")
-    stopped = wait_for(page, ended, LEARNS)
-    assert stopped["status"] == "stopped" and stopped["step"] < 60
-    page.wait_until_idle()
-    folder = host.models / "stylegan_domains"
-    assert load_domain(folder / "seen_00001.safetensors").about["steps_done"] == str(stopped["step"])
-    says(page, "Saved as models/stylegan_domains/seen_00001.safetensors", title=LEARNS)
-
-    page.node_element(LEARNS).get_by_role("slider").focus()
-    page.keyboard.press("Home")
-    says(page, "Before training", title=LEARNS)
-    page.keyboard.press("ArrowRight")
-    moment = stopped["moments"][1]
-    says(page, f"After {moment} step", title=LEARNS)
-    button(page, "Keep this moment", LEARNS).press("Enter")
-    wait_for(page, lambda found: found.get("kept") == moment, LEARNS)
-    page.wait_until_idle()
-    assert load_domain(folder / "seen_00002.safetensors").about["steps_done"] == str(moment)
-    says(page, "Saved as models/stylegan_domains/seen_00002.safetensors", title=LEARNS)
-
-    button(page, f"Go on from step {stopped['step']}", LEARNS).press("Enter")
-    wait_for(page, lambda found: found.get("status") == "running" and found["step"] > stopped["step"], LEARNS)
-    button(page, "Stop and keep", LEARNS).press("Enter")
-    wait_for(page, ended, LEARNS)
-    page.wait_until_idle()
-    assert not page.errors
