@@ -49,6 +49,7 @@ def main():
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--steps", type=int, help="training steps towards targets, in place of the demo's")
     parser.add_argument("--targets", type=int, help="how many targets, in place of the demo's")
+    parser.add_argument("--adversarial", type=float, help="strength of the discriminator, in place of the usual one")
     parser.add_argument("--diffusion", action="store_true", help="draw with the diffusion model itself, too")
     parser.add_argument("--folder", type=Path, default=Path("training-runs/quality"))
     parser.add_argument("--only", choices=METHODS, help="run only this method, print no table")
@@ -59,7 +60,9 @@ def main():
         training=replace(preset.training, steps=options.steps or preset.training.steps),
         targets=replace(preset.targets, count=options.targets or preset.targets.count),
     )
-    bench = Bench(options.folder / fingerprint(preset), options.samples, preset)
+    adversarial = TargetPictures.adversarial if options.adversarial is None else options.adversarial
+    folder = options.folder / fingerprint(preset, adversarial)
+    bench = Bench(folder, options.samples, preset, adversarial)
     pairs = [tuple(pair.split("-")) for pair in options.pairs]
     methods = [options.only] if options.only else options.methods
     for pair in pairs:
@@ -70,9 +73,9 @@ def main():
         print_table(bench, pairs, methods, options.seeds, options.diffusion)
 
 
-def fingerprint(preset: MiniatureSettings) -> str:
+def fingerprint(preset: MiniatureSettings, adversarial: float) -> str:
     """Of settings and weights: what other ones made is never taken for theirs."""
-    digest = hashlib.sha256(repr((preset, SDS_SETTINGS)).encode())
+    digest = hashlib.sha256(repr((preset, SDS_SETTINGS, adversarial)).encode())
     for path in sorted((WEIGHTS / "diffusion").rglob("*.safetensors")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
@@ -96,8 +99,10 @@ class Look:
 class Bench:
     """Makes and keeps what is compared."""
 
-    def __init__(self, folder: Path, samples: int, preset: MiniatureSettings):
-        self.folder, self.count, self.preset = folder, samples, preset
+    def __init__(
+        self, folder: Path, samples: int, preset: MiniatureSettings, adversarial: float = TargetPictures.adversarial
+    ):
+        self.folder, self.count, self.preset, self.adversarial = folder, samples, preset, adversarial
         folder.mkdir(parents=True, exist_ok=True)
         self.judge, self._looks = load_classifier(), {}
         self._model = None
@@ -141,7 +146,8 @@ class Bench:
                 }
                 start = time.monotonic() - kept["making"]
                 settings = replace(self.preset.training, seed=seed)
-                prior, terms = PicturesPrior(targets.side, torch.device("cpu")), [TargetPictures(targets=targets)]
+                terms = [TargetPictures(targets=targets, adversarial=self.adversarial)]
+                prior = PicturesPrior(targets.side, torch.device("cpu"))
             else:
                 settings, scale = replace(SDS_SETTINGS.training, seed=seed), SDS_SETTINGS.guidance_scale
                 if method == "sds-muon":

@@ -4,7 +4,7 @@
     python benchmarks/study.py --cells "person-fox sds scale=1.25 steps=350" ... [--seeds 0]
 
 A cell is one training: SOURCE-TARGET, then its terms by name, each with its own settings in brackets as in
-"vsd(rank=0,weight=0.5)" or "targets(count=200)", then settings of the training as name=value; "scale" is the guidance's,
+"vsd(rank=0,weight=0.5)" or "targets(count=200,adversarial=0.5)" (without the last: no discriminator), then settings of the training as name=value; "scale" is the guidance's,
 "layers" a choice of layers, "prompt" another prompt with _ for spaces, "watch=100" measures every 100 steps, and what is left
 out is the preset's for score distillation. "edited(strength=0.5)" in place of terms trains nothing: the pictures are the
 frozen generator's, from image to image. Every finished cell is a line of JSON in study.jsonl beside this file, under its
@@ -145,12 +145,15 @@ class Study:
             return ClipDirectional.of(clip.vision, clip.embed_text, source, cell.wanted, **given)
         if kind != "targets":
             return TERMS[kind](**given)
-        making = {"count": 200, **{name: value for name, value in given.items() if name != "weight"}}
+        own = {"weight": 1.0, "adversarial": 0.0} | given
+        making = {"count": 200} | {
+            name: value for name, value in given.items() if name not in ("weight", "adversarial")
+        }
         path = DiffusersPrior(self.model, prompt_for(cell.source), "", 1.0)
         edit = DiffusersPrior(self.model, cell.wanted, prompt_for(cell.source), MINIATURE_SETTINGS.target_scale)
         made = replace(MINIATURE_SETTINGS.targets, seed=seed, **making)
         targets = make_targets(self.generator(cell.source), Editor(edit, path), made)
-        return TargetPictures(given.get("weight", 1.0), targets=targets)
+        return TargetPictures(own["weight"], targets=targets, adversarial=own["adversarial"])
 
     def samples(self, generator) -> torch.Tensor:
         return render_samples(generator, sample_z(generator.z_dim, self.count, seed=4242)).clamp(-1, 1)

@@ -27,6 +27,7 @@ class Parts:
     editor: Any  # what makes targets; None: nothing does
     digests: dict[str, str]  # of what lies in files under names that a plan holds, by what people call it
     describe: Callable[[list], dict[str, str]]  # the terms, for the files of generators
+    adversarial: float = 0.0  # the plan's
     targets: Any = None  # those that the plan names; None: none, or they have to be made first
 
     @property
@@ -38,7 +39,7 @@ class Parts:
         """Return the parts with targets to train towards, and without a diffusion model where none is left to ask."""
         from ..sds import TargetPictures
 
-        terms = [TargetPictures(targets=targets), *self.terms]
+        terms = [TargetPictures(targets=targets, adversarial=self.adversarial), *self.terms]
         prior = _of_pictures(self.generator, self.settings, terms, self.prior.device) or self.prior
         return dataclasses.replace(self, terms=terms, prior=prior, editor=None)
 
@@ -79,7 +80,7 @@ def load_parts(plan: Plan) -> Parts:
     prior, editor = _of_pictures(generator, settings, terms, device), None
     if plan.model:
         prior, editor = _priors(plan, model, domain)
-    return Parts(generator, prior, settings, terms, layers, editor, digests, describe, targets)
+    return Parts(generator, prior, settings, terms, layers, editor, digests, describe, plan.adversarial, targets)
 
 
 def _of_pictures(generator, settings, terms: list, device):

@@ -9,7 +9,15 @@ from importlib import metadata
 from pathlib import Path
 
 from ..miniature.settings import MINIATURE_SETTINGS, SOURCES, TARGETS, MiniatureSettings
-from ..sds import DISTILLATIONS, TERMS, TRAINED_BY_DEFAULT, ClipDirectional, TargetSettings, TrainSettings
+from ..sds import (
+    DISTILLATIONS,
+    TERMS,
+    TRAINED_BY_DEFAULT,
+    ClipDirectional,
+    TargetPictures,
+    TargetSettings,
+    TrainSettings,
+)
 from ..training.settings import Declared, declared_settings
 from . import blend, convert, differences, draw, edit, evaluate, learning, mesh, mix, project, sample, walk
 from .arguments import (
@@ -293,6 +301,8 @@ def _add_targets(parser: argparse.ArgumentParser, usual: Callable) -> None:
         help="train towards pictures: edit N samples of the generator with the diffusion model first, 200 for example; or "
         "a FOLDER that the command targets wrote; 0 for none " + usual("none", lambda s: s.targets and s.targets.count),
     )
+    adversarial = declared_settings(TargetPictures)["adversarial"]
+    add_setting(parser, adversarial, f"({shown(adversarial.default, adversarial)})")
     _add_making(parser, usual)
 
 

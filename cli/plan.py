@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..miniature.settings import SDS_SETTINGS, MiniatureSettings, prompt_for
-from ..sds import DISTILLATIONS, TERMS, ClipDirectional, TargetSettings, TrainSettings
+from ..sds import DISTILLATIONS, TERMS, ClipDirectional, TargetPictures, TargetSettings, TrainSettings
 from ..sds.earlier import NAMES_OF_FIRST
 from ..sds.priors.lora import LoRA
 from ..sds.terms.lpips import LITTLE, usual_in_3d
@@ -61,6 +61,7 @@ class Plan:
     clip_templates: bool = True
     target_latents: tuple[str, ...] = ()  # files
     view_prompts: dict[str, str] = field(default_factory=dict)  # by the view that they are for, in place of the prompt
+    adversarial: float = 0.0  # strength of the discriminator beside the targets
 
     def shared_by(self, processes: int) -> "Plan":
         """Return the plan of a training that so many processes share: each has as many batches in a step as were asked
@@ -163,6 +164,7 @@ def plan_for(options: argparse.Namespace) -> Plan:
         clip_templates=_first(getattr(options, "clip_templates", None), True),
         view_prompts=view_prompts_of(options),
         target_latents=_target_latents(options) if making else (),
+        adversarial=_adversarial(options) if has_targets else 0.0,
     )
 
 
@@ -244,6 +246,16 @@ def targets_plan_for(options: argparse.Namespace) -> TargetsPlan:
     )
 
 
+def _adversarial(options: argparse.Namespace) -> float:
+    """The strength of the discriminator beside the targets. Raises ValueError."""
+    declared = declared_settings(TargetPictures)["adversarial"]
+    if options.adversarial is None:
+        return declared.default
+    if refusal := declared.setting.refusal("adversarial", options.adversarial):
+        raise ValueError(refusal)
+    return options.adversarial
+
+
 def _target_latents(options: argparse.Namespace) -> tuple[str, ...]:
     """Files of latents whose pictures shall be among the targets."""
     return tuple(str(file.absolute()) for file in getattr(options, "target_latents", None) or ())
@@ -301,6 +313,8 @@ def _targets(options: argparse.Namespace, base: MiniatureSettings | None) -> tup
     if asked is None or asked == "0":
         if getattr(options, "target_latents", None):
             raise UsageError("--target-latents are for targets that are made; add --targets N.")
+        if options.adversarial is not None:
+            raise UsageError("--adversarial is for trainings towards targets; add --targets N.")
         if given := [*_asked(options, TargetSettings, OF_TARGETS)]:
             option = declared_settings(TargetSettings)[given[0]].setting.option
             raise UsageError(f"{option} says how targets are made; add --targets N.")

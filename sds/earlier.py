@@ -1,12 +1,13 @@
 """Trainings that an earlier version left unfinished."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from ..training.saving import Earlier, Notes, Tensors
+from ..training.saving import FORMAT, Earlier, Notes, Tensors
 from ..training.settings import declared_settings
 from .adapting import Adaptation
-from .describing import describe_settings
+from .describing import describe, describe_settings
+from .discriminator import NAME, Discriminator
 from .settings import TrainSettings
 from .terms import ScoreDistillation, Term
 
@@ -23,6 +24,8 @@ NAMES_OF_FIRST = {"checkpoint": "recompute"}
 
 def earlier_savings(adaptation: Adaptation, generator: str) -> Iterator[Earlier]:
     """Find how earlier versions would have saved this very training; `generator` is the digest of its weights."""
+    if discriminator := next((found for term in adaptation.objective.terms if (found := _discriminator(term))), None):
+        yield _without_discriminator(adaptation, discriminator)
     distilling, *regularizers = adaptation.objective.terms
     titles = {first_title(term): term.weight for term in regularizers}
     if distilling == ScoreDistillation() and len(titles) == len(regularizers):
@@ -36,6 +39,23 @@ def earlier_savings(adaptation: Adaptation, generator: str) -> Iterator[Earlier]
         settings = ours | {name: value for name, value in known.items() if name not in alone}
         description = {"settings": settings, "regularizers": titles, "layers": repr(adaptation.layers)}
         yield Earlier(_FIRST, {**description, "generator": generator}, _read_first)
+
+
+def _discriminator(term: Term) -> Discriminator | None:
+    return getattr(term, "discriminator", None)
+
+
+def _without_discriminator(adaptation: Adaptation, discriminator: Discriminator) -> Earlier:
+    """Version 0.3 trained towards targets by their differences alone: the discriminator begins where that stopped."""
+    description = describe(adaptation) | {"terms": without_discriminators(adaptation.objective.terms)}
+    begun = {f"{NAME}.weights.{i}": one.detach() for i, one in enumerate(discriminator.network.parameters())}
+    return Earlier(FORMAT, description, lambda tensors, notes: (tensors | begun, notes))
+
+
+def without_discriminators(terms: Sequence[Term]) -> list[dict]:
+    """Describe terms as if there were no discriminator beside targets, sorted."""
+    described = [{name: value for name, value in term.describe().items() if name != "adversarial"} for term in terms]
+    return sorted(described, key=json.dumps)
 
 
 def first_settings(settings: TrainSettings) -> str:

@@ -37,7 +37,7 @@ class Batch:
     targets: Tensor | None = None  # [B, 3, H, W], where a term has them
     later_t: float = 1.0  # the timestep of predictions that are a little later
     progress: float = 0.0  # share of the training that is done
-    kept: dict[str, Tensor] = field(default_factory=dict)  # where the latents of all samples are left
+    kept: dict[str, Tensor] = field(default_factory=dict)  # what phases after this one need of all samples
 
 
 @dataclass(frozen=True)
@@ -172,10 +172,11 @@ class Objective:
         rounding; with `recompute`, activations are computed again in the backward passes. Raises NonFiniteGradient."""
         total, eps = len(batch.draw), None
         sums, losses, latents = None, {}, []
+        kept = {name: [] for term in self.terms for name in term.keeps if name not in batch.kept}
         for rows in split_rows(total, micro_batch):
             images = self._seen(self._rendered(generator, batch.draw[rows], recompute))
             seen, here = images.detach().requires_grad_(), reference[rows]
-            view, targets = View(batch.t), None
+            view, targets = View(batch.t, progress=batch.progress), None
             if batch.targets is not None:
                 targets = resized(batch.targets[rows], images)
             if self.on(LatentTerm.on):
@@ -189,6 +190,8 @@ class Objective:
                     with torch.no_grad():
                         view = replace(view, target_latents=self.prior.encode(targets))
             view = replace(view, images=seen, frozen_images=here.images, targets=targets)
+            for name, parts in kept.items():
+                parts.append(getattr(view, name).detach())
             if self.on(LatentTerm.on):
                 g, of_rows = self.latent_gradient(view)
                 (image_gradient,) = torch.autograd.grad(z, seen, g / total)
@@ -210,6 +213,7 @@ class Objective:
                 losses[name] = losses.get(name, 0.0) + loss * len(seen) / total
         if latents and LATENTS not in batch.kept:
             batch.kept[LATENTS] = torch.cat(latents)
+        batch.kept.update({name: torch.cat(parts) for name, parts in kept.items()})
         for gradient in sums:
             _require_finite(gradient, "the gradient of the generator's weights")
         return sums, losses

@@ -44,7 +44,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "miniature": Preset(
             guidance_scale=1.25,
             weights={},
-            training=TrainSettings(steps=900, batch_size=8, cooldown=0.6, t_min=0.3, t_max=0.95, precision="auto"),
+            training=TrainSettings(steps=600, batch_size=8, cooldown=0.6, t_min=0.3, t_max=0.95, precision="auto"),
             targets=TargetSettings(count=400, strength=0.8, levels=5, batch_size=16),
             about="The bundled models, on targets: any prompt that they know. Measured.",
         ),

@@ -52,6 +52,12 @@ class Earlier:
     description: dict
     read: Callable[[Tensors, Notes], tuple[Tensors, Notes]]  # to what this version writes
 
+    def describes(self, run: Mapping[str, object]) -> bool:
+        """Tell whether a saved run is described like that, whatever its identity."""
+        return {name: value for name, value in run.items() if name != _IDENTITY} == json.loads(
+            json.dumps(self.description)
+        )
+
 
 @dataclass(frozen=True)
 class SavedTraining:
@@ -86,13 +92,14 @@ class SavedTraining:
                 return False
             with safe_open(self.path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                formats = {FORMAT: Earlier(FORMAT, training.description, lambda *saved: saved)}
-                found = (formats | {one.format: one for one in earlier}).get(metadata.get("format"))
-                if found is None:
+                known = [Earlier(FORMAT, training.description, lambda *saved: saved), *earlier]
+                readable = [one for one in known if one.format == metadata.get("format")]
+                if not readable:
                     raise SavedTrainingError(f"{self.path} is no saved training; remove it, or choose another folder.")
                 saved = json.loads(metadata["run"])
+                found = next((one for one in readable if one.describes(saved)), readable[0])
                 wanted = json.loads(json.dumps({**found.description, _IDENTITY: self.identity}))
-                earlier = found.format != FORMAT or type(saved[_IDENTITY]) is not type(wanted[_IDENTITY])
+                earlier = found is not known[0] or type(saved[_IDENTITY]) is not type(wanted[_IDENTITY])
                 if earlier and self.earlier_identity is not None:
                     wanted[_IDENTITY] = self.earlier_identity
                 self._require_same_run(saved, wanted)

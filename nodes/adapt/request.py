@@ -26,7 +26,7 @@ from ...sds import (
     weights_digest,
 )
 from ...sds.describing import describe_settings
-from ...sds.earlier import first_settings
+from ...sds.earlier import first_settings, without_discriminators
 from ...sds.settings import TRAIN
 from ...sds.terms.lpips import usual_in_3d
 from ...sds.views import require_views
@@ -152,17 +152,23 @@ class TrainingRequest:
 
     def inputs_fingerprint(self, **but: object) -> str:
         """Describe what came through the links but the seed, in a few numbers; with further settings taken as these."""
+        return self._fingerprint(sorted((term.describe() for term in self.terms), key=json.dumps), **but)
+
+    def _fingerprint(self, terms: Sequence[Mapping], **but: object) -> str:
         described = {
             "generator": self.generator_digest,
             "guidance": self._of_guidance(),
             "settings": describe_settings(dataclasses.replace(self.settings, seed=0, **but)),
-            "terms": sorted((term.describe() for term in self.terms), key=json.dumps),
+            "terms": terms,
             "layers": self.layers.describe(),
         }
         return json.dumps(described, sort_keys=True)
 
-    def first_inputs_fingerprint(self) -> str:
-        """Describe the same as version 0.1 did, so that what that left unfinished is found."""
+    def earlier_inputs_fingerprint(self) -> str:
+        """Describe the same as an earlier version did, so that what that left unfinished is found: version 0.3, which knew
+        no discriminator beside targets, or without targets version 0.1."""
+        if any(term.pool for term in self.terms):
+            return self._fingerprint(without_discriminators(self.terms))
         settings = first_settings(dataclasses.replace(self.settings, seed=0))
         others = f"({settings}, {tuple(self.chained)!r}, {self.layers!r})"
         return f"({self.generator_digest!r}, {self._of_guidance()!r}, {others})"

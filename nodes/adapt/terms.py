@@ -123,14 +123,18 @@ class TargetLoss(NodeWithFeatures):
                     f"models/lpips. {WHERE_FROM}. Press R for new files."
                 ),
                 _previous(),
+                setting_input(shown["adversarial"]),
             ],
             outputs=[_output()],
         )
 
     @classmethod
-    def execute(cls, targets, weight, edges, perceptual, latents, features, previous=()) -> io.NodeOutput:
+    def execute(
+        cls, targets, weight, edges, perceptual, latents, features, previous=(), adversarial=TargetPictures.adversarial
+    ) -> io.NodeOutput:
         network = load_network(features) if perceptual > 0 else None
-        term = TargetPictures(weight, edges=edges, perceptual=perceptual, targets=targets, features=network)
+        compared = {"edges": edges, "perceptual": perceptual, "features": network, "adversarial": adversarial}
+        term = TargetPictures(weight, targets=targets, **compared)
         further = (TargetLatents(latents, targets=targets),) if latents > 0 else ()
         return io.NodeOutput((*previous, term, *further))
 

@@ -215,7 +215,7 @@ class TrainGenerator(io.ComfyNode):
             LEAVE_THE_TRAINING_ALONE,
             "seed",
             request.inputs_fingerprint(),
-            request.first_inputs_fingerprint(),
+            request.earlier_inputs_fingerprint(),
             length_fingerprint=request.inputs_fingerprint(steps=1),
         )
 

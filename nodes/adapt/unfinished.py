@@ -91,7 +91,7 @@ def unfinished_training(
     ignored: Collection[str],
     seed: str,
     inputs_fingerprint: str,
-    first_fingerprint: str = "",
+    earlier_fingerprint: str = "",
     length: str = "steps",
     length_fingerprint: str = "",
 ) -> Unfinished:
@@ -101,7 +101,7 @@ def unfinished_training(
     graph is the API form, {id: {"class_type", "inputs"}}; ids do not count, so that a graph opened again is the same.
     `inputs_fingerprint` says what came through the links but the seed: a node that is given a list runs once for each
     of its entries, with one graph. `seed` names the node's input whose trainings are kept under names that begin
-    alike. `first_fingerprint` says the same as version 0.1 did: what that has left is gone on with. `length`
+    alike. `earlier_fingerprint` says the same as an earlier version did: what that has left is gone on with. `length`
     names the input that says how many steps there are, and `length_fingerprint` says what came through the links but
     that."""
     graph, node_id = graph or {}, str(node_id)
@@ -114,13 +114,13 @@ def unfinished_training(
         return folder / UNFINISHED / f"{family[:16]}-{identity[:16]}.safetensors", identity
 
     path, identity = place(inputs_fingerprint)
-    first_path, first_identity = place(first_fingerprint)
-    if first_path.exists() and not path.exists():
+    earlier_path, earlier_identity = place(earlier_fingerprint)
+    if earlier_path.exists() and not path.exists():
         with contextlib.suppress(OSError):  # held by another program: the training begins anew, and the file stays
-            first_path.replace(path)
-    families = tuple(each.name.partition("-")[0] for each in (path, first_path))
+            earlier_path.replace(path)
+    families = tuple(each.name.partition("-")[0] for each in (path, earlier_path))
     of_any_length = _hash(but_its_length + length_fingerprint)
-    return Unfinished(SavedTraining(path, every, identity, first_identity), families, of_any_length)
+    return Unfinished(SavedTraining(path, every, identity, earlier_identity), families, of_any_length)
 
 
 def _digest(graph: Mapping, node_id: str, known: dict[str, str], ignored: frozenset[str] = frozenset()) -> str:

@@ -1,6 +1,6 @@
 """The terms of the objective, by name: a term is added in a file of its own and in this table."""
 
-from .. import fake_score
+from .. import discriminator, fake_score
 from .base import (
     ImageTerm,
     LatentTerm,
@@ -52,7 +52,10 @@ DISTILLATIONS = tuple(name for name, term in TERMS.items() if term.role == "dist
 """Names of the terms that can take the place of SDS."""
 
 
-OTHER_CURVES = {fake_score.NAME: "How well the second network knows what is drawn"}
+OTHER_CURVES = {
+    fake_score.NAME: "How well the second network knows what is drawn",
+    discriminator.NAME: "How well the discriminator tells pictures from targets: the lower, the better",
+}
 
 
 def curve_title(name: str) -> str:

@@ -122,6 +122,11 @@ class Term(ABC):
         return ()
 
     @property
+    def keeps(self) -> Sequence[str]:
+        """Return the parts of a View on images that are kept for these phases, in the micro step, under their names."""
+        return ()
+
+    @property
     def steps_alone(self) -> int:
         """Return the steps at the beginning in which what else it trains learns alone, the generator staying as it is."""
         return 0

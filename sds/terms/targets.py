@@ -1,6 +1,7 @@
 """Targets as a term: the pictures that the generator shall draw are there before it is trained."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,9 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...metrics.lpips import Features, distance
+from ...training.phases import Phase
 from ...training.settings import setting
+from ..discriminator import HEAD_START, PAIRS, Discriminator
 from ..targets.pool import Targets
 from .base import ImageTerm, LatentTerm, Surroundings, Term, View
+
+LENGTH_OF_EDGES = 4
+"""How long the gradient of the edges' differences is beside that of the pixels' (measured)."""
 
 PIXELS_OF_A_LATENT = 64
 """Pixels for one place of the latents of Stable Diffusion, by which pulls on pictures and on latents compare."""
@@ -47,7 +53,8 @@ class _WithTargets(Term):
 @dataclass(frozen=True)
 class TargetPictures(_WithTargets, ImageTerm):
     """TargetPictures pulls each picture to its target: absolute differences of pixels and of their edges at three
-    scales, and LPIPS where there are features for it. A batch is then drawn from the targets' codes.
+    scales, LPIPS where there are features for it, and a discriminator that learns what still tells pictures from targets:
+    differences alone leave what is hard to draw blurred. A batch is then drawn from the targets' codes.
 
     The pull of a picture is that of its mean difference times its number of latent places: each place pulls about as
     strongly as SDS does at most, whatever the size."""
@@ -67,6 +74,16 @@ class TargetPictures(_WithTargets, ImageTerm):
         shown=(0.0, 100.0, 0.05),
     )
     features: Features | None = None  # the network that compares pictures beside their pixels; None: pixels alone
+    adversarial: float = setting(
+        0.5,
+        "Strength of the discriminator, a small network that learns to tell pictures from targets, beside the differences: "
+        "sharper outlines, open eyes. 0 goes without it.",
+        what="The strength of the discriminator",
+        least=0,
+        shown=(0.0, 100.0, 0.05),
+        option="--adversarial",
+    )
+    discriminator: Discriminator | None = None  # that of a training
 
     kind: ClassVar[str] = "targets"
     title: ClassVar[str] = "How far from the targets"
@@ -79,7 +96,36 @@ class TargetPictures(_WithTargets, ImageTerm):
         total = mean_difference(images, targets) + self.edges * edge_difference(images, targets)
         if self.features is not None and self.perceptual > 0:
             total = total + self.perceptual * distance(self.features, images, targets)
+        if self.discriminator is not None and view.progress >= HEAD_START:
+            strength = self.adversarial * (1 + LENGTH_OF_EDGES * self.edges)
+            towards = (images * self.discriminator.pull(images, targets)).flatten(1).sum(1)
+            total = total + strength * (towards - towards.detach())  # a pull without a value
         return total
+
+    def own(self, around: Surroundings) -> Term:
+        term = super().own(around)
+        if self.adversarial == 0:
+            return term
+        prior = around.prior
+        found = Discriminator(around.settings, around.memory, prior.image_size, prior.device)
+        return dataclasses.replace(term, discriminator=found)
+
+    @property
+    def keeps(self) -> Sequence[str]:
+        return PAIRS if self.adversarial else ()
+
+    def phases(self) -> Sequence[Phase]:
+        return [self.discriminator.phase()] if self.discriminator else []
+
+    def memory(self, images: Tensor) -> tuple[int, int]:
+        return self.discriminator.memory(images) if self.discriminator else (0, 0)
+
+    def describe(self) -> dict:
+        described = super().describe()
+        for name in ("discriminator", "adversarial"):
+            described.pop(name, None)
+        # Said wherever there is one, also at its default: earlier versions had none.
+        return described | ({"adversarial": self.adversarial} if self.adversarial else {})
 
     def pull(self, view: View) -> float:
         return self.weight * view.images[0, 0].numel() / PIXELS_OF_A_LATENT

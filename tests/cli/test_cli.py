@@ -12,9 +12,7 @@ from comfyui_stylegan_fusion import load_generator
 from comfyui_stylegan_fusion.cli import main
 from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS, SDS_SETTINGS
-from comfyui_stylegan_fusion.sds import TargetsFolder
-from comfyui_stylegan_fusion.stylegan import GeneratorConfig, read_metadata, sample_codes, sample_z
-from comfyui_stylegan_fusion.stylegan.code_files import Codes, save_codes
+from comfyui_stylegan_fusion.stylegan import GeneratorConfig, read_metadata
 from foreign_files import STYLEGAN3_T, build, save_nvlabs, small
 from PIL import Image
 
@@ -123,67 +121,6 @@ def test_the_demo_goes_from_any_source_to_any_prompt_by_one_setting(tmp_path, ca
     assert [term["term"] for term in one["terms"]] == ["targets"]
     assert main(["demo", "--source", "cat", "--target", "cat", "--output", str(tmp_path / "same")]) == 1
     assert "draws a cat already" in capsys.readouterr().err
-
-
-def test_targets_are_made_edited_in_place_and_trained_towards(tmp_path, capsys):
-    folder, out = tmp_path / "targets", tmp_path / "out"
-    assert main(["targets", *MINIATURE, "--count", "4", *FEW, "--output", str(folder)]) == 0
-    assert names(folder) == {"targets.safetensors", "targets.png", *(f"{i:05}.png" for i in range(4))}
-    assert "adapt --targets" in capsys.readouterr().out
-    (folder / "00001.png").unlink()
-    Image.new("RGB", (90, 80), "blue").save(folder / "00002.jpg")
-    (folder / "00002.png").unlink()
-    towards = ["adapt", *MINIATURE, "--targets", str(folder), "--steps", "2"]
-    assert main([*towards, "--output", str(out)]) == 0
-    assert names(out) == FILES
-    (term,) = json.loads(read_metadata(out / "generator.safetensors")["settings"])["terms"]
-    edited = TargetsFolder(folder).read()
-    assert term["targets"] == edited.name and len(edited) == 3
-    assert edited.images[1].float().mean((1, 2)).argmax() == 2  # blue, and as large as the others
-    both = [*towards, "--distillation", "sds", "--directional", "1", "--output", str(tmp_path / "both")]
-    assert main(both) == 0
-    terms = json.loads(read_metadata(tmp_path / "both" / "generator.safetensors")["settings"])["terms"]
-    assert [term["term"] for term in terms] == ["targets", "sds", "directional"]
-
-
-def test_a_photo_of_ones_own_is_among_the_targets(tmp_path, capsys):
-    folder, photo, generator = tmp_path / "targets", tmp_path / "photo.safetensors", load_generator("miniature")
-    codes = sample_codes(generator, sample_z(generator.z_dim, 1, 99))
-    save_codes(photo, Codes(codes, "", "a photo"))
-    further = ["--target-latents", str(photo)]
-    assert main(["targets", *MINIATURE, "--count", "2", *FEW, *further, "--output", str(folder)]) == 0
-    made = TargetsFolder(folder).read()
-    assert len(made) == 3 and torch.equal(made.codes[:1], codes)
-    assert main([*ADAPT, *further, "--output", str(tmp_path / "out")]) == 1
-    assert "--target-latents are for targets that are made" in capsys.readouterr().err
-
-
-def test_the_same_command_goes_on_with_targets_and_another_one_is_refused(tmp_path, capsys):
-    folder = tmp_path / "targets"
-    command = ["targets", *MINIATURE, "--count", "3", *FEW, "--output", str(folder)]
-    assert main(command) == 0
-    (folder / "00001.png").unlink()
-    assert main(command) == 0  # all were made: what is missing was thrown out
-    assert not (folder / "00001.png").exists()
-    assert main([*command, "--target-strength", "0.5"]) == 1
-    assert "holds other targets" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "options, sentence",
-    [
-        (["--targets", "many"], "neither a number nor a folder"),
-        (["--targets", "1"], "The number of targets is 1"),
-        (["--targets", "4", "--target-strength", "2"], "The targets' strength is 2.0; give a fraction above 0"),
-        (["--targets", "HERE"], "holds no targets"),
-        (["--targets", "0", "--target-levels", "3"], "add --targets N"),
-    ],
-)
-def test_targets_that_make_no_sense_get_a_sentence(tmp_path, capsys, options, sentence):
-    options = [str(tmp_path) if value == "HERE" else value for value in options]
-    assert main(["adapt", *MINIATURE, *options, "--steps", "1", "--output", str(tmp_path / "out")]) == 1
-    error = capsys.readouterr().err
-    assert sentence in error and "Traceback" not in error
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of another process need a console on Windows")
