@@ -3,7 +3,7 @@ and the peak of each part of a step, followed on the meta device."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -36,18 +36,22 @@ VARIANTS = {v.name: v for v in (Variant("peer", peer=True), Variant("ours"), Var
 
 
 class MadeUpEmbeddings:
-    """In place of a text encoder."""
+    """In place of a text encoder; `pooled` is the width of what it says of a prompt as a whole, 0 where it says nothing."""
 
     config = SimpleNamespace(max_position_embeddings=77)
 
-    def __init__(self, device: torch.device):
-        self.device = device
+    def __init__(self, device: torch.device, width: int = 768, pooled: int = 0):
+        self.device, self.width, self.pooled = device, width, pooled
 
     def get_input_embeddings(self) -> nn.Module:
         return nn.Identity()
 
     def __call__(self, tokens: Tensor, **options) -> SimpleNamespace:
-        return SimpleNamespace(last_hidden_state=torch.randn(len(tokens), 77, 768, device=self.device))
+        states = torch.randn(len(tokens), 77, self.width, device=self.device)
+        found = SimpleNamespace(last_hidden_state=states, hidden_states=(states, states))
+        if self.pooled:
+            found.text_embeds = torch.randn(len(tokens), self.pooled, device=self.device)
+        return found
 
 
 def filled(kind: Callable, *args, device: torch.device, dtype: torch.dtype = torch.float32, **options) -> nn.Module:
@@ -100,6 +104,29 @@ def stable_diffusion(
     if not (variant.peer or decoder):
         del model.vae.decoder, model.vae.post_quant_conv
     return model
+
+
+def sdxl(device: torch.device, variant: Variant, half_type: torch.dtype) -> StableDiffusion:
+    """SDXL in its true sizes, without the decoder. Its VAE is that of Stable Diffusion 1.5, but for the scale of latents."""
+    model = stable_diffusion(device, variant, half_type)
+    unet = filled(
+        UNet2DConditionModel,
+        sample_size=2 * SIZE // 8,
+        block_out_channels=(320, 640, 1280),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2, 10),
+        attention_head_dim=(5, 10, 20),
+        cross_attention_dim=2048,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=256,
+        projection_class_embeddings_input_dim=2816,
+        device=device,
+        dtype=half_type if variant.half else torch.float32,
+    )
+    both = {"text_encoder_2": MadeUpEmbeddings(device, 1280, 1280), "tokenizer_2": clip_tokenizer("!")}
+    return replace(model, unet=unet, **both)
 
 
 @dataclass(frozen=True)

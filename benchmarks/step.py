@@ -1,12 +1,13 @@
 """How long does a step take beside the official order of operations, and beside what the hardware could do?
 
-    python benchmarks/step.py [--sizes miniature sd15-256 sd15-taesd sd15] [--precisions float32 bfloat16] [--device cpu]
+    python benchmarks/step.py [--sizes miniature sd15-256 sd15-taesd sd15 sdxl] [--precisions float32 bfloat16] [--device cpu]
         [--repeats 2] [--threads N]
 
 One step is score distillation with the directional regularizer and layer selection, batch 1. The official code's order: a
 selection pass of its own, separate evaluations for both terms, a second pass of the encoder for the clamped gradient of the
 image; made of our own calls, so that networks, weights, sizes and precision are the same. Both take turns in one run. In
-"sd15-taesd" TAESD is the encoder. The last line is the ratio at the largest size; there is no SDXL yet."""
+"sd15-taesd" TAESD is the encoder. "sdxl" takes pictures of 1024 pixels: many minutes on a processor. The last line is the
+ratio at the largest size."""
 
 import argparse
 import platform
@@ -29,11 +30,11 @@ from comfyui_stylegan_fusion.stylegan import Draw, Generator, GeneratorConfig, s
 from comfyui_stylegan_fusion.training.allocator import keeping_freed_memory
 from comfyui_stylegan_fusion.training.loop import recording_gradients, train_step
 from diffusers import AutoencoderTiny
-from memory_sizes import Variant, attention_without_matrix, filled, stable_diffusion
+from memory_sizes import Variant, attention_without_matrix, filled, sdxl, stable_diffusion
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-SIZES = ("miniature", "sd15-256", "sd15-taesd", "sd15")
+SIZES = ("miniature", "sd15-256", "sd15-taesd", "sd15", "sdxl")
 T, CHOSEN = 0.4, 3
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 COUNTED = ("UNet rows", "encoder", "encoder backward", "generator", "generator backward")
@@ -94,7 +95,8 @@ def networks(size: str, precision: torch.dtype, device: torch.device) -> tuple[D
     if size == "miniature":
         model, generator = StableDiffusion.load(WEIGHTS / "diffusion", device), load_generator("miniature")
         return DiffusersPrior(model, "a portrait of a fox", "", 100.0), generator.to(device)
-    model = stable_diffusion(device, Variant("ours", half=precision != torch.float32), precision)
+    made = sdxl if size == "sdxl" else stable_diffusion
+    model = made(device, Variant("ours", half=precision != torch.float32), precision)
     if size == "sd15-taesd":
         model = replace(model, vae=filled(AutoencoderTiny, device=device))
     resolution = 256 if size == "sd15-256" else 1024
@@ -203,13 +205,15 @@ def operations(size: str) -> float:
     if size == "miniature":
         model = StableDiffusion.load(WEIGHTS / "diffusion")
         unet, vae = model.unet.to(meta), model.vae.to(meta)
-        texts = torch.empty(4, 77, unet.config.cross_attention_dim, device=meta)
         generator = load_generator("miniature").to(meta)
     else:
-        model = stable_diffusion(meta, Variant("ours"), torch.bfloat16)
+        model = (sdxl if size == "sdxl" else stable_diffusion)(meta, Variant("ours"), torch.bfloat16)
         unet, vae = model.unet, filled(AutoencoderTiny, device=meta) if size == "sd15-taesd" else model.vae
-        texts = torch.empty(4, 77, 768, device=meta)
         generator = filled(Generator, GeneratorConfig(256 if size == "sd15-256" else 1024), device=meta)
+    texts = {"encoder_hidden_states": torch.empty(4, 77, unet.config.cross_attention_dim, device=meta)}
+    if size == "sdxl":
+        whole = {"text_embeds": torch.empty(4, 1280, device=meta), "time_ids": torch.empty(4, 6, device=meta)}
+        texts["added_cond_kwargs"] = whole
     codes = torch.empty(1, generator.num_ws, generator.w_dim, device=meta)
     side = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
     images = torch.empty(1, 3, side, side, device=meta, requires_grad=True)
@@ -223,7 +227,7 @@ def operations(size: str) -> float:
     trained = [p.requires_grad_(True) for p in trained_parameters(generator, range(len(generator.synthesis.layers)))]
     with patch.object(F, "scaled_dot_product_attention", attention_without_matrix), Operations() as counter:
         with torch.no_grad():
-            unet(rows, torch.zeros((), device=meta), encoder_hidden_states=texts)
+            unet(rows, torch.zeros((), device=meta), **texts)
             code(images), generator.synthesis(Draw(codes))
         found = code(images)
         torch.autograd.grad(found, images, torch.empty_like(found))

@@ -150,6 +150,7 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
             "SDS": f"sds {KEPT} {BASE}",
             "CSD": f"csd {KEPT} {BASE}",
             "targets": f"targets(count=150) {TOWARDS}",
+            "targets and discriminator": f"targets(count=150,adversarial=0.5) {TOWARDS}",
         }.items()
     ],
     "long prompts": long_prompts(),

@@ -8,7 +8,8 @@ from ..training.out_of_memory import is_out_of_memory
 from ..training.parallel import Alone, joined
 from .errors import explanation
 from .load import Parts, domain_copy, load_model, load_parts, model_digest, named_domain
-from .plan import Plan, plan_for, targets_plan_for
+from .plan import Plan
+from .planning import plan_for, targets_plan_for
 from .run import follow, run
 from .run_folder import RESULTS, RunError, RunFolder
 from .signals import stop_noted, stopping

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .arguments import add_device, add_domain, add_on_model, add_output, at_least, positive
 from .load import diffusion_model, domain_copy, named_domain
-from .plan import domain_of
+from .planning import domain_of
 from .signals import stop_noted, stopping
 from .terminal import MINIATURE, UsageError, counting_bar, device_named, make_folder, write_png
 

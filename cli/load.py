@@ -10,7 +10,8 @@ from typing import Any
 
 from ..sds.priors.lora import LoRA
 from ..training.digests import file_digest, tensors_digest, weights_digest
-from .plan import Plan, given_on_model
+from .plan import Plan
+from .planning import given_on_model
 from .targets import TargetsPlan
 from .terminal import MINIATURE, UsageError, device_named, load_generator
 

@@ -34,7 +34,7 @@ from .arguments import (
     shown,
 )
 from .commands import DEMO_FOLDER, adapt_or_resume, demo, targets
-from .plan import OF_TARGETS, TARGET_SCALE, of_term, own_settings
+from .planning import OF_TARGETS, TARGET_SCALE, of_term, own_settings
 from .sweep import command as sweep
 from .terminal import MINIATURE
 

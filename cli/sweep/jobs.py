@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..plan import Plan, plan_for
+from ..plan import Plan
+from ..planning import plan_for
 from ..run_folder import RunError, RunFolder
 from ..terminal import UsageError
 

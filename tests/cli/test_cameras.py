@@ -7,7 +7,8 @@ import pytest
 import torch
 from comfyui_stylegan_fusion.cli import main
 from comfyui_stylegan_fusion.cli.options import parse
-from comfyui_stylegan_fusion.cli.plan import plan_for, read_plan
+from comfyui_stylegan_fusion.cli.plan import read_plan
+from comfyui_stylegan_fusion.cli.planning import plan_for
 from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS
 from comfyui_stylegan_fusion.stylegan import orbit, render_samples, sample_z, save_generator, turned
 from eg3d_files import CONFIG, head

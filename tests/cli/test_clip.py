@@ -7,7 +7,7 @@ import torch
 from comfyui_stylegan_fusion import load_generator
 from comfyui_stylegan_fusion.cli import main
 from comfyui_stylegan_fusion.cli.options import parse
-from comfyui_stylegan_fusion.cli.plan import CLIP_TRAINING, MINIATURE_CLIP_TRAINING, plan_for
+from comfyui_stylegan_fusion.cli.planning import CLIP_TRAINING, MINIATURE_CLIP_TRAINING, plan_for
 from comfyui_stylegan_fusion.miniature import GENERATOR
 from comfyui_stylegan_fusion.stylegan import read_metadata
 

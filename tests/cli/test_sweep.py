@@ -169,7 +169,7 @@ RUNS = {
 @pytest.mark.parametrize("name", list(RUNS))
 def test_a_run_as_a_graph_and_back_is_the_same_run(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("comfyui_stylegan_fusion.cli.plan._draws_in_3d", lambda generator: False)
+    monkeypatch.setattr("comfyui_stylegan_fusion.cli.planning._draws_in_3d", lambda generator: False)
     asked = {"generator": "miniature", "model": "miniature", **RUNS[name]}
     (job,) = read_jobs(written(tmp_path / "a.yaml", [{**asked, "name": "a"}], {}))
     graph = json.loads(json.dumps(graph_of(job.plan)))
