@@ -216,7 +216,7 @@ def test_what_differs_is_said_in_options():
     assert in_options("terms", terms, terms[:1]) == ["--directional"]
     assert in_options("terms", terms, [{"term": "targets", "targets": "a"}, terms[1]]) == [
         "--distillation",
-        "the pictures of --targets",
+        "the pictures of --targets, or --adversarial",
     ]
     assert in_options("recompute", True, None) == ["--recompute"]
     assert [in_options(name, 1, 2) for name in ("learning_rate", "layers", "--prompt")] == [
