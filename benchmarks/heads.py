@@ -56,6 +56,12 @@ def main():
     parser.add_argument("--runs", nargs="*", default=list(RUNS), choices=RUNS)
     parser.add_argument("--steps", type=int, default=100, help="of score distillation")
     parser.add_argument("--target-steps", type=int, default=300, help="towards targets")
+    parser.add_argument(
+        "--adversarial",
+        type=float,
+        default=TargetPictures.adversarial,
+        help="strength of the discriminator beside targets",
+    )
     parser.add_argument("--samples", type=int, default=48)
     parser.add_argument("--folder", type=Path, default=Path("training-runs/heads"))
     parser.add_argument("--film", type=Path, help="where an animated picture of all of them is written")
@@ -65,15 +71,16 @@ def main():
     seconds = {}
     for name in options.runs:
         steps = options.steps if name in RANGES else options.target_steps
-        path = options.folder / f"robot-{name}-{steps}.safetensors"
-        seconds[name] = adapt(name, steps, path)
+        told = "" if name in RANGES else f"-{options.adversarial:g}"
+        path = options.folder / f"robot-{name}-{steps}{told}.safetensors"
+        seconds[name] = adapt(name, steps, path, options.adversarial)
         generators[name] = load_generator(path)
     print_table(generators, seconds, options.samples)
     if options.film:
         film(generators, options.film)
 
 
-def adapt(name: str, steps: int, path: Path) -> float:
+def adapt(name: str, steps: int, path: Path, adversarial: float) -> float:
     """Make robots of persons, unless they are there; the seconds that it took."""
     notes = path.with_suffix(".json")
     if path.exists() and notes.exists():
@@ -82,7 +89,10 @@ def adapt(name: str, steps: int, path: Path) -> float:
     report = lambda p: p.step % 10 == 0 and print(name, p.step, p.losses, flush=True)  # noqa: E731
     saved = SavedTraining(path.with_suffix(".training.safetensors"))
     generator = load_generator(GENERATORS["miniature-3d"])
-    training = distillation(name, steps) if name in RANGES else towards_targets(generator, name, steps)
+    if name in RANGES:
+        training = distillation(name, steps)
+    else:
+        training = towards_targets(generator, name, steps, adversarial)
     result = train_generator(generator, *training, None, report, saved)
     taken = time.monotonic() - start
     save_generator(result.generator, path, {"prompt": prompt_for("robot"), "seed": "0"})
@@ -105,7 +115,7 @@ def distillation(name: str, steps: int):
     )
 
 
-def towards_targets(generator, name: str, steps: int):
+def towards_targets(generator, name: str, steps: int, adversarial: float):
     """Prior, settings and terms of a training towards targets, made as the miniature's always are: each of one view."""
     model = StableDiffusion.load(WEIGHTS / "diffusion", decoder=True)
     path = DiffusersPrior(model, prompt_for("person"), "", 1.0)
@@ -113,7 +123,8 @@ def towards_targets(generator, name: str, steps: int):
     made = replace(MINIATURE_SETTINGS.targets, count=TARGETS, strength=STRENGTHS[name])
     targets = make_targets(generator, Editor(edit, path), made)
     settings = replace(MINIATURE_SETTINGS.training, steps=steps, batch_size=4, diversity_every=steps)
-    return PicturesPrior(edit.image_size, torch.device("cpu")), settings, [TargetPictures(targets=targets)]
+    term = TargetPictures(targets=targets, adversarial=adversarial)
+    return PicturesPrior(edit.image_size, torch.device("cpu")), settings, [term]
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def test_quickstart_shows_its_training_on_the_panel(host, quickstart):
     train = graph[training]["inputs"]
     shown = host.get(f"/stylegan_fusion/panels/{train['panel']}")
     assert shown["status"] == "finished" and shown["step"] == shown["steps"] == STEPS
-    assert {0, STEPS} <= set(shown["moments"]) and set(shown["curves"]) == {"targets"}
+    assert {0, STEPS} <= set(shown["moments"]) and set(shown["curves"]) == {"targets", "discriminator"}
     picture = host.fetch(f"/stylegan_fusion/panels/{train['panel']}/moments/{STEPS}")
     with Image.open(io.BytesIO(picture)) as moment:
         assert moment.format == "JPEG" and moment.width == 2 * moment.height  # samples above their targets
