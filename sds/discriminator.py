@@ -108,7 +108,8 @@ class Discriminator:
             (slopes,) = torch.autograd.grad(
                 sum(one.flatten(1).mean(1).sum() for one in judged), both, create_graph=True
             )
-            squares = slopes.square().flatten(1).sum(1).mean() * 2 * slopes[0].numel()
+            # Of both sides together; times the number of colours, so that its weight suits every size.
+            squares = 2 * slopes.square().flatten(1).sum(1).mean() * slopes[0].numel()
             total = loss + PENALTY * PENALIZED_EVERY * share * squares
         return Outcome(gradients_of(total, self.network.parameters()), {NAME: loss.item()})
 

@@ -54,7 +54,7 @@ DISTILLATIONS = tuple(name for name, term in TERMS.items() if term.role == "dist
 
 OTHER_CURVES = {
     fake_score.NAME: "How well the second network knows what is drawn",
-    discriminator.NAME: "How well the discriminator tells pictures from targets: the lower, the better",
+    discriminator.NAME: "The error of the discriminator, which tells pictures from targets; at 0.69 it no longer can",
 }
 
 
