@@ -100,7 +100,7 @@ class Discriminator:
         return found
 
     def _outcome(self, images: Tensor, targets: Tensor, share: float, penalized: bool) -> Outcome:
-        both = torch.cat([images.float(), targets.float()]).requires_grad_(penalized)
+        both = torch.cat([images, targets]).requires_grad_(penalized)
         judged = self.network(both)
         loss = lag([one[len(images) :] for one in judged], [one[: len(images)] for one in judged]).mean() * share
         total = loss
@@ -116,9 +116,9 @@ class Discriminator:
     def pull(self, images: Tensor, targets: Tensor) -> Tensor:
         """Return the gradient [B, 3, H, W] that makes pictures harder to tell from targets, both [B, 3, H, W], as long for
         each picture as that of a mean absolute difference."""
-        seen = images.detach().float().requires_grad_()  # pictures in 3D may come in half precision
+        seen = images.detach().requires_grad_()
         with torch.no_grad():
-            theirs = self.network(targets.float())
+            theirs = self.network(targets)
         (gradient,) = torch.autograd.grad(lag(self.network(seen), theirs).sum(), seen)
         lengths = gradient.flatten(1).norm(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny)
         return gradient / (lengths * math.sqrt(gradient[0].numel()))[:, None, None, None]

@@ -220,7 +220,8 @@ class Objective:
 
     def _rendered(self, generator: Generator, draw: Draw, recompute: bool = False) -> Tensor:
         with torch.autocast(draw.ws.device.type, torch.bfloat16, enabled=self.half):
-            return generator.synthesis(draw, noise="const", recompute=recompute)
+            images = generator.synthesis(draw, noise="const", recompute=recompute)
+        return images.float()  # those in 3D come in half precision
 
     def _seen(self, images: Tensor) -> Tensor:
         return prior_input(images, self.prior.image_size, self.crop)

@@ -88,7 +88,9 @@ class TwoBlocks(nn.Module):
     def _fitted(self, images: Tensor) -> Tensor:
         if images.shape[-1] == self.side or (self.enlarges_only and images.shape[-1] > self.side):
             return images
-        return F.interpolate(images, (self.side, self.side), mode="bilinear", antialias=self.antialias)
+        # In float32: the CPU resizes nothing in half precision without aliasing.
+        resized = F.interpolate(images.float(), (self.side, self.side), mode="bilinear", antialias=self.antialias)
+        return resized.to(images.dtype)
 
 
 class Unchanged(nn.Module):

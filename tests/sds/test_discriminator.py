@@ -61,15 +61,6 @@ def test_it_learns_to_tell_soft_pictures_from_their_targets_and_pulls_them_to_be
     assert moved < after
 
 
-def test_pictures_in_half_precision_are_judged_in_whole():
-    trained, (images, targets) = learned(2), pairs(2, 1).values()
-    pull = trained.pull(images.bfloat16(), targets)
-    assert torch.equal(pull, trained.pull(images.bfloat16().float(), targets))
-    shared = dict(zip(PAIRS, (images.bfloat16(), targets), strict=True))
-    found = trained.compute([MicroStep(0, 0, shared=shared)])
-    assert found.skipped is None and all(gradient.dtype == torch.float32 for gradient in found.gradients.values())
-
-
 def test_where_it_sees_no_difference_nothing_pulls():
     trained = learned(2)
     with torch.no_grad():

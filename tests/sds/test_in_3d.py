@@ -197,6 +197,14 @@ def made(generator, count=4):
     return Targets(codes, torch.nn.functional.avg_pool2d(pixels.float(), 2).byte(), cameras=cameras)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_discriminator_learns_beside_targets_of_heads(generator, precision):
+    targets, prior = made(generator), PicturesPrior(16, torch.device("cpu"))
+    changes = settings(steps=4, diversity_every=100, precision=precision)
+    result = train_generator(generator, prior, changes, [TargetPictures(targets=targets)])
+    assert all(record.skipped is None and "discriminator" in record.losses for record in result.history.records)
+
+
 def test_targets_are_aimed_for_by_their_own_cameras(generator, monkeypatch):
     targets, prior = made(generator), PicturesPrior(16, torch.device("cpu"))
     kind, draws = type(generator.synthesis), []

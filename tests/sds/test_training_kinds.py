@@ -4,9 +4,26 @@ import copy
 
 import pytest
 import torch
-from comfyui_stylegan_fusion.sds import ManualLayers, TopKLayers, train_generator
+from comfyui_stylegan_fusion.sds import (
+    ManualLayers,
+    PicturesPrior,
+    TargetPictures,
+    Targets,
+    TopKLayers,
+    train_generator,
+)
 from comfyui_stylegan_fusion.sds.draws import draw_labels
-from comfyui_stylegan_fusion.stylegan import Crop, Draw, Generator, GeneratorConfig, StyleGAN3Config, sample_z
+from comfyui_stylegan_fusion.sds.targets.pool import to_bytes
+from comfyui_stylegan_fusion.stylegan import (
+    Crop,
+    Draw,
+    Generator,
+    GeneratorConfig,
+    StyleGAN3Config,
+    draw_codes,
+    sample_codes,
+    sample_z,
+)
 from comfyui_stylegan_fusion.training.draws import MicroStep
 from trainings import moved, settings, trained_names
 
@@ -60,6 +77,18 @@ def test_stylegan3_moves_to_the_priors_mean(prior):
         before = distance(generator)
         result = train_generator(generator, prior, settings(steps=60, batch_size=4, learning_rate=0.02))
         assert distance(result.generator) < 0.6 * before
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_stylegan3_goes_towards_targets_with_a_discriminator(precision):
+    generator = small_stylegan3()
+    codes = sample_codes(generator, sample_z(generator.z_dim, 4, 1))
+    targets = Targets(codes, to_bytes(-torch.cat([*draw_codes(generator, codes)])))
+    changes = settings(steps=4, diversity_every=100, precision=precision)
+    result = train_generator(
+        generator, PicturesPrior(targets.side, torch.device("cpu")), changes, [TargetPictures(targets=targets)]
+    )
+    assert all(record.skipped is None and "discriminator" in record.losses for record in result.history.records)
 
 
 def labelled_generator():
