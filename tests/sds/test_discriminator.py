@@ -8,6 +8,7 @@ from comfyui_stylegan_fusion.sds import (
     SavedTraining,
     TargetPictures,
     Targets,
+    TopKLayers,
     TrainingInterrupted,
     TrainSettings,
     View,
@@ -15,6 +16,7 @@ from comfyui_stylegan_fusion.sds import (
 )
 from comfyui_stylegan_fusion.sds.discriminator import HEAD_START, NAME, PAIRS, Discriminator, PatchNetwork, lag
 from comfyui_stylegan_fusion.sds.targets.pool import to_bytes
+from comfyui_stylegan_fusion.sds.training import GeneratorTraining
 from comfyui_stylegan_fusion.stylegan import draw_codes, sample_codes, sample_z
 from comfyui_stylegan_fusion.training.draws import MicroStep
 from comfyui_stylegan_fusion.training.memory import transient_bytes
@@ -164,3 +166,15 @@ def test_a_training_that_version_0_3_left_unfinished_goes_on_with_a_discriminato
         adapted(generator, pool, adversarial=0.0, progress=stop, saved=earlier)
     result = adapted(generator, pool, saved=saved)
     assert [NAME in record.losses for record in result.history.records] == [False] * 3 + [True] * 7
+
+
+def test_it_is_shown_what_the_generator_draws_of_the_targets_codes_however_layers_are_searched_for(generator):
+    pool = soft_pool(generator)
+    settings = TrainSettings(steps=10, batch_size=2, precision="float32")
+    prior, terms = PicturesPrior(pool.side, CPU), [TargetPictures(targets=pool)]
+    run, micro_step = GeneratorTraining(generator, prior, settings, terms, TopKLayers(1, 3)), MicroStep(0, 5)
+    run.adaptation.compute([micro_step])
+    rows = pool.rows(micro_step, 2, 1)
+    drawn = torch.cat([*draw_codes(generator, pool.codes[rows])])
+    assert torch.allclose(micro_step.shared[PAIRS[0]], drawn.clamp(-1, 1), atol=1e-5)
+    assert torch.equal(micro_step.shared[PAIRS[1]], pool.pictures(rows, CPU))

@@ -198,7 +198,9 @@ def made(generator, count=4):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_discriminator_learns_beside_targets_of_heads(generator, precision):
+@pytest.mark.parametrize("last", [{}, {"superresolution": "none", "render_side": 32}], ids=["enlarged", "rendered"])
+def test_a_discriminator_learns_beside_targets_of_heads(last, precision):
+    generator = head(**last)
     targets, prior = made(generator), PicturesPrior(16, torch.device("cpu"))
     changes = settings(steps=4, diversity_every=100, precision=precision)
     result = train_generator(generator, prior, changes, [TargetPictures(targets=targets)])
