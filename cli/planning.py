@@ -47,6 +47,9 @@ def plan_for(options: argparse.Namespace) -> Plan:
     if not weights["lpips"] and options.lpips_features != MINIATURE:
         raise UsageError("--lpips-features is the network of --lpips; give that its weight, too.")
     distillation = options.distillation or ("" if has_targets or clip else "sds")
+    if making and getattr(options, f"{OF_TARGETS}refresh") is None:
+        asks = bool(distillation) or any(weights[kind] and TERMS[kind].on != "image" for kind in weights)
+        making = dataclasses.replace(making, refresh=0) if asks else making  # possible without other terms alone
     of_distillation = _of_distillation(options, distillation)
     usual_scale = TERMS[distillation or "sds"].usual_scale
     return Plan(

@@ -56,7 +56,8 @@ class TargetsPlan:
         if not self.domain:
             for name in ("domain", "domain_scale", "domain_blend"):
                 del described[name]
-        del described["settings"]["batch_size"]
+        for name in ("batch_size", "refresh_share"):  # which do not change what is made
+            del described["settings"][name]
         return json.dumps(described)
 
     def codes(self):

@@ -13,6 +13,7 @@ from ..training.draws import MicroStep
 from ..training.memory import LiveBytes, tensor_bytes
 from ..training.out_of_memory import MemoryPolicy, split_rows
 from ..training.phases import Outcome, Phase, accumulate, gradients_of
+from .detail import fine_part
 from .settings import TrainSettings
 
 NAME = "discriminator"
@@ -55,14 +56,6 @@ class PatchNetwork(nn.Module):
             x = F.leaky_relu(layer(x), 0.2)
             found.append(judge(x))
         return found
-
-
-def fine_part(images: Tensor) -> Tensor:
-    """Return what a blur of about one pixel takes from images [B, C, H, W]: small beside colours, and what soft pictures
-    lack."""
-    line = images.new_tensor([0.25, 0.5, 0.25])
-    kernel = (line[:, None] * line).expand(images.shape[1], 1, 3, 3)
-    return images - F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=images.shape[1])
 
 
 class Discriminator:

@@ -22,7 +22,7 @@ class RefreshedTargets(Callback):
     def after_step(self, training: Training) -> None:
         every = self.pool.refresher.every
         if training.step % every == 0 and training.step < training.steps:
-            self.pool.images.copy_(self.pool.refresher(self.snapshots.generator, self.pool.codes, self.pool.cameras))
+            self.pool.images.copy_(self.pool.refresher(self.snapshots.generator, self.pool))
             self.refreshed = training.step
 
     def pack(self) -> tuple[dict[str, Tensor], dict]:

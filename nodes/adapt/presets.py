@@ -27,7 +27,7 @@ REGULARIZERS = {
 FILLED = {
     TRAIN: ("steps", "batch_size", "learning_rate", "cooldown"),
     GUIDANCE: ("t_min", "t_max"),
-    MAKE: ("count", "strength", "levels"),
+    MAKE: ("count", "strength", "levels", "refresh", "refresh_share"),
 }
 """Settings that belong to a preset. The others are of a picture, a generator or a machine: seeds, classes, memory."""
 

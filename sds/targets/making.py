@@ -1,7 +1,8 @@
 """Making targets: samples of a generator, each edited by the diffusion model."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +15,7 @@ from ...training.draws import MicroStep
 from ...training.loop import recording_gradients
 from ...training.memory import MemoryRequest
 from ...training.out_of_memory import handle_out_of_memory, split_rows
+from ..detail import fine_detail
 from ..draws import draw_cameras
 from ..objective import prior_input, sample_size
 from ..prior import Prior
@@ -129,22 +131,13 @@ def make_targets(
             images[index] = picture
         missing = [index for index in range(len(codes)) if index not in known]
         done = len(known)
-        size = settings.batch_size
-        while missing:
-            rows = missing[:size]
-            seen = cameras_of(cameras, rows)
-            samples = samples_of(generator, codes[rows], editor.target, crop, seen)
-            targets = _edited(editor, samples, settings, seen)
-            if targets is None:
-                size = max(1, len(rows) // 2)
-                continue
-            missing = missing[len(rows) :]
-            images[rows] = to_bytes(targets)
+        for rows, samples, pictures in _edited(generator, editor, settings, crop, codes, cameras, missing):
+            images[rows] = to_bytes(pictures)
             done += len(rows)
             if folder:
                 folder.write(rows, images[rows])
             if progress:
-                progress(Made(done, len(codes), samples.cpu(), targets))
+                progress(Made(done, len(codes), samples.cpu(), pictures))
         if folder:
             folder.finish()
         return Targets(codes, images, refresher, cameras)
@@ -176,16 +169,31 @@ class Refreshing:
     def every(self) -> int:
         return self.settings.refresh
 
+    @property
+    def share(self) -> float:
+        return self.settings.refresh_share
+
     @torch.no_grad()
-    def __call__(self, generator: Generator, codes: Tensor, cameras: Tensor | None = None) -> Tensor:
-        """Return the pictures [K, 3, H, W], in bytes, that a generator shall draw of codes from now on."""
+    def __call__(self, generator: Generator, pool: Targets) -> Tensor:
+        """Return the pictures [K, 3, H, W], in bytes, that a generator shall draw of a pool's codes from now on."""
+        half, images = self.settings, pool.images.clone()
+        half = replace(half, strength=half.strength / 2, levels=math.ceil(half.levels / 2))
+        chosen = self._softest(generator, pool, math.ceil(self.share * len(pool)))
+        for rows, _, pictures in _edited(generator, self.editor, half, self.crop, pool.codes, pool.cameras, chosen):
+            images[rows] = to_bytes(pictures)
+        return images
+
+    def _softest(self, generator: Generator, pool: Targets, count: int) -> list[int]:
+        """The `count` rows of a pool whose pictures have least of their targets' fine detail: what a generator cannot
+        draw, for one because codes near by have other targets, it leaves blurred."""
+        if count >= len(pool):
+            return list(range(len(pool)))
         found = []
-        for rows in split_rows(len(codes), self.settings.batch_size):
-            seen = cameras_of(cameras, rows)
-            samples = samples_of(generator, codes[rows], self.editor.target, self.crop, seen)
-            weaker = replace(self.settings, strength=self.settings.strength / 2)
-            found.append(to_bytes(self.editor.edited(samples, *_how(weaker), cameras=seen)))
-        return torch.cat(found)
+        for rows in split_rows(len(pool), self.settings.batch_size):
+            seen = cameras_of(pool.cameras, rows)
+            samples = samples_of(generator, pool.codes[rows], self.editor.target, self.crop, seen)
+            found.append(fine_detail(samples) / fine_detail(pool.pictures(rows, samples.device)).clamp_min(1e-12))
+        return torch.cat(found).argsort()[:count].sort().values.tolist()
 
 
 @dataclass(frozen=True)
@@ -239,17 +247,32 @@ def samples_of(
     return prior_input(images.float(), prior.image_size, crop).to(prior.device)
 
 
-def _how(settings: TargetSettings) -> tuple[float, int, int]:
-    return settings.strength, settings.levels, settings.seed
-
-
-def _edited(editor: Editor, samples: Tensor, settings: TargetSettings, cameras: Tensor | None) -> Tensor | None:
-    """The edited samples; None when memory ran out, and fewer at a time may fit."""
-    try:
-        return editor.edited(samples, *_how(settings), cameras=cameras)
-    except Exception as error:
-        if len(samples) == 1 or not handle_out_of_memory(error):
-            raise
-    editor.target.session.release_memory()
-    logger.warning("Out of memory while %d targets were made at a time; going on with fewer.", len(samples))
-    return None
+def _edited(
+    generator: Generator,
+    editor: Editor,
+    settings: TargetSettings,
+    crop: Crop | None,
+    codes: Tensor,
+    cameras: Tensor | None,
+    rows: list[int],
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Yield some of the rows, what a generator draws of their codes, and what that becomes; fewer at a time once memory
+    has run out."""
+    size = settings.batch_size
+    while rows:
+        some = rows[:size]
+        seen = cameras_of(cameras, some)
+        samples = samples_of(generator, codes[some], editor.target, crop, seen)
+        try:
+            pictures = editor.edited(samples, settings.strength, settings.levels, settings.seed, cameras=seen)
+        except Exception as error:
+            if len(some) == 1 or not handle_out_of_memory(error):
+                raise
+            pictures = None
+        if pictures is None:  # outside of the handling, which keeps what the failed call held
+            editor.target.session.release_memory()
+            logger.warning("Out of memory while %d targets were made at a time; going on with fewer.", len(some))
+            size = max(1, len(some) // 2)
+            continue
+        rows = rows[len(some) :]
+        yield some, samples, pictures

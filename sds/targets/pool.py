@@ -16,9 +16,10 @@ class Refresher(Protocol):
     """A Refresher makes targets anew, of what a generator draws by then."""
 
     every: int  # steps of the training
+    share: float  # of the targets
 
-    def __call__(self, generator: Generator, codes: Tensor, cameras: Tensor | None) -> Tensor:
-        """Return the pictures [K, 3, H, W], in bytes, for codes and what they are seen by."""
+    def __call__(self, generator: Generator, pool: "Targets") -> Tensor:
+        """Return the pictures [K, 3, H, W], in bytes, that stand in the place of a pool's."""
         ...
 
 

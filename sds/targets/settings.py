@@ -83,6 +83,19 @@ class TargetSettings:
         option="--target-refresh",
         metavar="STEPS",
     )
+    refresh_share: float = setting(
+        1.0,
+        "Share of the targets that are made anew then: those whose pictures have least of their targets' fine detail, which "
+        "the generator does not get to draw. 1: all.",
+        what="The share of refreshed targets",
+        unit="a fraction",
+        above=0,
+        most=1,
+        node=MAKE,
+        advanced=True,
+        shown=(0.01, 1.0, 0.01),
+        option="--target-refresh-share",
+    )
     batch_size: int = setting(
         8,
         "Samples that are edited at a time. Fewer take less memory.",

@@ -46,8 +46,12 @@ class _WithTargets(Term):
         return dataclasses.replace(self, targets=dataclasses.replace(self.targets, images=self.targets.images.clone()))
 
     def describe(self) -> dict:
-        refresher = self.targets.refresher
-        return super().describe() | ({"refresh": refresher.every} if refresher else {})
+        refresher, described = self.targets.refresher, super().describe()
+        if refresher is not None:
+            described["refresh"] = refresher.every
+            if refresher.share < 1:  # earlier versions knew no other
+                described["refresh_share"] = refresher.share
+        return described
 
 
 @dataclass(frozen=True)

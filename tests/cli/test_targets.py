@@ -7,7 +7,10 @@ import pytest
 import torch
 from comfyui_stylegan_fusion import load_generator
 from comfyui_stylegan_fusion.cli import main
+from comfyui_stylegan_fusion.cli.options import parse
 from comfyui_stylegan_fusion.cli.plan import read_plan
+from comfyui_stylegan_fusion.cli.planning import plan_for
+from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS
 from comfyui_stylegan_fusion.sds import TargetsFolder
 from comfyui_stylegan_fusion.stylegan import read_metadata, sample_codes, sample_z
 from comfyui_stylegan_fusion.stylegan.code_files import Codes, save_codes
@@ -99,3 +102,21 @@ def test_the_discriminator_is_as_strong_as_was_asked_for_and_runs_begun_without_
     plan = run.get("plan", run)
     assert plan.pop("adversarial") == 0.0
     assert read_plan(plan).adversarial == 0.0
+
+
+def test_targets_are_refreshed_where_no_other_term_asks_the_model_and_which_of_them_does_not_matter_to_the_first(
+    tmp_path,
+):
+    def plan(*options):
+        chosen = parse(["adapt", *MINIATURE, "--output", "x", *options])
+        chosen.miniature_settings = MINIATURE_SETTINGS
+        return plan_for(chosen)
+
+    usual = MINIATURE_SETTINGS.targets.refresh
+    assert usual > 0 and plan().making.refresh == plan("--targets", "20").making.refresh == usual
+    assert plan("--targets", "20", "--distillation", "sds").making.refresh == 0
+    assert plan("--targets", "20", "--directional", "1").making.refresh == 0
+    assert plan("--targets", "20", "--lpips", "1").making.refresh == usual
+    assert plan("--targets", "20", "--directional", "1", "--target-refresh", "30").making.refresh == 30
+    fewer = plan("--target-refresh-share", "0.1")
+    assert fewer.making.refresh_share == 0.1 and fewer.targets.identity == plan().targets.identity

@@ -25,7 +25,7 @@ from comfyui_stylegan_fusion.sds import (
 )
 from comfyui_stylegan_fusion.sds.objective import Objective
 from comfyui_stylegan_fusion.sds.targets.editing import edited, invert, noised, timesteps_up_to
-from comfyui_stylegan_fusion.sds.targets.making import edit_strip
+from comfyui_stylegan_fusion.sds.targets.making import edit_strip, samples_of
 from comfyui_stylegan_fusion.sds.targets.pool import to_bytes, to_unit
 from comfyui_stylegan_fusion.stylegan import draw_codes, sample_codes, sample_z
 from comfyui_stylegan_fusion.training.draws import MicroStep
@@ -59,6 +59,18 @@ def normal(*shape, seed=0):
 
 def editor(source=(0.1, 0.2, 0.3), target=(0.8, -0.6, -0.2), kind=Drawing):
     return Editor(kind(target), kind(source))
+
+
+def with_little_memory(tight):
+    guided = tight.target.guided
+
+    def of_little_memory(z_t, t, scaling=1.0):
+        if len(z_t) > 2:
+            raise torch.OutOfMemoryError("no room")
+        return guided(z_t, t, scaling)
+
+    tight.target.guided = of_little_memory
+    return tight
 
 
 SETTINGS = TargetSettings(count=6, levels=3, batch_size=4, seed=3)
@@ -279,6 +291,25 @@ def test_refreshed_targets_come_from_the_generator_in_training_and_are_gone_on_w
         train_generator(generator, Drawing(), settings, [pictures(pool), ScoreDistillation()])
 
 
+def test_the_softest_pictures_get_new_targets_beside_those_that_stay(generator):
+    pool = make_targets(generator, editor(), dataclasses.replace(SETTINGS, refresh=2, refresh_share=0.34))
+    drawn = samples_of(generator, pool.codes, Drawing())
+    soft = [1, 4, 5]  # beside noise any picture is soft
+    images = to_bytes(drawn)
+    images[soft] = torch.randint(
+        0, 256, images[soft].shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    pool = dataclasses.replace(pool, images=images)
+    found = pool.refresher(generator, pool)
+    assert torch.equal(found[[0, 2, 3]], images[[0, 2, 3]])
+    again = editor().edited(drawn[soft], SETTINGS.strength / 2, 2)  # half as far in half the levels, of 3
+    assert (found[soft].int() - to_bytes(again).int()).abs().max() <= 1
+    tight = dataclasses.replace(pool.refresher, editor=with_little_memory(editor()))
+    assert (tight(generator, pool).int() - found.int()).abs().max() <= 1
+    whole = dataclasses.replace(pool.refresher, settings=dataclasses.replace(SETTINGS, refresh=2))
+    assert not (whole(generator, pool)[[0, 2, 3]] == images[[0, 2, 3]]).flatten(1).all(1).any()
+
+
 def test_the_pull_on_latents_is_their_difference_whatever_the_timestep(generator):
     pool = make_targets(generator, editor(), SETTINGS)
     prior, term = Drawing(), TargetLatents(0.5, targets=pool)
@@ -296,15 +327,7 @@ def test_the_pull_on_latents_is_their_difference_whatever_the_timestep(generator
 
 
 def test_targets_are_made_fewer_at_a_time_when_memory_runs_out(generator):
-    whole, tight = make_targets(generator, editor(), SETTINGS), editor()
-    guided = tight.target.guided
-
-    def of_little_memory(z_t, t, scaling=1.0):
-        if len(z_t) > 2:
-            raise torch.OutOfMemoryError("no room")
-        return guided(z_t, t, scaling)
-
-    tight.target.guided = of_little_memory
+    whole, tight = make_targets(generator, editor(), SETTINGS), with_little_memory(editor())
     targets = make_targets(generator, tight, SETTINGS)
     assert (targets.images.int() - whole.images.int()).abs().max() <= 1
     tight.target.faults = {len(tight.target.calls): torch.OutOfMemoryError("no room")}
