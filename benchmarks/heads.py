@@ -42,7 +42,7 @@ from comfyui_stylegan_fusion.stylegan import Draw, load_generator, orbit, sample
 from PIL import Image
 
 RUNS = ("small", "large", "weak", "strong")
-TARGETS = 150
+TARGETS, EDITS = 150, 2.0  # how many, and the guidance scale by which they are made
 YAWS = (-25.0, 0.0, 25.0)
 GUIDANCE_SCALE = 1.25  # as of the miniature in two dimensions
 RANGES = {"small": (0.02, 0.3), "large": (0.3, 0.95)}
@@ -119,8 +119,8 @@ def towards_targets(generator, name: str, steps: int, adversarial: float):
     """Prior, settings and terms of a training towards targets, made as the miniature's always are: each of one view."""
     model = StableDiffusion.load(WEIGHTS / "diffusion", decoder=True)
     path = DiffusersPrior(model, prompt_for("person"), "", 1.0)
-    edit = DiffusersPrior(model, prompt_for("robot"), prompt_for("person"), MINIATURE_SETTINGS.target_scale)
-    made = replace(MINIATURE_SETTINGS.targets, count=TARGETS, strength=STRENGTHS[name])
+    edit = DiffusersPrior(model, prompt_for("robot"), prompt_for("person"), EDITS)
+    made = replace(MINIATURE_SETTINGS.targets, count=TARGETS, strength=STRENGTHS[name], refresh=0)
     targets = make_targets(generator, Editor(edit, path), made)
     settings = replace(MINIATURE_SETTINGS.training, steps=steps, batch_size=4, diversity_every=steps)
     term = TargetPictures(targets=targets, adversarial=adversarial)

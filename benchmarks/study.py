@@ -4,9 +4,10 @@
     python benchmarks/study.py --cells "person-fox sds scale=1.25 steps=350" ... [--seeds 0]
 
 A cell is one training: SOURCE-TARGET, then its terms by name, each with its own settings in brackets as in
-"vsd(rank=0,weight=0.5)" or "targets(count=200,adversarial=0.5)" (without the last: no discriminator), then settings of
-the training as name=value; "scale" is the guidance's, "layers" a choice of layers, "prompt" another prompt with _ for
-spaces, "watch=100" measures every 100 steps, and what is left out is the preset's for score distillation.
+"vsd(rank=0,weight=0.5)" or "targets(count=200,adversarial=0.5,scale=1.5,refresh=100)" (without the last three: no
+discriminator, edits at scale 2, and these stay), then settings of the training as name=value; "scale" is the
+guidance's, "layers" a choice of layers, "prompt" another prompt with _ for spaces, "watch=100" measures every 100
+steps, and what is left out is the preset's for score distillation.
 "edited(strength=0.5)" in place of terms trains nothing: the pictures are the frozen generator's, from image to image.
 Every finished cell is a line of JSON in study.jsonl beside this file, under its name, its seed and the digest of the
 weights it stands on; a run measures what no line says, and --plan says first what that costs. What there is to measure
@@ -46,7 +47,7 @@ from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, ExtraPr
 from comfyui_stylegan_fusion.sds.targets.editing import edited, timesteps_up_to
 from comfyui_stylegan_fusion.stylegan import render_samples, sample_z
 from comfyui_stylegan_fusion.training.digests import weights_digest
-from study_cells import GROUPS, Cell
+from study_cells import EDITS, GROUPS, Cell
 
 SAMPLES = 1000
 WATCHED = 400  # samples, of a training on its way
@@ -151,8 +152,8 @@ class Study:
             name: value for name, value in given.items() if name not in ("weight", "adversarial")
         }
         path = DiffusersPrior(self.model, prompt_for(cell.source), "", 1.0)
-        edit = DiffusersPrior(self.model, cell.wanted, prompt_for(cell.source), MINIATURE_SETTINGS.target_scale)
-        made = replace(MINIATURE_SETTINGS.targets, seed=seed, **making)
+        edit = DiffusersPrior(self.model, cell.wanted, prompt_for(cell.source), making.pop("scale", EDITS))
+        made = replace(MINIATURE_SETTINGS.targets, seed=seed, **{"refresh": 0, "refresh_share": 1.0} | making)
         targets = make_targets(self.generator(cell.source), Editor(edit, path), made)
         return TargetPictures(own["weight"], targets=targets, adversarial=own["adversarial"])
 

@@ -8,6 +8,7 @@ from comfyui_stylegan_fusion.sds import AllLayers, ManualLayers, TopKLayers, Tra
 
 BASE = "steps=240 batch_size=4"
 TOWARDS = "steps=300 batch_size=8 learning_rate=0.001"
+EDITS = 2.0  # the guidance scale of targets
 TRADE_OFF = (0.1, 0.3, 0.5, 0.7, 0.95)
 
 

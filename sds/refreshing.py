@@ -19,9 +19,15 @@ class RefreshedTargets(Callback):
     snapshots: Snapshots
     refreshed: int = 0  # the step after which the pictures were made that are there; 0: before the training
 
+    def begin(self, training: Training) -> None:
+        self._refresh(training)  # where the training ended while they were made
+
     def after_step(self, training: Training) -> None:
+        self._refresh(training)
+
+    def _refresh(self, training: Training) -> None:
         every = self.pool.refresher.every
-        if training.step % every == 0 and training.step < training.steps:
+        if training.step // every > self.refreshed // every and training.step < training.steps:
             self.pool.images.copy_(self.pool.refresher(self.snapshots.generator, self.pool))
             self.refreshed = training.step
 

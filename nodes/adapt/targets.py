@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 _SOURCE = "What the generator draws as it is, for example a portrait of a person. Without it, the negative prompt of the guidance."
 _SCALE = (
     "How strongly the prompt pulls while pictures are edited, far below that of SDS Guidance: 4 to 8 for Stable Diffusion, "
-    "2 for the miniature. A GUIDER in the guidance brings its own."
+    "1.75 for the miniature. A GUIDER in the guidance brings its own."
 )
 
 

@@ -275,8 +275,9 @@ def test_a_set_of_targets_is_read_by_the_command_line_too(host):
 def test_targets_are_refreshed_by_the_models_while_training(host):
     graph = with_targets("refreshed", steps=4, **{"make.seed": 13})
     stay, _, _ = trained(host, graph)
-    graph["make"]["inputs"]["refresh"] = 2
+    graph["make"]["inputs"] |= {"refresh": 2, "refresh_share": 0.5}
     graph["save"]["inputs"]["filename_prefix"] = "refreshed anew"
     anew, metadata, _ = trained(host, graph)
-    assert json.loads(metadata["settings"])["terms"][0]["refresh"] == 2
+    (term,) = json.loads(metadata["settings"])["terms"]
+    assert (term["refresh"], term["refresh_share"]) == (2, 0.5)
     assert any(not torch.equal(stay[name], anew[name]) for name in stay)

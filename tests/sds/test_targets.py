@@ -291,6 +291,21 @@ def test_refreshed_targets_come_from_the_generator_in_training_and_are_gone_on_w
         train_generator(generator, Drawing(), settings, [pictures(pool), ScoreDistillation()])
 
 
+def test_a_training_that_ends_while_targets_are_refreshed_goes_on_with_them(generator, tmp_path):
+    pool = make_targets(generator, editor(), dataclasses.replace(SETTINGS, refresh=2, refresh_share=0.5))
+    settings, prior = TrainSettings(steps=4, batch_size=2), PicturesPrior(16, torch.device("cpu"))
+    whole = train_generator(generator, prior, settings, [pictures(pool)])
+    saved = SavedTraining(tmp_path / "training.safetensors", every=1)
+    target = pool.refresher.editor.target
+    target.faults = {len(target.calls): KeyboardInterrupt()}
+    with pytest.raises(TrainingInterrupted):
+        train_generator(generator, prior, settings, [pictures(pool)], saved=saved)
+    target.faults = {}
+    parts = train_generator(generator, prior, settings, [pictures(pool)], saved=saved)
+    wanted = whole.generator.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in parts.generator.state_dict().items())
+
+
 def test_the_softest_pictures_get_new_targets_beside_those_that_stay(generator):
     pool = make_targets(generator, editor(), dataclasses.replace(SETTINGS, refresh=2, refresh_share=0.34))
     drawn = samples_of(generator, pool.codes, Drawing())
