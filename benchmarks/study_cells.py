@@ -166,6 +166,17 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
     ],
     "timesteps": [(f"t_max {t}", f"person-fox sds {BASE} scale=2 t_min=0 t_max={t}") for t in TRADE_OFF],
     "layers": layers(),
+    "sds": [
+        (label, f"person-robot {words}")
+        for label, words in {
+            "as shipped": f"sds {KEPT} {BASE}",
+            "regularizer a quarter as strong": f"sds directional(weight=0.5) {BASE}",
+            "no regularizer": f"sds {BASE}",
+            "four times as many steps": f"sds {KEPT} steps=960 batch_size=4",
+            "four times as many pictures a step": f"sds {KEPT} steps=240 batch_size=16",
+            "without its noise (CSD)": f"csd {KEPT} {BASE}",
+        }.items()
+    ],
     "scales": [(f"scale {s}", f"person-fox sds {KEPT} {BASE} scale={s}") for s in (1, 1.25, 2, 4, 10, 100)],
     "clamps": [
         ("as shipped", f"person-fox sds {KEPT} {BASE}"),

@@ -44,8 +44,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "miniature": Preset(
             guidance_scale=1.25,
             weights={},
-            training=TrainSettings(steps=520, batch_size=8, cooldown=0.6, t_min=0.3, t_max=0.95, precision="auto"),
-            targets=TargetSettings(count=400, strength=0.8, levels=5, batch_size=16, refresh=260, refresh_share=0.25),
+            training=TrainSettings(steps=500, batch_size=8, cooldown=0.6, t_min=0.3, t_max=0.95, precision="auto"),
+            targets=TargetSettings(count=400, strength=0.8, levels=5, batch_size=16, refresh=170, refresh_share=0.2),
             target_scale=1.75,
             about="The bundled models, on targets: any prompt that they know. Measured.",
         ),
