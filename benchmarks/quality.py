@@ -21,7 +21,7 @@ from comfyui_stylegan_fusion.miniature import GENERATORS, WEIGHTS
 from comfyui_stylegan_fusion.miniature.classifier import load_classifier
 from comfyui_stylegan_fusion.miniature.drawing import draw
 from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
-from comfyui_stylegan_fusion.miniature.metrics import diversity, fine_detail, shares
+from comfyui_stylegan_fusion.miniature.metrics import diversity, fine_details, shares, smeared
 from comfyui_stylegan_fusion.miniature.renderer import render
 from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS, SDS_SETTINGS, MiniatureSettings, prompt_for
 from comfyui_stylegan_fusion.miniature.stages import seeded
@@ -50,6 +50,10 @@ def main():
     parser.add_argument("--steps", type=int, help="training steps towards targets, in place of the demo's")
     parser.add_argument("--targets", type=int, help="how many targets, in place of the demo's")
     parser.add_argument("--adversarial", type=float, help="strength of the discriminator, in place of the usual one")
+    parser.add_argument(
+        "--refresh", type=int, help="steps between refreshing targets, in place of the demo's; 0: never"
+    )
+    parser.add_argument("--scale", type=float, help="guidance scale of the edits, in place of the demo's")
     parser.add_argument("--diffusion", action="store_true", help="draw with the diffusion model itself, too")
     parser.add_argument("--folder", type=Path, default=Path("training-runs/quality"))
     parser.add_argument("--only", choices=METHODS, help="run only this method, print no table")
@@ -58,7 +62,12 @@ def main():
     preset = replace(
         preset,
         training=replace(preset.training, steps=options.steps or preset.training.steps),
-        targets=replace(preset.targets, count=options.targets or preset.targets.count),
+        targets=replace(
+            preset.targets,
+            count=options.targets or preset.targets.count,
+            refresh=preset.targets.refresh if options.refresh is None else options.refresh,
+        ),
+        target_scale=options.scale or preset.target_scale,
     )
     adversarial = TargetPictures.adversarial if options.adversarial is None else options.adversarial
     folder = options.folder / fingerprint(preset, adversarial)
@@ -93,6 +102,7 @@ class Look:
     read_as: torch.Tensor  # domains
     background: torch.Tensor
     detail: float
+    smeared: float
     outlines: dict[str, dict[str, float]]
 
 
@@ -169,9 +179,10 @@ class Bench:
             images = make()
             seen = self.judge.read(images)
             outlines = {domain: shares(images, seen, domain)}
-            self._looks[name] = Look(
-                seen.features, seen.domain.argmax(1), seen.background, fine_detail(images), outlines
-            )
+            details = fine_details(images)
+            blurred = smeared(details)
+            of_all = seen.features, seen.domain.argmax(1), seen.background, details.mean().item(), blurred, outlines
+            self._looks[name] = Look(*of_all)
         return self._looks[name]
 
     def frozen(self, source: str, target: str) -> Look:
@@ -189,9 +200,10 @@ class Bench:
 def print_table(bench: Bench, pairs, methods, seeds, diffusion: bool) -> None:
     print(f"Mean ± standard deviation over seeds {seeds}, {bench.count} samples each\n")
     print(
-        "| pictures | distance | of frozen | read as it | diversity | detail | outlines, of rendered | background | time |"
+        "| pictures | distance | of frozen | read as it | diversity | detail | smeared | outlines, of rendered | background "
+        "| time |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for source, target in pairs:
         goal, frozen = bench.rendered(target), bench.frozen(source, target)
         start = frechet_distance(frozen.features, goal.features)
@@ -201,6 +213,7 @@ def print_table(bench: Bench, pairs, methods, seeds, diffusion: bool) -> None:
             read = torch.tensor([(look.read_as == DOMAINS.index(target)).float().mean().item() for look in looks])
             spread = torch.tensor([diversity(look.features) / diversity(goal.features) for look in looks])
             detail = torch.tensor([look.detail / goal.detail for look in looks])
+            blurred = torch.tensor([look.smeared for look in looks])
             outlines = ", ".join(
                 f"{name} {torch.tensor([look.outlines[target][name] for look in looks]).mean() / share:.0%}"
                 for name, share in goal.outlines[target].items()
@@ -211,11 +224,11 @@ def print_table(bench: Bench, pairs, methods, seeds, diffusion: bool) -> None:
                 background = _cell(torch.stack(changes), ".3f")
             cells = [
                 _cell(distance, ".1f"), _cell(distance / start, ".1%"), _cell(read, ".0%"), _cell(spread, ".0%"),
-                _cell(detail, ".2f"), outlines, background, seconds,
+                _cell(detail, ".2f"), _cell(blurred, ".1%"), outlines, background, seconds,
             ]  # fmt: skip
             print(f"| {label} | {' | '.join(cells)} |")
 
-        print(f"| **{source} to {target}** | | | | | | | | |")
+        print(f"| **{source} to {target}** | | | | | | | | | |")
         row("frozen generator", [frozen], moved=False)
         if diffusion:
             row("the diffusion model's own", [bench.diffused(source, target)], moved=False)
@@ -232,7 +245,7 @@ def print_table(bench: Bench, pairs, methods, seeds, diffusion: bool) -> None:
                     f"{name} {sum(notes['targets_outlines'][name] for _, notes in runs) / len(runs):.0%}"
                     for name in goal.outlines[target]
                 )
-                print(f"| their targets: distance (detail) | {', '.join(aimed)} | | | | | {outlines} | | |")
+                print(f"| their targets: distance (detail) | {', '.join(aimed)} | | | | | | {outlines} | | |")
 
 
 def _cell(values: torch.Tensor, form: str) -> str:

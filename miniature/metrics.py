@@ -21,11 +21,21 @@ def diversity(features: Tensor) -> float:
     return torch.pdist(features.double()).mean().item()
 
 
-def fine_detail(images: Tensor) -> float:
-    """Return the mean square of what a Gaussian blur of one pixel takes from images [N, 3, 64, 64]. Noise raises it,
+def fine_details(images: Tensor) -> Tensor:
+    """Return the mean square [N] of what a Gaussian blur of one pixel takes from images [N, 3, 64, 64]. Noise raises it,
     too."""
-    parts = [(part - blurred(part, torch.ones(len(part)))).square().mean() * len(part) for part in images.split(500)]
-    return (sum(parts) / len(images)).item()
+    parts = [(part - blurred(part, torch.ones(len(part)))).square().flatten(1).mean(1) for part in images.split(500)]
+    return torch.cat(parts)
+
+
+def fine_detail(images: Tensor) -> float:
+    """Return the mean of `fine_details`."""
+    return fine_details(images).mean().item()
+
+
+def smeared(details: Tensor) -> float:
+    """Return the share of pictures that have less than half the fine detail [N] of the middle one."""
+    return (details < details.median() / 2).double().mean().item()
 
 
 class Heads:

@@ -16,7 +16,7 @@ from comfyui_stylegan_fusion.miniature.factors import (
     factors_from_uniform,
     sample_factors,
 )
-from comfyui_stylegan_fusion.miniature.metrics import diversity, fine_detail, shares
+from comfyui_stylegan_fusion.miniature.metrics import diversity, fine_detail, fine_details, shares, smeared
 from comfyui_stylegan_fusion.miniature.renderer import render
 from comfyui_stylegan_fusion.miniature.stages import run_stage, seeded
 from comfyui_stylegan_fusion.miniature.tokenizer import learned_tokenizer
@@ -179,6 +179,8 @@ def test_fine_detail_falls_with_blur():
     images = render(sample_factors(40, seeded(7), "fox"))
     details = [fine_detail(blurred(images, torch.full([40], sigma))) for sigma in (0.0, 0.5, 1.0, 2.0)]
     assert details == sorted(details, reverse=True) and details[2] < 0.3 * details[0]
+    some = blurred(images, torch.tensor([2.0] * 4 + [1e-3] * 36))
+    assert smeared(fine_details(some)) - smeared(fine_details(images)) >= 0.075
 
 
 @pytest.mark.parametrize(
