@@ -53,7 +53,7 @@ def test_the_choice_follows_the_values_and_is_saved_with_none(quickstart):
     page = quickstart
     assert page.evaluate(SHOWN, TRAIN) == "miniature"
     saved = {node["type"]: node for node in page.saved_form()["nodes"]}
-    assert saved[MAKE]["widgets_values"][:4] == [2, 400, 0.8, 5] and "miniature" not in saved[MAKE]["widgets_values"]
+    assert saved[MAKE]["widgets_values"][:4] == [1.75, 400, 0.8, 5] and "miniature" not in saved[MAKE]["widgets_values"]
     page.evaluate(
         """type => {
         const node = window.app.graph.nodes.find(node => node.type === type);
