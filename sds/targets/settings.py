@@ -85,8 +85,8 @@ class TargetSettings:
     )
     refresh_share: float = setting(
         1.0,
-        "Share of the targets that are made anew then: those whose pictures have least of their targets' fine detail, which "
-        "the generator does not get to draw. 1: all.",
+        "Share of the targets that are made anew then: those beside which the generator's samples are softest, with least of "
+        "their fine detail. 1: all.",
         what="The share of refreshed targets",
         unit="a fraction",
         above=0,

@@ -104,19 +104,22 @@ def test_the_discriminator_is_as_strong_as_was_asked_for_and_runs_begun_without_
     assert read_plan(plan).adversarial == 0.0
 
 
-def test_targets_are_refreshed_where_no_other_term_asks_the_model_and_which_of_them_does_not_matter_to_the_first(
-    tmp_path,
-):
-    def plan(*options):
-        chosen = parse(["adapt", *MINIATURE, "--output", "x", *options])
-        chosen.miniature_settings = MINIATURE_SETTINGS
-        return plan_for(chosen)
+def planned(*options):
+    chosen = parse(["adapt", *MINIATURE, "--output", "x", *options])
+    chosen.miniature_settings = MINIATURE_SETTINGS
+    return plan_for(chosen)
 
+
+def test_targets_are_refreshed_unless_another_term_asks_the_model():
     usual = MINIATURE_SETTINGS.targets.refresh
-    assert usual > 0 and plan().making.refresh == plan("--targets", "20").making.refresh == usual
-    assert plan("--targets", "20", "--distillation", "sds").making.refresh == 0
-    assert plan("--targets", "20", "--directional", "1").making.refresh == 0
-    assert plan("--targets", "20", "--lpips", "1").making.refresh == usual
-    assert plan("--targets", "20", "--directional", "1", "--target-refresh", "30").making.refresh == 30
-    fewer = plan("--target-refresh-share", "0.1")
-    assert fewer.making.refresh_share == 0.1 and fewer.targets.identity == plan().targets.identity
+    assert usual > 0 and planned().making.refresh == planned("--targets", "20").making.refresh == usual
+    assert planned("--targets", "20", "--lpips", "1").making.refresh == usual
+    assert planned("--targets", "20", "--distillation", "sds").making.refresh == 0
+    assert planned("--targets", "20", "--directional", "1").making.refresh == 0
+    assert planned("--targets", "20", "--directional", "1", "--target-refresh", "30").making.refresh == 30
+
+
+def test_targets_of_an_earlier_version_are_the_same_whichever_of_them_are_refreshed():
+    fewer = planned("--target-refresh-share", "0.1")
+    assert fewer.making.refresh_share == 0.1 and fewer.targets.identity == planned().targets.identity
+    assert "refresh_share" not in fewer.targets.identity  # earlier versions did not write it
