@@ -44,7 +44,8 @@ def main(folder: Path, spare: int) -> None:
     # Libraries take theirs when they are first used, and what is freed may be used again: little, here.
     train(small, 1, None)
     limit = used() + spare * 1_000_000
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, most))
     try:
         result = train(large, 16, saved)
         print("done", result.steps_done)
@@ -52,6 +53,7 @@ def main(folder: Path, spare: int) -> None:
         result = error.result
         print(type(error).__name__, error)
     save_generator(result.generator, folder / "generator.safetensors")
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))  # what is checked from here on is no part of a training
     assert all(torch.isfinite(weight).all() for weight in result.generator.state_dict().values())
 
 
