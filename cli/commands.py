@@ -23,6 +23,7 @@ from .terminal import (
     load_generator,
     make_folder,
     progress_bar,
+    refreshing_bar,
     require_free,
     shell_word,
     targets_bar,
@@ -124,6 +125,7 @@ def _train(plan: Plan, parts: Parts, folder: RunFolder, parallel: Alone) -> int:
                 watching=lambda: stopping(request, progress_bar(steps, before)),
                 at_once=lambda: request.at_once,
                 making=lambda: stopping(request, targets_bar()),
+                refreshing=lambda: stopping(request, refreshing_bar()),
                 parallel=parallel,
             )
     except KeyboardInterrupt:

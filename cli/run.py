@@ -38,13 +38,14 @@ def run(
     watching: Callable[[], AbstractContextManager[Callable[[Any], None]]],
     at_once: Callable[[], bool],
     making: Callable[[], AbstractContextManager[Callable[[Any], None]]],
+    refreshing: Callable[[], AbstractContextManager[Callable[[Any], None]]],
     parallel: Alone,
 ) -> RunResult:
     """Train from where the folder stands, and write the results there, pictures too unless they
     are not wanted `at_once`.
 
-    What `watching` gives is called with each step's Progress and may raise to end the training, and what `making`
-    gives, with each Made while targets are made, before.
+    What `watching` gives is called with each step's Progress and may raise to end the training; so may what `making`
+    gives, with each Made while targets are made, before, and what `refreshing` gives, with each one between two steps.
     What it raises before anything is trained is passed on; raises UsageError where nothing was
     trained for another reason, or the results cannot be written."""
     from ..sds import TrainingStopped, train_generator
@@ -58,7 +59,7 @@ def run(
     parallel.wait()
 
     try:
-        with watching() as report:
+        with watching() as report, refreshing() as report_refreshed:
 
             def report_and_keep(progress) -> None:
                 if progress.step % plan.save_every == 0 and progress.step < progress.steps:
@@ -66,8 +67,8 @@ def run(
                 report(progress)
 
             given = parts.settings, parts.terms, parts.layers
-            saved = folder.saved(plan, parts.digests)
-            result = train_generator(parts.generator, parts.prior, *given, report_and_keep, saved, parallel)
+            reporting = report_and_keep, folder.saved(plan, parts.digests), parallel, report_refreshed
+            result = train_generator(parts.generator, parts.prior, *given, *reporting)
     except TrainingStopped as error:
         stopped, result = error, error.result
     if result.steps_done == 0:

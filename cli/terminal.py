@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -110,15 +110,32 @@ def progress_bar(steps: int, done: int = 0):
 
 
 @contextmanager
-def targets_bar():
-    """Give a function that shows how far the making of targets is."""
+def targets_bar(doing: str = "making targets", leave: bool = True):
+    """Give a function that shows how far the making of targets is. The bar may leave when it is done."""
     from tqdm import tqdm
 
-    with tqdm(unit="target", desc="making targets") as bar:
+    with tqdm(unit="target", desc=doing, leave=leave) as bar:
 
         def report(made) -> None:
             bar.total = made.count
             bar.update(made.done - bar.n)
+
+        yield report
+
+
+@contextmanager
+def refreshing_bar():
+    """Give a function that shows how far the refreshing of targets is, each time that they are."""
+    with ExitStack() as shown:
+        show = None
+
+        def report(made) -> None:
+            nonlocal show
+            show = show or shown.enter_context(targets_bar("refreshing targets", leave=False))
+            show(made)
+            if made.done == made.count:
+                shown.close()
+                show = None
 
         yield report
 

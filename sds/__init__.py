@@ -17,8 +17,8 @@ from .session import Session
 from .settings import PARAMETER_GROUPS, TrainSettings, parse_groups
 from .targets.editing import edited, invert
 from .targets.files import TARGETS_FILE, TargetsError, TargetsFolder
-from .targets.making import Editor, Made, make_targets
-from .targets.pool import Targets
+from .targets.making import Editor, make_targets
+from .targets.pool import Made, Targets
 from .targets.settings import TargetSettings
 from .terms import (
     DISTILLATIONS,

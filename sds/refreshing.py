@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..training.loop import Callback, Training
 from .snapshots import Snapshots
-from .targets.pool import Targets
+from .targets.pool import Made, Targets
 
 
 @dataclass
@@ -17,6 +17,7 @@ class RefreshedTargets(Callback):
 
     pool: Targets
     snapshots: Snapshots
+    progress: Callable[[Made], None] | None = None  # called after every few; may raise to end the training
     refreshed: int = 0  # the step after which the pictures were made that are there; 0: before the training
 
     def begin(self, training: Training) -> None:
@@ -28,7 +29,7 @@ class RefreshedTargets(Callback):
     def _refresh(self, training: Training) -> None:
         every = self.pool.refresher.every
         if training.step // every > self.refreshed // every and training.step < training.steps:
-            self.pool.images.copy_(self.pool.refresher(self.snapshots.generator, self.pool))
+            self.pool.images.copy_(self.pool.refresher(self.snapshots.generator, self.pool, self.progress))
             self.refreshed = training.step
 
     def pack(self) -> tuple[dict[str, Tensor], dict]:

@@ -33,6 +33,7 @@ from .refreshing import RefreshedTargets
 from .results import Progress, TrainResult
 from .settings import TrainSettings
 from .snapshots import Snapshots
+from .targets.pool import Made
 from .terms import ScoreDistillation, Surroundings, Term, of_objective
 from .views import require_views
 
@@ -63,6 +64,7 @@ def train_generator(
     progress: Callable[[Progress], None] | None = None,
     saved: SavedTraining | None = None,
     parallel: Alone = ALONE,
+    refreshing: Callable[[Made], None] | None = None,
 ) -> TrainResult:
     """Adapt a generator to the prior's prompt (arXiv 2212.04473).
 
@@ -72,8 +74,9 @@ def train_generator(
     `settings.also_train`. `terms` are regularizers beside SDS, or a distillation that takes its place. The same seed
     gives the same weights, on the CPU bit for bit with the same number of threads.
 
-    `progress` is called after every step and may raise to end the training. With `saved`, the training is written there
-    from time to time and when it ends early, and goes on from there when the file exists: on the CPU to the same
+    `progress` is called after every step and may raise to end the training; so may `refreshing`, called after every few
+    targets that are made anew between two steps. With `saved`, the training is written there from time to time and when
+    it ends early, and goes on from there when the file exists: on the CPU to the same
     weights as without the break, bit for bit with the same number of threads. Works within torch.inference_mode, too.
 
     With several processes (`training.parallel.joined`) each computes its share of the `settings.accumulation` batches of a
@@ -84,7 +87,8 @@ def train_generator(
     least one step; TrainingDiverged when gradients stay non-finite; TrainingOutOfMemory when a step does not fit. The
     last three carry the generator as trained so far in `result`."""
     with recording_gradients():
-        run = GeneratorTraining(generator, prior, settings or TrainSettings(), terms, layers or AllLayers(), parallel)
+        given = generator, prior, settings or TrainSettings(), terms, layers or AllLayers()
+        run = GeneratorTraining(*given, parallel, refreshing)
         if saved is not None:
             saved.restore(run.training, run.earlier)
             saved = saved if parallel.first else None
@@ -132,6 +136,7 @@ class GeneratorTraining:
         terms: Sequence[Term],
         layers: LayerChoice,
         parallel: Alone = ALONE,
+        refreshing: Callable[[Made], None] | None = None,
     ):
         terms = of_objective(terms, default=ScoreDistillation())
         require_trainable(generator, settings, terms, layers)
@@ -171,7 +176,7 @@ class GeneratorTraining:
         phase = self.adaptation.phase()
         self.snapshots = Snapshots(self.adaptation, phase, next(generator.parameters()).device)
         self.watch = CollapseWatch(self.snapshots, settings)
-        self.refreshed = self._refreshed(prior)
+        self.refreshed = self._refreshed(prior, refreshing)
         self.training = Training(
             [phase, *(further for term in terms for further in term.phases())],
             settings.steps,
@@ -184,7 +189,7 @@ class GeneratorTraining:
         )
         self.earlier = [*earlier_savings(self.adaptation, self.training.description["generator"])]
 
-    def _refreshed(self, prior: Prior) -> dict[str, RefreshedTargets]:
+    def _refreshed(self, prior: Prior, progress: Callable[[Made], None] | None) -> dict[str, RefreshedTargets]:
         """What makes the targets anew, where they are to be. Raises ValueError beside a diffusion model, which would have
         to be loaded twice."""
         pool = self.adaptation.objective.pool
@@ -195,7 +200,7 @@ class GeneratorTraining:
                 "Targets can be refreshed in trainings towards targets alone; set refresh to 0, or leave out the other terms "
                 "that ask the diffusion model."
             )
-        return {"targets": RefreshedTargets(pool, self.snapshots)}
+        return {"targets": RefreshedTargets(pool, self.snapshots, progress)}
 
     def callbacks(self, progress, saved: SavedTraining | None) -> list[Callback]:
         reporting = [_Reporting(self, progress)] if progress else []

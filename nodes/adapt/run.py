@@ -138,7 +138,7 @@ class TrainingRun:
             saved = dataclasses.replace(saved, finished=self.panel.shown.saved_state)
         arguments = self.prior, self.settings, self.terms, self.layers, report, saved
         try:
-            return train_generator(self.generator, *arguments)
+            return train_generator(self.generator, *arguments, refreshing=report.refreshing)
         except TrainingStopped as stopped:
             ended = stopped.__cause__
             if isinstance(ended, ImagesAlike):
@@ -153,6 +153,7 @@ class TrainingRun:
                     said += f" The generator is the one after {ended.step} steps."
                 except ValueError as error:
                     said += f" {error}"
+            self._add_moment(report, result.steps_done, result.generator)
             report.ended(STOPPED, said, done)
             self.panel.publish(STOPPED, kept=result.steps_done)
             return result
@@ -166,15 +167,20 @@ class TrainingRun:
             if best
             else "The generator is the one that came in."
         )
-        if self.panel and not self.panel.moments.has(best):
-            before = dict(self.generator.named_parameters())
-            changed = {name: p.cpu() for name, p in generator.named_parameters() if not torch.equal(p, before[name])}
-            with contextlib.suppress(OSError):  # then there is no going back to it on the panel
-                self.panel.take_moment(best, report.picture_of(self._draw(generator, PREVIEW_SAMPLES)), changed)
+        if self.panel:
+            self._add_moment(report, best, generator)
         report.ended(STOPPED, said, result.steps_done)
         if self.panel:
             self._show_kept(self.panel.shown, best)
         return TrainResult(generator, result.history.until(best), best, True, best=generator, best_step=best)
+
+    def _add_moment(self, report: PanelReport, step: int, generator: Generator) -> None:
+        """Let the panel have a moment after `step` steps, where it has none."""
+        if not self.panel.moments.has(step):
+            before = dict(self.generator.named_parameters())
+            changed = {name: p.cpu() for name, p in generator.named_parameters() if not torch.equal(p, before[name])}
+            with contextlib.suppress(OSError):  # then there is no going back to it on the panel
+                self.panel.take_moment(step, report.picture_of(self._draw(generator, PREVIEW_SAMPLES)), changed)
 
     def _moment(self, step: int, shown: ShownTraining) -> TrainResult:
         """Return a training as it was after `step` steps. Raises ValueError when its weights are gone."""

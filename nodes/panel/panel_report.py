@@ -15,7 +15,7 @@ from ...stylegan import Crop
 from ...training.out_of_memory import handle_out_of_memory
 from .moments import how_many
 from .panel import RUNNING, Ended, Panel
-from .report import PREVIEW_SAMPLES, Progress, Report
+from .report import PREVIEW_SAMPLES, Made, Progress, Report
 from .running_node import RunningNode
 
 logger = logging.getLogger(__name__)
@@ -65,6 +65,15 @@ class PanelReport(Report):
             self._publish(progress, now)
         self.spent += time.monotonic() - now
 
+    def show_refreshing(self, made: Made, now: float) -> None:
+        self.panel.raise_if_asked()
+        for row, target in zip(made.rows, made.targets, strict=True):
+            if self.targets is not None and row < len(self.targets):
+                self.targets[row] = target
+        if self.is_due(now):
+            self.panel.publish(RUNNING, refreshing=[made.done, made.count])
+            self.shown = now
+
     def note(self, text: str) -> None:
         self.panel.note(text)
 
@@ -75,7 +84,7 @@ class PanelReport(Report):
     def ended(self, status: str, text: str, step: int) -> None:
         if text:
             self.panel.note(text)
-        self.panel.publish(status, step=step, seconds_left=None)
+        self.panel.publish(status, step=step, seconds_left=None, refreshing=None)
 
     def _interval(self, progress: Progress, now: float) -> float:
         """Return the steps from one moment to the next: those that the training's time has room for are spread over
@@ -114,7 +123,7 @@ class PanelReport(Report):
         seconds = self.seconds_per_step(progress.step, now)
         left = seconds and seconds * (progress.steps - progress.step)
         self.panel.follow(progress.history)
-        self.panel.publish(RUNNING, step=progress.step, seconds_per_step=seconds, seconds_left=left)
+        self.panel.publish(RUNNING, step=progress.step, seconds_per_step=seconds, seconds_left=left, refreshing=None)
         self.shown = now
 
     def picture_of(self, images: Tensor) -> bytes:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -36,6 +36,15 @@ class Progress(Protocol):
         """Return copies of what was trained, for going back; none where they take too much."""
 
 
+class Made(Protocol):
+    """Made is what making something between two steps tells after every few."""
+
+    done: int
+    count: int
+    rows: Sequence[int]  # those made last, of all that there are
+    targets: Tensor  # [B, channels, H, W]
+
+
 class Report:
     """A Report shows the bar with previews, and the time left as a text on the node. Ends the run on cancel.
 
@@ -47,6 +56,8 @@ class Report:
         self.notes: list[str] = []  # what stays on the node below the progress
         self.picture_every = every or max(1, steps // PREVIEWS)
         self.began = self.shown = None
+        self.heard = 0.0  # when something was told last
+        self.between = 0.0  # seconds in all for what was made between steps
 
     def going_on(self, done: int, otherwise: str) -> None:
         """Say that the training goes on after `done` steps, and how to begin anew."""
@@ -73,6 +84,16 @@ class Report:
         if self.began is None:  # the first step also loads and warms up: it does not tell how long the others take
             self.began = (progress.step, now)
         self.show(progress, now)
+        self.heard = time.monotonic()
+
+    def refreshing(self, made: Made) -> None:
+        """Show how far the making of targets is between two steps. Ends the run on cancel."""
+        self.node.raise_if_interrupted()
+        now = time.monotonic()
+        if self.began is not None:  # else a training goes on there
+            self.between += now - self.heard
+        self.heard = now
+        self.show_refreshing(made, now)
 
     def before(self, images: Tensor) -> None:
         """Take up what was drawn before training, [B, channels, H, W]."""
@@ -88,6 +109,12 @@ class Report:
             left = _duration(seconds * (progress.steps - progress.step))
             losses = ", ".join(f"{name} {value:.3g}" for name, value in progress.losses.items())
             self._write(f"step {progress.step} of {progress.steps}, {left} left\n{losses}")
+            self.shown = now
+
+    def show_refreshing(self, made: Made, now: float) -> None:
+        """Show how far the making of targets is. now: seconds of a clock."""
+        if self.is_due(now):
+            self._write(f"refreshing targets: {made.done} of {made.count}")
             self.shown = now
 
     def note(self, text: str) -> None:
@@ -111,7 +138,7 @@ class Report:
     def seconds_per_step(self, step: int, now: float) -> float | None:
         """Return how long a step takes; None until two steps have been seen."""
         first, start = self.began
-        return (now - start) / (step - first) if step > first else None
+        return (now - start - self.between) / (step - first) if step > first else None
 
     def _picture(self, progress: Progress):
         try:

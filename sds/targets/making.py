@@ -23,20 +23,10 @@ from ..settings import TrainSettings
 from ..views import require_views, seen_from
 from .editing import edited, invert, noised, timesteps_up_to
 from .files import TargetsFolder
-from .pool import Targets, to_bytes
+from .pool import Made, Targets, to_bytes
 from .settings import TargetSettings
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Made:
-    """Made is how far the making of targets is."""
-
-    done: int
-    count: int
-    samples: Tensor  # [B, 3, H, W] in [-1, 1]: those that were edited last
-    targets: Tensor  # [B, 3, H, W], what became of them
 
 
 @dataclass(frozen=True)
@@ -137,7 +127,7 @@ def make_targets(
             if folder:
                 folder.write(rows, images[rows])
             if progress:
-                progress(Made(done, len(codes), samples.cpu(), pictures))
+                progress(Made(done, len(codes), rows, samples.cpu(), pictures))
         if folder:
             folder.finish()
         return Targets(codes, images, refresher, cameras)
@@ -174,13 +164,20 @@ class Refreshing:
         return self.settings.refresh_share
 
     @torch.no_grad()
-    def __call__(self, generator: Generator, pool: Targets) -> Tensor:
-        """Return the pictures [K, 3, H, W], in bytes, that a generator shall draw of a pool's codes from now on."""
+    def __call__(self, generator: Generator, pool: Targets, progress: Callable[[Made], None] | None = None) -> Tensor:
+        """Return the pictures [K, 3, H, W], in bytes, that a generator shall draw of a pool's codes from now on.
+        `progress` is called after every few and may raise to end it."""
         half, images = self.settings, pool.images.clone()
         half = replace(half, strength=half.strength / 2, levels=math.ceil(half.levels / 2))
         chosen = self._softest(generator, pool, math.ceil(self.share * len(pool)))
-        for rows, _, pictures in _edited(generator, self.editor, half, self.crop, pool.codes, pool.cameras, chosen):
+        done = 0
+        for rows, samples, pictures in _edited(
+            generator, self.editor, half, self.crop, pool.codes, pool.cameras, chosen
+        ):
             images[rows] = to_bytes(pictures)
+            done += len(rows)
+            if progress:
+                progress(Made(done, len(chosen), rows, samples.cpu(), pictures))
         return images
 
     def _softest(self, generator: Generator, pool: Targets, count: int) -> list[int]:

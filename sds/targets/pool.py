@@ -1,5 +1,6 @@
 """The pairs that a generator is trained on: codes, and the pictures that it shall draw from them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -12,14 +13,26 @@ from ...training.digests import tensors_digest
 from ...training.draws import MicroStep
 
 
+@dataclass(frozen=True)
+class Made:
+    """Made is how far the making of targets is."""
+
+    done: int
+    count: int
+    rows: list[int]  # of all targets, those that were made last
+    samples: Tensor  # [B, 3, H, W] in [-1, 1]: what was edited for them
+    targets: Tensor  # [B, 3, H, W], what became of it
+
+
 class Refresher(Protocol):
     """A Refresher makes targets anew, of what a generator draws by then."""
 
     every: int  # steps of the training
     share: float  # of the targets
 
-    def __call__(self, generator: Generator, pool: "Targets") -> Tensor:
-        """Return the pictures [K, 3, H, W], in bytes, that stand in the place of a pool's."""
+    def __call__(self, generator: Generator, pool: "Targets", progress: Callable[[Made], None] | None = None) -> Tensor:
+        """Return the pictures [K, 3, H, W], in bytes, that stand in the place of a pool's. `progress` is called after every
+        few and may raise to end it."""
         ...
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from comfyui_stylegan_fusion.nodes.panel import panel_report, report
+from comfyui_stylegan_fusion.nodes.panel.panel import Ended
 from comfyui_stylegan_fusion.nodes.panel.panel_report import PanelReport
 from comfyui_stylegan_fusion.sds import History
 
@@ -80,3 +81,32 @@ def test_the_end_cannot_be_asked_for_after_the_last_step(trained, panel):
     trained(LOOKS["even"])
     with pytest.raises(ValueError, match="has done its last step; choose the moment once it has finished"):
         panel.ask_to_end(None)
+
+
+def made(done: int, rows: list[int]):
+    return SimpleNamespace(done=done, count=4, rows=rows, targets=torch.ones(len(rows), 3, 8, 8))
+
+
+def test_refreshing_targets_is_shown_and_does_not_count_as_steps(panel, node, monkeypatch):
+    clock, targets = Clock(), torch.zeros(4, 3, 8, 8)
+    for module in (panel_report, report):
+        monkeypatch.setattr(module, "time", clock)
+    panel.begin("a training", STEPS, 3, 0)
+    shown = PanelReport(STEPS, node, panel, targets=targets)
+    told = {"steps": STEPS, "losses": {}, "warning": None, "history": History(), "weights": dict}
+
+    def step(number: int) -> None:
+        clock.now += 2.0
+        shown(SimpleNamespace(step=number, **told, samples=lambda count: torch.zeros(count, 3, 8, 8)))
+
+    step(1)
+    step(2)
+    clock.now += 20.0
+    shown.refreshing(made(2, [1, 7]))
+    assert panel.state["refreshing"] == [2, 4] and panel.state["step"] == 2
+    assert targets[1].eq(1).all() and targets[[0, 2, 3]].eq(0).all()
+    step(3)
+    assert panel.state["refreshing"] is None and panel.state["seconds_per_step"] == pytest.approx(2.0)
+    panel.ask_to_end(None)
+    with pytest.raises(Ended):
+        shown.refreshing(made(4, [0, 3]))

@@ -292,18 +292,27 @@ def test_refreshed_targets_come_from_the_generator_in_training_and_are_gone_on_w
 
 
 def test_a_training_that_ends_while_targets_are_refreshed_goes_on_with_them(generator, tmp_path):
-    pool = make_targets(generator, editor(), dataclasses.replace(SETTINGS, refresh=2, refresh_share=0.5))
+    pool = make_targets(generator, editor(), dataclasses.replace(SETTINGS, refresh=2, refresh_share=0.5, batch_size=2))
     settings, prior = TrainSettings(steps=4, batch_size=2), PicturesPrior(16, torch.device("cpu"))
     whole = train_generator(generator, prior, settings, [pictures(pool)])
     saved = SavedTraining(tmp_path / "training.safetensors", every=1)
-    target = pool.refresher.editor.target
-    target.faults = {len(target.calls): KeyboardInterrupt()}
+    target, seen = pool.refresher.editor.target, []
+    target.faults = {len(target.calls): RuntimeError("the device is gone")}
     with pytest.raises(TrainingInterrupted):
         train_generator(generator, prior, settings, [pictures(pool)], saved=saved)
     target.faults = {}
-    parts = train_generator(generator, prior, settings, [pictures(pool)], saved=saved)
+
+    def refreshing(made):
+        seen.append((made.done, made.count, len(made.rows), len(made.targets)))
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(TrainingInterrupted):
+        train_generator(generator, prior, settings, [pictures(pool)], saved=saved, refreshing=refreshing)
+    parts = train_generator(generator, prior, settings, [pictures(pool)], saved=saved, refreshing=refreshing)
     wanted = whole.generator.state_dict()
     assert all(torch.equal(value, wanted[name]) for name, value in parts.generator.state_dict().items())
+    assert seen == [(2, 3, 2, 2), (2, 3, 2, 2), (3, 3, 1, 1)]  # that of step 2 has to be made again
 
 
 def test_the_softest_pictures_get_new_targets_beside_those_that_stay(generator):

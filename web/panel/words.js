@@ -23,11 +23,12 @@ export function pace(seconds) {
 export const after = (step) => (step ? `after ${step} step${step === 1 ? "" : "s"}` : "before training");
 
 /** How far a training is, in a line. */
-export function progress({ status, step, steps, seconds_per_step: seconds, seconds_left: left }) {
+export function progress({ status, step, steps, seconds_per_step: seconds, seconds_left: left, refreshing }) {
     const parts = [
         `step ${step} of ${steps}`,
         seconds && pace(seconds),
-        status === "running" && left != null && `${duration(left)} left`,
+        status === "running" && !refreshing && left != null && `${duration(left)} left`,
+        status === "running" && refreshing && `refreshing targets: ${refreshing[0]} of ${refreshing[1]}`,
     ];
     return parts.filter(Boolean).join(" \u00b7 ");
 }
