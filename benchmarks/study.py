@@ -23,31 +23,14 @@ from pathlib import Path
 
 import torch
 from comfyui_stylegan_fusion import load_generator, save_generator, train_generator
-from comfyui_stylegan_fusion.cli.clip import Clip
-from comfyui_stylegan_fusion.metrics.evaluation import clip_score, frechet_distance, kernel_distance, phrases_of
 from comfyui_stylegan_fusion.metrics.figures import labelled_grid
-from comfyui_stylegan_fusion.miniature import GENERATORS, WEIGHTS
-from comfyui_stylegan_fusion.miniature.classifier import Readings, load_classifier
-from comfyui_stylegan_fusion.miniature.drawing import draw
-from comfyui_stylegan_fusion.miniature.factors import ACCESSORIES, BACKGROUNDS, DOMAINS, sample_factors
-from comfyui_stylegan_fusion.miniature.metrics import diversity, fine_detail, shares
-from comfyui_stylegan_fusion.miniature.renderer import render
 from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS, prompt_for
-from comfyui_stylegan_fusion.miniature.stages import seeded
-from comfyui_stylegan_fusion.sds import (
-    TERMS,
-    ClipDirectional,
-    Editor,
-    PicturesPrior,
-    TargetPictures,
-    equations,
-    make_targets,
-)
-from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior, ExtraPrompt, StableDiffusion
-from comfyui_stylegan_fusion.sds.targets.editing import edited, timesteps_up_to
+from comfyui_stylegan_fusion.sds import TERMS, ClipDirectional, Editor, PicturesPrior, TargetPictures, make_targets
+from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior
 from comfyui_stylegan_fusion.stylegan import render_samples, sample_z
-from comfyui_stylegan_fusion.training.digests import weights_digest
 from study_cells import EDITS, GROUPS, Cell
+from study_measures import Measures
+from study_variants import clamping
 
 SAMPLES = 1000
 WATCHED = 400  # samples, of a training on its way
@@ -58,21 +41,13 @@ class Study:
     """Trains, draws and measures; keeps what was measured in lines, and generators in a folder."""
 
     def __init__(self, file: Path, folder: Path, samples: int = SAMPLES):
-        self.file, self.folder, self.count = file, folder, samples
-        self.judge, self._known = load_classifier(), {}
-        self.model = StableDiffusion.load(WEIGHTS / "diffusion", decoder=True)
+        self.file, self.folder, self.measures = file, folder, Measures(folder, samples)
         self.lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-        self._looks, self._digests = {}, {}
 
     def key(self, cell: Cell, seed: int) -> dict:
         """Return what a line is found by."""
-        return {"cell": cell.name, "seed": seed, "samples": self.count, "weights": self.digest(cell.source)}
-
-    def digest(self, source: str) -> str:
-        if source not in self._digests:
-            parts = weights_digest(self.model.unet)[:8], weights_digest(self.generator(source))[:8]
-            self._digests[source] = "-".join(parts)
-        return self._digests[source]
+        digest, count = self.measures.digest(cell.source, cell.target), self.measures.count
+        return {"cell": cell.name, "seed": seed, "samples": count, "weights": digest}
 
     def find(self, cell: Cell, seed: int) -> dict | None:
         key = self.key(cell, seed)
@@ -83,11 +58,11 @@ class Study:
         found = self.find(cell, seed)
         if found is None:
             if cell.edit:
-                images, found = self.edited(cell, seed), {}
+                images, found = self.measures.edited(cell, seed), {}
             else:
                 generator, found = self.trained(cell, seed)
-                images = self.samples(generator)
-            found |= self.compare(images, cell, moved=True)
+                images = self.measures.samples(generator)
+            found |= self.measures.compare(images, cell, moved=True)
             self.lines.append({"key": self.key(cell, seed), "found": found})
             with self.file.open("a") as out:
                 out.write(json.dumps(self.lines[-1]) + "\n")
@@ -95,33 +70,26 @@ class Study:
             print(cell.name, seed, json.dumps(short), flush=True)
         return found
 
-    def generator(self, source: str):
-        return load_generator(GENERATORS["miniature" if source == "person" else f"miniature-{source}"])
-
-    def prior(self, cell: Cell) -> DiffusersPrior:
-        negative = prompt_for(cell.source) if cell.negative is None else cell.negative
-        extra = [ExtraPrompt("extra prompt 1", cell.extra, 0.0)] if cell.extra else []
-        return DiffusersPrior(self.model, cell.wanted, negative, cell.scale, None, extra)
-
     def trained(self, cell: Cell, seed: int):
         """Train, unless the generator is there; and what is known of the training."""
-        name = f"{re.sub(r'[^a-z0-9=.]+', '-', cell.name)}-{seed}-{self.digest(cell.source)}.safetensors"
+        name = f"{re.sub(r'[^a-z0-9=.]+', '-', cell.name)}-{seed}-{self.measures.digest(cell.source, cell.target)}.safetensors"
         path = self.folder / name
         notes = path.with_suffix(".json")
         if not (path.exists() and notes.exists()):
             self.folder.mkdir(parents=True, exist_ok=True)
-            start, begun = time.process_time(), self.generator(cell.source)
-            settings = replace(cell.training, seed=seed)
-            prior, terms = self.prior(cell), [self.term(cell, kind, given, seed) for kind, given in cell.terms]
+            start, begun = time.process_time(), self.measures.generator(cell.source)
+            settings, prior = replace(cell.training, seed=seed), self.measures.prior(cell)
+            terms = [self.term(cell, kind, given, seed) for kind, given in cell.terms]
             if all(term.on == "image" for term in terms):
                 prior = PicturesPrior(prior.image_size, torch.device("cpu"))
             course = {}
 
             def look(progress) -> None:
                 if cell.watch and progress.step % cell.watch == 0:
-                    course[progress.step] = self.course(progress.samples(WATCHED).clamp(-1, 1), cell)
+                    course[progress.step] = self.measures.course(progress.samples(WATCHED).clamp(-1, 1), cell)
 
-            result = train_generator(begun, prior, settings, terms, cell.choice, look)
+            with clamping(cell.clamp):
+                result = train_generator(begun, prior, settings, terms, cell.choice, look)
             known = {
                 "seconds": round(time.process_time() - start),
                 "over_steps": {step: round(value, 4) for step, value in result.history.diversity.items()},
@@ -130,20 +98,9 @@ class Study:
             notes.write_text(json.dumps(known))
         return load_generator(path), json.loads(notes.read_text())
 
-    def course(self, images: torch.Tensor, cell: Cell) -> dict:
-        """Measure a training on its way, on fewer pictures."""
-        seen, (goal_images, goal) = self.judge.read(images), self.rendered(cell.target)
-        found = {
-            "distance": frechet_distance(seen.features, goal.features),
-            "read": (seen.domain.argmax(1) == DOMAINS.index(cell.target)).float().mean().item(),
-            "diversity": diversity(seen.features) / diversity(goal.features),
-            "detail": fine_detail(images) / fine_detail(goal_images),
-        }
-        return {name: _rounded(value) for name, value in found.items()}
-
     def term(self, cell: Cell, kind: str, given: dict, seed: int):
         if kind == "clip":
-            clip, source = self.clip(), prompt_for(cell.source)
+            clip, source = self.measures.clip(), prompt_for(cell.source)
             return ClipDirectional.of(clip.vision, clip.embed_text, source, cell.wanted, **given)
         if kind != "targets":
             return TERMS[kind](**given)
@@ -151,113 +108,11 @@ class Study:
         making = {"count": 200} | {
             name: value for name, value in given.items() if name not in ("weight", "adversarial")
         }
-        path = DiffusersPrior(self.model, prompt_for(cell.source), "", 1.0)
-        edit = DiffusersPrior(self.model, cell.wanted, prompt_for(cell.source), making.pop("scale", EDITS))
+        path = DiffusersPrior(self.measures.model(), prompt_for(cell.source), "", 1.0)
+        edit = self.measures.prior(replace(cell, scale=making.pop("scale", EDITS)))
         made = replace(MINIATURE_SETTINGS.targets, seed=seed, **{"refresh": 0, "refresh_share": 1.0} | making)
-        targets = make_targets(self.generator(cell.source), Editor(edit, path), made)
+        targets = make_targets(self.measures.generator(cell.source), Editor(edit, path), made)
         return TargetPictures(own["weight"], targets=targets, adversarial=own["adversarial"])
-
-    def samples(self, generator) -> torch.Tensor:
-        return render_samples(generator, sample_z(generator.z_dim, self.count, seed=4242)).clamp(-1, 1)
-
-    def seen(self, name: str, make) -> tuple[torch.Tensor, object]:
-        """Pictures and what the judge reads in them, kept by name."""
-        if name not in self._looks:
-            images = make()
-            self._looks[name] = images, self.judge.read(images)
-        return self._looks[name]
-
-    def rendered(self, domain: str):
-        return self.seen(f"rendered {domain}", lambda: render(sample_factors(2000, seeded(4243), domain)))
-
-    def frozen(self, source: str):
-        return self.seen(f"frozen {source}", lambda: self.samples(self.generator(source)))
-
-    @torch.no_grad()
-    def edited(self, cell: Cell, seed: int) -> torch.Tensor:
-        """Draw the frozen generator's samples again from image to image, each with a noise of its own."""
-        random, prior, pictures = seeded(seed, 17), self.prior(cell), []
-        timesteps = timesteps_up_to(cell.edit, 10)
-        for images in self.frozen(cell.source)[0].split(50):
-            z = prior.encode(images)
-            alpha, sigma = prior.schedule(timesteps[-1])
-            z_t = equations.add_noise(z, torch.randn(z.shape, generator=random), alpha, sigma)
-            pictures.append(prior.decode(edited(prior, z_t, timesteps)).clamp(-1, 1))
-        return torch.cat(pictures)
-
-    def compare(self, images: torch.Tensor, cell: Cell, moved: bool = False) -> dict:
-        """Measure pictures against rendered ones of the target, and what they kept of the frozen samples."""
-        seen, source, target = self.judge.read(images), cell.source, cell.target
-        (goal_images, goal), (_, frozen) = self.rendered(target), self.frozen(source)
-        start = frechet_distance(frozen.features, goal.features)
-        distance = frechet_distance(seen.features, goal.features)
-        outlines, true = shares(images, seen, target), shares(goal_images, goal, target)
-        clip = self.clip()
-        embedded = clip.embed_images(images[:500])
-        # Not the judge's features: those of the diffusion model's encoder.
-        coded, goal_coded = (self.encoded(some[:500]) for some in (images, goal_images))
-        found = {
-            "distance": distance,
-            "of_frozen": distance / start,
-            "kernel": kernel_distance(seen.features, goal.features).value,
-            "read": (seen.domain.argmax(1) == DOMAINS.index(target)).float().mean().item(),
-            "diversity": diversity(seen.features) / diversity(goal.features),
-            "coded_diversity": diversity(coded) / diversity(goal_coded),
-            "detail": fine_detail(images) / fine_detail(goal_images),
-            "outlines": {name: share / true[name] for name, share in outlines.items()},
-            "clip": clip_score(embedded, clip.embed_text(prompt_for(target))).value,
-        }
-        if cell.prompt:
-            found["phrases"] = {
-                phrase: clip_score(embedded, clip.embed_text(phrase)).value for phrase in phrases_of(cell.prompt)
-            }
-            found["shown"] = {
-                phrase: share
-                for phrase in phrases_of(cell.prompt)
-                if (share := share_showing(phrase, seen)) is not None
-            }
-        if moved:
-            found["background"] = (seen.background - frozen.background).norm(dim=1).mean().item()
-            found["position"] = (seen.position - frozen.position).norm(dim=1).mean().item()
-            found["expression"] = (seen.face - frozen.face).abs().mean().item()
-        return {name: _rounded(value) for name, value in found.items()}
-
-    def clip(self) -> Clip:
-        if "clip" not in self._known:
-            self._known["clip"] = Clip("miniature", torch.device("cpu"))
-        return self._known["clip"]
-
-    @torch.no_grad()
-    def encoded(self, images: torch.Tensor) -> torch.Tensor:
-        vae = self.model.vae
-        return torch.cat([vae.encode(part).latent_dist.mode().flatten(1) for part in images.split(100)])
-
-    def floor(self, source: str, target: str, scale: float) -> dict:
-        """What the diffusion model's own pictures come to, by 20 steps of DDIM."""
-        cell = Cell.parse(f"{source}-{target} scale={scale}")
-        return self.compare(draw(self.prior(cell), 500, 4244), cell)
-
-
-def share_showing(phrase: str, seen: Readings) -> float | None:
-    """Return the share of pictures that show what a phrase of a caption says, as the judge reads them; None where it
-    cannot tell."""
-    words = phrase.split()
-    if words[0] == "wearing" and words[-1] in ACCESSORIES:
-        return (seen.accessory.argmax(1) == ACCESSORIES.index(words[-1])).float().mean().item()
-    if words[-1] == "background":
-        nearest = torch.cdist(seen.background, torch.tensor([*BACKGROUNDS.values()])).argmin(1)
-        return (nearest == [*BACKGROUNDS].index(words[-2])).float().mean().item()
-    if phrase in ("smiling", "sad"):  # as captions have it
-        return ((seen.face[:, 1] if phrase == "smiling" else -seen.face[:, 1]) > 0.35).float().mean().item()
-    if words[-1] in DOMAINS:
-        return (seen.domain.argmax(1) == DOMAINS.index(words[-1])).float().mean().item()
-    return None
-
-
-def _rounded(value):
-    if isinstance(value, dict):
-        return {name: _rounded(one) for name, one in value.items()}
-    return float(f"{value:.4g}")
 
 
 COLUMNS = ("distance", "of_frozen", "read", "diversity", "coded_diversity", "detail", "clip", "background", "position")
@@ -266,11 +121,12 @@ COLUMNS = ("distance", "of_frozen", "read", "diversity", "coded_diversity", "det
 def table(study: Study, title: str, rows: list[tuple[str, Cell, list[dict]]]) -> str:
     """Write a group's table in Markdown, with the frozen generator and rendered pictures around it."""
     head = ["", "distance", "of the frozen one's", "read as it", "diversity", "the same, of latents", "detail", "CLIP"]
-    head += ["background", "position", "outlines", "seconds"]
+    head += ["background", "position", "outlines", "distance from edited ones", "seconds"]
     lines = [f"### {title}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for pair in dict.fromkeys((cell.source, cell.target) for _, cell, _ in rows):
         lines.append(f"| **{pair[0]} to {pair[1]}** |" + " |" * (len(head) - 1))
-        lines.append(_row("frozen generator", [study.compare(study.frozen(pair[0])[0], Cell("", *pair))]))
+        frozen, _ = study.measures.frozen(pair[0])
+        lines.append(_row("frozen generator", [study.measures.compare(frozen, Cell("", *pair))]))
         for label, cell, found in rows:
             if (cell.source, cell.target) == pair and found:
                 lines.append(_row(label, found))
@@ -287,8 +143,13 @@ def _row(label: str, found: list[dict]) -> str:
     values = [of([one[name] for one in found], forms[name]) if name in found[0] else "-" for name in COLUMNS]
     names = found[0]["outlines"]
     outlines = ", ".join(f"{name} {of([one['outlines'][name] for one in found], '.0%')}" for name in names)
+    edits = "-"
+    if strengths := found[0].get("to_edits"):
+        edits = ", ".join(
+            f"{strength}: {of([one['to_edits'][strength] for one in found], '.1f')}" for strength in strengths
+        )
     seconds = of([one["seconds"] for one in found], ".0f") if "seconds" in found[0] else "-"
-    return f"| {label} | {' | '.join([*values, outlines, seconds])} |"
+    return f"| {label} | {' | '.join([*values, outlines, edits, seconds])} |"
 
 
 def main():
@@ -346,7 +207,7 @@ def draw_grid(study: Study, rows, seed: int, path: Path) -> None:
     pictures, labels = [], []
     for label, cell in rows:
         if not labels:
-            pictures.append(study.frozen(cell.source)[0][:LOOKED_AT])
+            pictures.append(study.measures.frozen(cell.source)[0][:LOOKED_AT])
             labels.append("frozen")
         if study.find(cell, seed) and not cell.edit:
             generator, _ = study.trained(cell, seed)

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field, replace
 
 from comfyui_stylegan_fusion.miniature.settings import SDS_SETTINGS, prompt_for
 from comfyui_stylegan_fusion.sds import AllLayers, ManualLayers, TopKLayers, TrainSettings
+from study_variants import RankedByDistillation
 
 BASE = "steps=240 batch_size=4"
 TOWARDS = "steps=300 batch_size=8 learning_rate=0.001"
 EDITS = 2.0  # the guidance scale of targets
 TRADE_OFF = (0.1, 0.3, 0.5, 0.7, 0.95)
+EDITED = (0.5, 0.7, 0.9)  # strengths of image to image
+STATUE = "statue"  # a target that no prompt names: the diffusion model is tuned on it
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,9 @@ class Cell:
     negative: str | None = None  # None: what the source shows
     extra: str = ""  # a further prompt of scale 0
     prompt: str = ""  # "": the one that names the target
+    clamp: str = "each"  # of the terms' gradients, or their "sum"
+    ranking: str = "all"  # by which terms layers are chosen: all, or the "distillation"
+    edits: int = 0  # 1: the distances from edited pictures, too, as the paper measures
     watch: int = 0  # steps between two measurements while it trains; 0: none
 
     @classmethod
@@ -40,9 +46,9 @@ class Cell:
                 terms.append((term[1], {name: _value(value) for name, value in given.items()}))
                 continue
             name, value = word.split("=", 1)
-            if name in ("scale", "watch"):
+            if name in ("scale", "watch", "edits"):
                 own[name] = _value(value)
-            elif name in ("layers", "negative", "extra", "prompt"):
+            elif name in ("layers", "negative", "extra", "prompt", "clamp", "ranking"):
                 own[name] = value.replace("_", " ")
             else:
                 settings[name] = _value(value)
@@ -56,7 +62,7 @@ class Cell:
     @property
     def wanted(self) -> str:
         """The prompt."""
-        return self.prompt or prompt_for(self.target)
+        return self.prompt or prompt_for("person" if self.target == STATUE else self.target)
 
     @property
     def training(self) -> TrainSettings:
@@ -66,7 +72,9 @@ class Cell:
     def choice(self):
         if self.layers == "all":
             return AllLayers()
-        return TopKLayers(int(self.layers[3:])) if self.layers.startswith("top") else ManualLayers.parse(self.layers)
+        if not self.layers.startswith("top"):
+            return ManualLayers.parse(self.layers)
+        return (RankedByDistillation if self.ranking == "distillation" else TopKLayers)(int(self.layers[3:]))
 
 
 def _value(text: str):
@@ -116,14 +124,16 @@ def long_prompts() -> list[tuple[str, str]]:
 def layers() -> list[tuple[str, str]]:
     """Fewer layers take more steps in the official runs: 1.2, 3, 5 and 10 times as many for 12, 6, 3 and 1 of 17."""
     rows = [
-        (f"{k} of 9 layers", f"person-fox sds {KEPT} {BASE} layers={'all' if k == 9 else f'top{k}'}")
+        (f"{k} of 9 layers", f"person-fox sds {KEPT} {BASE} layers={'all' if k == 9 else f'top{k}'} edits=1")
         for k in (9, 6, 3, 1)
     ]
     for k, steps in ((6, 288), (3, 720), (1, 1200)):
         for label, terms in (("", f"sds {KEPT}"), (", no regularizer", "sds")):
-            words = f"person-fox {terms} steps={steps} batch_size=4 layers=top{k}"
+            words = f"person-fox {terms} steps={steps} batch_size=4 layers=top{k} edits=1"
             rows.append((f"{k} of 9 layers, {steps} steps{label}", words))
-    rows += [(f"image to image, {s}", f"person-fox edited(strength={s}) scale=2") for s in (0.5, 0.7, 0.9)]
+    ranked = f"person-fox sds {KEPT} {BASE} layers=top3 ranking=distillation edits=1"
+    rows.append(("3 of 9 layers, by SDS alone", ranked))
+    rows += [(f"image to image, {s}", f"person-fox edited(strength={s}) scale=2") for s in EDITED]
     return rows
 
 
@@ -182,6 +192,16 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
         ("as shipped", f"person-fox sds {KEPT} {BASE}"),
         ("latents not clamped", f"person-fox sds {KEPT} {BASE} gradient_clamp=None"),
         ("pictures not clamped", f"person-fox sds {KEPT} {BASE} image_clamp_quantile=None"),
+        ("the sum clamped", f"person-fox sds {KEPT} {BASE} clamp=sum"),
+    ],
+    "tuned on a style": [
+        (label, f"person-{STATUE} {words} negative=")
+        for label, words in {
+            "SDS": f"sds {KEPT} {BASE}",
+            "CSD": f"csd {KEPT} {BASE}",
+            "DMD in low rank": f"vsd(rank=8,learning_rate=0.002,warmup=20) {KEPT} {BASE}",
+            "targets and discriminator": f"targets(count=150,adversarial=0.5) {TOWARDS}",
+        }.items()
     ],
     "optimizers": [
         (f"{label}, {name}", f"{pair} {words} optimizer={name} learning_rate={rate}")
