@@ -175,6 +175,11 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
         }.items()
     ],
     "timesteps": [(f"t_max {t}", f"person-fox sds {BASE} scale=2 t_min=0 t_max={t}") for t in TRADE_OFF],
+    "timesteps of an image": [
+        (f"{per_image}, {steps} steps", f"{pair} csd {KEPT} steps={steps} batch_size=4 timesteps_per_image={per_image}")
+        for pair in ("person-fox", "person-robot")
+        for per_image, steps in ((1, 240), (4, 240), (1, 720))
+    ],
     "layers": layers(),
     "sds": [
         (label, f"person-robot {words}")

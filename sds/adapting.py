@@ -94,10 +94,11 @@ class Adaptation:
         note, as is the timestep."""
         if self.warms_up(micro_steps[0].step):
             return self._drawn_alone(micro_steps)
-        timesteps = [draw_timestep(micro_step, self.settings) for micro_step in micro_steps]
-        notes = {"t": sum(timesteps) / len(timesteps)} if self.objective.on("latent") else {}
+        timesteps = [self._timesteps(micro_step) for micro_step in micro_steps]
+        drawn = [t for some in timesteps for t in some]
+        notes = {"t": sum(drawn) / len(drawn)} if self.objective.on("latent") else {}
         try:
-            pairs = [self._draw(micro_step, t) for micro_step, t in zip(micro_steps, timesteps, strict=True)]
+            pairs = [self._draw(micro_step, some) for micro_step, some in zip(micro_steps, timesteps, strict=True)]
             codes: list[Tensor] = []
             outcome = accumulate((self._outcome(*pair, codes) for pair in pairs), len(pairs))
             start = micro_steps[0].index * self.settings.batch_size
@@ -131,16 +132,20 @@ class Adaptation:
             micro_step.shared[LATENTS] = self.objective.latents(self.generator, draw, self.memory.micro_batch)
         return Outcome({})
 
-    def _draw(self, micro_step: MicroStep, t: float) -> tuple[Batch, Reference]:
+    def _timesteps(self, micro_step: MicroStep) -> list[float]:
+        count = self.settings.timesteps_per_image if self.objective.on("latent") else 1
+        return [draw_timestep(micro_step, self.settings, place) for place in range(count)]
+
+    def _draw(self, micro_step: MicroStep, timesteps: Sequence[float]) -> tuple[Batch, Reference]:
         settings, (draw, targets) = self.settings, self._draw_pictures(micro_step)
         noise = noise_source(micro_step, self.objective.prior.device)
         batch = Batch(
             draw,
-            t,
+            timesteps,
             noise,
             settings.guidance(micro_step.step),
             targets,
-            draw_later(micro_step, t, settings),
+            [draw_later(micro_step, t, settings) for t in timesteps],
             micro_step.step / settings.steps,
             micro_step.shared,
         )

@@ -15,9 +15,10 @@ HEIGHT = 1.52
 """The middle of the cameras' vertical angles in radians, as EG3D counts them: a little above the front."""
 
 
-def draw_timestep(micro_step: MicroStep, settings: TrainSettings) -> float:
-    """Draw the timestep of a batch, in [t_min, t_max]."""
+def draw_timestep(micro_step: MicroStep, settings: TrainSettings, place: int = 0) -> float:
+    """Draw the timestep of a batch, in [t_min, t_max]; those at the further places are spread evenly from it."""
     random = torch.rand((), generator=micro_step.rng("timestep"), dtype=torch.float64).item()
+    random = (random + place / settings.timesteps_per_image) % 1.0
     progress = micro_step.step / settings.steps
     return scheduled_timestep(settings.timestep_schedule, progress, random, settings.t_min, settings.t_max)
 

@@ -31,11 +31,11 @@ class Batch:
     """A Batch is what a step draws, before anything is rendered."""
 
     draw: Draw  # of B samples
-    t: float  # the timestep of all of them
+    timesteps: Sequence[float]  # at which each of them is looked at
     draw_noise: Callable[[torch.Size], Tensor]  # eps of a shape [B, c, h, w], afresh with every call
     guidance: float = 1.0  # what the prior's guidance scale is multiplied by
     targets: Tensor | None = None  # [B, 3, H, W], where a term has them
-    later_t: float = 1.0  # the timestep of predictions that are a little later
+    later: Sequence[float] = (1.0,)  # for each timestep, that of predictions which are a little later
     progress: float = 0.0  # share of the training that is done
     kept: dict[str, Tensor] = field(default_factory=dict)  # what phases after this one need of all samples
 
@@ -170,37 +170,40 @@ class Objective:
 
         At most `micro_batch` samples are rendered and evaluated at a time (None: all), with the same result but for
         rounding; with `recompute`, activations are computed again in the backward passes. Raises NonFiniteGradient."""
-        total, eps = len(batch.draw), None
+        total, noises = len(batch.draw), None
         sums, losses, latents = None, {}, []
         kept = {name: [] for term in self.terms for name in term.keeps if name not in batch.kept}
         for rows in split_rows(total, micro_batch):
             images = self._seen(self._rendered(generator, batch.draw[rows], recompute))
             seen, here = images.detach().requires_grad_(), reference[rows]
-            view, targets = View(batch.t, progress=batch.progress), None
-            if batch.targets is not None:
-                targets = resized(batch.targets[rows], images)
+            targets = None if batch.targets is None else resized(batch.targets[rows], images)
+            pictures = {"images": seen, "frozen_images": here.images, "targets": targets}
+            view, g, of_rows = View(batch.timesteps[0], progress=batch.progress, **pictures), None, {}
             if self.on(LatentTerm.on):
                 z = self.prior.encode(seen, recompute)
-                if eps is None:
-                    eps = batch.draw_noise(torch.Size([total, *z.shape[1:]]))
+                if noises is None:
+                    noises = [batch.draw_noise(torch.Size([total, *z.shape[1:]])) for _ in batch.timesteps]
                 latents.append(z.detach())
-                given = batch.guidance, batch.draw[rows].cameras, batch.later_t, batch.progress
-                view = self.view(latents[-1], here.latents, batch.t, eps[rows], *given)
                 if "target_latents" in self.needs:
                     with torch.no_grad():
-                        view = replace(view, target_latents=self.prior.encode(targets))
-            view = replace(view, images=seen, frozen_images=here.images, targets=targets)
+                        pictures["target_latents"] = self.prior.encode(targets)
+                for t, later, eps in zip(batch.timesteps, batch.later, noises, strict=True):
+                    given = batch.guidance, batch.draw[rows].cameras, later, batch.progress
+                    view = replace(self.view(latents[-1], here.latents, t, eps[rows], *given), **pictures)
+                    pull, found = self.latent_gradient(view)
+                    g = pull if g is None else g + pull
+                    for name, loss in found.items():
+                        of_rows[name] = of_rows.get(name, 0.0) + loss / len(batch.timesteps)
             for name, parts in kept.items():
                 parts.append(getattr(view, name).detach())
-            if self.on(LatentTerm.on):
-                g, of_rows = self.latent_gradient(view)
-                (image_gradient,) = torch.autograd.grad(z, seen, g / total)
+            if g is not None:
+                (image_gradient,) = torch.autograd.grad(z, seen, g / (total * len(batch.timesteps)))
                 del z
                 _require_finite(image_gradient, "the gradient that reaches the image")
                 if self.image_clamp_quantile is not None:
                     image_gradient = equations.clamp_to_quantile(image_gradient, self.image_clamp_quantile)
             else:
-                image_gradient, of_rows = torch.zeros_like(seen), {}
+                image_gradient = torch.zeros_like(seen)
             for name, term in self.on(ImageTerm.on):
                 distance = term.distance(view)
                 (pull,) = torch.autograd.grad(distance.sum() * (self.scale * term.pull(view) / total), seen)

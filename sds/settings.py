@@ -102,6 +102,14 @@ class TrainSettings:
         node=GUIDANCE,
         advanced=True,
     )
+    timesteps_per_image: int = setting(
+        1,
+        "Timesteps at which each image of a step is looked at, spread over their range. More make steadier steps and cost "
+        "evaluations of the diffusion model alone: the image is drawn and encoded once.",
+        least=1,
+        most=64,
+        metavar="N",
+    )
     weighting: str = setting(
         "sds",
         "How much a timestep counts: sds is sigma^2 as in the paper, uniform the same for all, fantasia3d alpha sigma^2, "

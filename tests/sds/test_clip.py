@@ -176,7 +176,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(generator):
     objective = Objective(PicturesPrior(32, CPU), [term()], 1.0, 0.95)
     draw = Draw(generator.mapping(normal(4, generator.z_dim)).detach())
     weights = [generator.synthesis.layers[3].weight.requires_grad_()]
-    batch = Batch(draw, 0.5, lambda shape: torch.zeros(shape))
+    batch = Batch(draw, [0.5], lambda shape: torch.zeros(shape))
     moved = Draw(draw.ws + 0.3)
     reference = objective.reference(generator, moved, None)
     whole, parts = (objective.gradients(generator, batch, reference, weights, size) for size in (None, 3))

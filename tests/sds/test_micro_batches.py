@@ -68,7 +68,7 @@ def test_a_batch_in_micro_batches_gives_the_gradients_of_the_whole(generator, pr
     def gradients(micro_batch):
         leaf = moved.clone().requires_grad_()
         reference = target.reference(generator, Draw(ws), micro_batch)
-        batch = Batch(Draw(leaf), 0.4, lambda shape: eps)
+        batch = Batch(Draw(leaf), [0.4], lambda shape: eps)
         return target.gradients(generator, batch, reference, [weight, leaf], micro_batch)
 
     (whole, losses), (parts, losses_of_parts) = gradients(None), gradients(micro_batch)
@@ -91,7 +91,7 @@ def test_accumulated_batches_count_like_one_batch_of_their_mean(generator, prior
     for turn in range(3):
         micro_step = MicroStep(0, 0, turn)
         ws = adaptation.frozen.mapping(draw_z(micro_step, 2, 16)).detach()
-        batch = Batch(Draw(ws), draw_timestep(micro_step, given), noise_source(micro_step, prior.device))
+        batch = Batch(Draw(ws), [draw_timestep(micro_step, given)], noise_source(micro_step, prior.device))
         gradients, found = adaptation.objective.gradients(adaptation.generator, batch, Reference(), parameters)
         expected.append(gradients)
         of_batches.append(found["sds"])
@@ -120,7 +120,7 @@ def test_a_term_on_the_images_adds_its_gradient_after_the_clamp(generator, prior
     moved = ws + 0.5
     weight = generator.synthesis.layers[3].weight.requires_grad_()
     clamp = {"image_clamp_quantile": 0.6}
-    batch = Batch(Draw(moved), 0.4, lambda shape: eps)
+    batch = Batch(Draw(moved), [0.4], lambda shape: eps)
     without = objective(prior, **clamp).gradients(generator, batch, Reference(), [weight])[0]
     target = objective(prior, PixelDistance(2.5), **clamp)
     reference = target.reference(generator, Draw(ws))
@@ -165,5 +165,5 @@ def test_a_term_on_the_images_alone_asks_for_no_prediction(generator, prior):
     weight = generator.synthesis.layers[3].weight.requires_grad_()
     target = Objective(prior, [PixelDistance(2.0)], None, None)
     reference = target.reference(generator, Draw(ws))
-    gradients, losses = target.gradients(generator, Batch(Draw(ws + 0.5), 0.4, torch.zeros), reference, [weight])
+    gradients, losses = target.gradients(generator, Batch(Draw(ws + 0.5), [0.4], torch.zeros), reference, [weight])
     assert not prior.calls and list(losses) == ["pixels"] and gradients[0].abs().sum() > 0

@@ -23,7 +23,7 @@ def latent_gradient(objective, z, z0, eps):
 
 
 def batch_of(ws, eps):
-    return Batch(Draw(ws), T, lambda shape: eps)
+    return Batch(Draw(ws), [T], lambda shape: eps)
 
 
 def written_out(prior, z, z0, eps, directional, reconstruction, limit):
@@ -167,5 +167,23 @@ def test_an_image_gradient_that_is_not_finite_is_noticed_before_any_clamp(genera
     )
     with pytest.raises(NonFiniteGradient, match="reaches the image"):
         objective(prior, image_clamp_quantile=0.95).gradients(
-            generator, Batch(Draw(ws), T, torch.ones), Reference(), [weight_of(generator)]
+            generator, Batch(Draw(ws), [T], torch.ones), Reference(), [weight_of(generator)]
         )
+
+
+def test_several_timesteps_give_the_mean_of_what_each_gives(generator, prior):
+    ws, weight = normal(2, generator.num_ws, generator.w_dim), weight_of(generator)
+    target = objective(prior, [DirectionalRegularizer(0.7)], gradient_clamp=0.2)
+    reference = target.reference(generator, Draw(ws + 0.5))
+    noises = [normal(2, 4, 8, 8, seed=seed) for seed in (7, 8)]
+
+    def gradient(timesteps, drawn):
+        drawn = iter(drawn)
+        batch = Batch(Draw(ws), timesteps, lambda shape: next(drawn), later=timesteps)
+        return target.gradients(generator, batch, reference, [weight], micro_batch=1)
+
+    (both,), losses = gradient([0.3, 0.6], noises)
+    (first,), of_first = gradient([0.3], noises[:1])
+    (second,), of_second = gradient([0.6], noises[1:])
+    torch.testing.assert_close(both, (first + second) / 2)
+    assert losses["sds"] == pytest.approx((of_first["sds"] + of_second["sds"]) / 2)

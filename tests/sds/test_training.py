@@ -1,5 +1,7 @@
 """Training as a whole: what moves, what stays, what can be relied on when it ends early."""
 
+import itertools
+
 import pytest
 import torch
 from comfyui_stylegan_fusion.sds import (
@@ -208,6 +210,22 @@ def test_timesteps_cover_their_range():
     assert 0.58 < max(ts) <= 0.6
     assert sum(ts) / len(ts) == pytest.approx(0.4, abs=0.02)
     assert draw_timestep(MicroStep(0, 0), settings(t_min=0.5, t_max=0.5)) == 0.5
+
+
+def test_several_timesteps_of_an_image_are_spread_over_the_range():
+    one, four = settings(t_min=0.2, t_max=0.6), settings(t_min=0.2, t_max=0.6, timesteps_per_image=4)
+    ts = [draw_timestep(MicroStep(3, 5), four, place) for place in range(4)]
+    assert ts[0] == draw_timestep(MicroStep(3, 5), one)
+    assert [b - a for a, b in itertools.pairwise(sorted(ts))] == pytest.approx([0.1] * 3)
+
+
+def test_several_timesteps_of_an_image_cost_the_prior_alone(generator, prior):
+    calls, encode, guided = [], prior.encode, prior.guided
+    prior.encode = lambda *given: (calls.append("encode"), encode(*given))[1]
+    prior.guided = lambda *given: (calls.append("guided"), guided(*given))[1]
+    result = train_generator(generator, prior, settings(steps=2, timesteps_per_image=3))
+    assert calls.count("guided") == 6 and calls.count("encode") == 2
+    assert all(0.01 < record.t < 0.5 for record in result.history.records)
 
 
 def test_progress_reports_every_step_and_renders_on_request(generator, prior):
