@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 
 import graphs
 import numpy as np
@@ -281,3 +282,20 @@ def test_targets_are_refreshed_by_the_models_while_training(host):
     (term,) = json.loads(metadata["settings"])["terms"]
     assert (term["refresh"], term["refresh_share"]) == (2, 0.5)
     assert any(not torch.equal(stay[name], anew[name]) for name in stay)
+
+
+def test_a_training_is_stopped_while_its_targets_are_refreshed(host):
+    graph = with_targets("stopped", steps=4, **{"make.seed": 14, "make.count": 40, "train.panel": "refreshing"})
+    graph["make"]["inputs"] |= {"refresh": 2, "refresh_share": 1.0}
+    prompt, address = host.submit(graph), "/stylegan_fusion/panels/refreshing"
+    deadline = time.monotonic() + 240
+    while not (shown := host.get(address)).get("refreshing"):
+        assert time.monotonic() < deadline and shown.get("status") != "finished", shown
+        time.sleep(0.05)
+    done, count = shown["refreshing"]
+    assert shown["status"] == "running" and 0 < done <= count == 40
+    host.post(address, {"training": shown["training"], "action": "end"})
+    assert host.follow(prompt).succeeded
+    shown = host.get(address)
+    assert shown["status"] == "stopped" and shown["refreshing"] is None
+    assert shown["step"] == shown["kept"] == shown["moments"][-1] == 2
