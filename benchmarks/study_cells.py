@@ -153,6 +153,31 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
             "DMD in low rank": f"vsd(rank=8,learning_rate=0.002,warmup=20) {KEPT}",
         },
     ),
+    "terms at a scale of 4": cells(
+        ["person-fox"],
+        {
+            "CSD": f"csd {KEPT}",
+            "NFSD": f"nfsd {KEPT} extra=a_blurry_picture",
+            "ASD": f"asd {KEPT}",
+            "DDS": f"dds {KEPT}",
+            "LD": f"ld {KEPT}",
+        },
+        "scale=4",
+    ),
+    "rates": [
+        (f"{label}, rate {rate}", f"{pair} {words} learning_rate={rate}")
+        for pair in ("person-fox", "person-robot")
+        for label, words, rates in (
+            ("SDS", f"sds {KEPT} {BASE}", (0.003, 0.006, 0.012)),
+            ("CSD", f"csd {KEPT} {BASE}", (0.003, 0.006, 0.012)),
+            (
+                "targets and discriminator",
+                "targets(count=150,adversarial=0.5) steps=300 batch_size=8",
+                (0.0005, 0.001, 0.002),
+            ),
+        )
+        for rate in rates
+    ],
     "pairs": [
         (label, f"{pair} {words}")
         for pair in PAIRS
