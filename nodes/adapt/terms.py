@@ -57,12 +57,11 @@ class DistillationTerm(io.ComfyNode):
             description="Chooses what pulls the generator to the prompt. Without this node that is SDS, the paper's; with it "
             "the term that it names takes its place. Link it between the regularizers and Train Generator.",
             inputs=[
-                io.Combo.Input("term", options=list(_OF_NAME_ALONE), default="sds", tooltip=f"{choices}."),
+                io.Combo.Input("term", options=list(_OF_NAME_ALONE), default="csd", tooltip=f"{choices}."),
                 _weight(ScoreDistillation),
                 _previous(),
             ],
             outputs=[_output()],
-            is_experimental=True,
         )
 
     @classmethod
