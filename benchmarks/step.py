@@ -163,9 +163,9 @@ class Official:
 class Ours:
     """Our loop, as trainings run it."""
 
-    def __init__(self, prior: DiffusersPrior, generator: Generator, half: bool, recompute: bool | None):
-        precision = "bfloat16" if half else "float32"
-        settings = TrainSettings(steps=1000, t_min=T, t_max=T, precision=precision, recompute=recompute)
+    def __init__(self, prior: DiffusersPrior, generator: Generator, half: bool, recompute: bool | None, timesteps: int):
+        given = {"precision": "bfloat16" if half else "float32", "recompute": recompute}
+        settings = TrainSettings(steps=1000, t_min=T, t_max=T, timesteps_per_image=timesteps, **given)
         self.run = GeneratorTraining(generator, prior, settings, [DirectionalRegularizer()], TopKLayers(CHOSEN))
         self.recompute = self.run.adaptation.memory.recompute
 
@@ -199,7 +199,7 @@ class Operations(TorchDispatchMode):
         return result
 
 
-def operations(size: str) -> float:
+def operations(size: str, timesteps: int) -> float:
     """Count what a step of ours computes, from the sizes alone."""
     meta = torch.device("meta")
     if size == "miniature":
@@ -227,7 +227,8 @@ def operations(size: str) -> float:
     trained = [p.requires_grad_(True) for p in trained_parameters(generator, range(len(generator.synthesis.layers)))]
     with patch.object(F, "scaled_dot_product_attention", attention_without_matrix), Operations() as counter:
         with torch.no_grad():
-            unet(rows, torch.zeros((), device=meta), **texts)
+            for _ in range(timesteps):
+                unet(rows, torch.zeros((), device=meta), **texts)
             code(images), generator.synthesis(Draw(codes))
         found = code(images)
         torch.autograd.grad(found, images, torch.empty_like(found))
@@ -241,28 +242,30 @@ def measure(size: str, name: str, options: argparse.Namespace) -> float:
     torch.manual_seed(0)
     prior, generator = networks(size, precision, device)
     half = precision != torch.float32
-    ours, official = Ours(prior, generator, half, options.recompute), Official(prior, generator, half)
+    timesteps = options.timesteps
+    ours, official = Ours(prior, generator, half, options.recompute, timesteps), Official(prior, generator, half)
+    calls_of_ours = OURS | {"UNet rows": OURS["UNet rows"] * timesteps}
     calls = Calls(device)
     times, parts = {"ours": [], "official": []}, {"ours": {}, "official": {}}
     network = type(generator.synthesis)
     with recording_gradients(), keeping_freed_memory(device), watching(calls, prior, network):
         ours.step(0)  # what libraries do once
         for number in range(options.repeats):
-            for who, order, expected in (("ours", ours, OURS), ("official", official, OFFICIAL)):
+            for who, order, expected in (("ours", ours, calls_of_ours), ("official", official, OFFICIAL)):
                 calls.clear()
                 start = calls.now()
                 order.step(number + 1)
                 times[who].append(calls.now() - start)
                 parts[who] = dict(calls.seconds)
                 assert calls.counts == expected or size == "miniature", f"{who} called {calls.counts}, not {expected}"
-    needed = operations(size)
+    needed = operations(size, timesteps)
     middle = {who: statistics.median(found) for who, found in times.items()}
     rate = best_rate(precision, device)
-    ratio = middle["official"] / middle["ours"]
+    ratio = timesteps * middle["official"] / middle["ours"]
     share = {part: parts["ours"].get(part, 0.0) / middle["ours"] for part in COUNTED}
     floor = f"{needed / rate:.2f} s | {middle['ours'] * rate / needed:.2f}"
     print(
-        f"| {size} | {name} | {middle['ours']:.2f} s | {middle['official']:.2f} s | **{ratio:.2f}** | {counted(parts['ours']):.2f} | "
+        f"| {size} | {name} | {middle['ours']:.2f} s | {middle['official']:.2f} s | **{ratio:.2f}** | {counted(parts['ours'], calls_of_ours, timesteps):.2f} | "
         + " | ".join(f"{one:.0%}" for one in share.values())
         + f" | {floor} | {'again' if ours.recompute else 'kept'} |",
         flush=True,
@@ -270,10 +273,11 @@ def measure(size: str, name: str, options: argparse.Namespace) -> float:
     return ratio
 
 
-def counted(seconds: dict[str, float]) -> float:
+def counted(seconds: dict[str, float], calls: dict[str, int], timesteps: int) -> float:
     """The ratio by what is called alone, each call at what it takes in ours."""
-    each = {part: seconds.get(part, 0.0) / OURS[part] for part in COUNTED}
-    return sum(OFFICIAL[part] * each[part] for part in COUNTED) / sum(OURS[part] * each[part] for part in COUNTED)
+    each = {part: seconds.get(part, 0.0) / calls[part] for part in COUNTED}
+    theirs = timesteps * sum(OFFICIAL[part] * each[part] for part in COUNTED)
+    return theirs / sum(calls[part] * each[part] for part in COUNTED)
 
 
 def main():
@@ -283,6 +287,9 @@ def main():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int)
+    parser.add_argument(
+        "--timesteps", type=int, default=1, help="at which ours looks at an image, each a step of the official order"
+    )
     parser.add_argument(
         "--count", action="store_true", help="count the operations of the largest size, too: a step more"
     )
