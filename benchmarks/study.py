@@ -108,7 +108,9 @@ class Study:
         making = {"count": 200} | {
             name: value for name, value in given.items() if name not in ("weight", "adversarial")
         }
-        path = DiffusersPrior(self.measures.model(), prompt_for(cell.source), "", 1.0)
+        path = None
+        if making.get("inversion") != "noise":
+            path = DiffusersPrior(self.measures.model(), prompt_for(cell.source), "", 1.0)
         edit = self.measures.prior(replace(cell, scale=making.pop("scale", EDITS)))
         made = replace(MINIATURE_SETTINGS.targets, seed=seed, **{"refresh": 0, "refresh_share": 1.0} | making)
         targets = make_targets(self.measures.generator(cell.source), Editor(edit, path), made)

@@ -117,7 +117,8 @@ def long_prompts() -> list[tuple[str, str]]:
         words = f"prompt={prompt.replace(' ', '_')}"
         rows.append(("CLIP-directional", f"person-{target} clip {CLIP} learning_rate=0.008 {words}"))
         rows.append(("SDS", f"person-{target} sds {BASE} {words}"))
-        rows.append(("targets", f"person-{target} targets(count=150) {TOWARDS} {words}"))
+        for label, more in (("targets", ""), ("targets from noise", ",inversion=noise,strength=0.9,scale=3")):
+            rows.append((label, f"person-{target} targets(count=150{more}) {TOWARDS} {words}"))
     return rows
 
 
