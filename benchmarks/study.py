@@ -28,6 +28,7 @@ from comfyui_stylegan_fusion.miniature.settings import MINIATURE_SETTINGS, promp
 from comfyui_stylegan_fusion.sds import TERMS, ClipDirectional, Editor, PicturesPrior, TargetPictures, make_targets
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior
 from comfyui_stylegan_fusion.stylegan import render_samples, sample_z
+from comfyui_stylegan_fusion.training.allocator import keeping_freed_memory
 from study_cells import EDITS, GROUPS, Cell
 from study_measures import Measures
 from study_variants import clamping
@@ -179,9 +180,10 @@ def main():
         return
     for name, rows in parsed.items():
         if not options.print:
-            for _, cell in rows:
-                for seed in options.seeds:
-                    study.measured(cell, seed)
+            with keeping_freed_memory(torch.device("cpu")):
+                for _, cell in rows:
+                    for seed in options.seeds:
+                        study.measured(cell, seed)
         found = [
             (label, cell, [one for seed in options.seeds if (one := study.find(cell, seed))]) for label, cell in rows
         ]
