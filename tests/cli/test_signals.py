@@ -27,13 +27,13 @@ def raising(monkeypatch, number, step, times=1):
     """Let the process get a signal after a step of its training."""
     train = sds.train_generator
 
-    def watched(generator, prior, settings, terms, layers, progress, saved, parallel):
+    def watched(generator, prior, settings, terms, layers, progress, *others):
         def report(done):
             for _ in range(times if done.step == step else 0):
                 os.kill(os.getpid(), number)
             progress(done)
 
-        return train(generator, prior, settings, terms, layers, report, saved, parallel)
+        return train(generator, prior, settings, terms, layers, report, *others)
 
     monkeypatch.setattr(sds, "train_generator", watched)
 

@@ -183,7 +183,7 @@ def interrupted(tmp_path, monkeypatch):
     def stop(progress):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sds, "train_generator", lambda *given: train(*given[:5], stop, given[6]))
+    monkeypatch.setattr(sds, "train_generator", lambda *given: train(*given[:5], stop, *given[6:]))
     files = ["--generator", str(generator), "--model", str(model), "--output", str(out)]
     extras = ["--extra-prompt", "text", "1", "--extra-prompt", "-", "-1", "--extra-prompt", "text", "1"]
     what = ["--prompt", "a fox", "--targets", "0", "--steps", "2", "--batch-size", "1", "--layers", "ALL", *extras]
