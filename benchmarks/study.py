@@ -199,7 +199,7 @@ def say_cost(study: Study, groups, seeds) -> None:
     rates = [
         line["found"]["seconds"] / cell.training.steps / cell.training.batch_size
         for line in study.lines
-        if (cell := Cell.parse(line["key"]["cell"]))
+        if "seconds" in line["found"] and (cell := Cell.parse(line["key"]["cell"]))  # image to image has none
     ]
     rate = sorted(rates)[len(rates) // 2] if rates else 0.15
     seconds = sum(rate * cell.training.steps * cell.training.batch_size + 30 for cell in missing)
