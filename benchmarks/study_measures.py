@@ -175,7 +175,7 @@ def read_as(target: str, images: torch.Tensor, seen: Readings) -> float:
     """Return the share of pictures that the judge reads as the target, and of statues that are as golden."""
     if target == STATUE:
         return (goldness(images) > GOLDEN).float().mean().item()
-    return (seen.domain.argmax(1) == DOMAINS.index(target)).float().mean().item()
+    return share_showing(target, seen)
 
 
 def share_showing(phrase: str, seen: Readings) -> float | None:
