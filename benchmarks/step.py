@@ -1,7 +1,7 @@
 """How long does a step take beside the official order of operations, and beside what the hardware could do?
 
     python benchmarks/step.py [--sizes miniature sd15-256 sd15-taesd sd15 sdxl] [--precisions float32 bfloat16] [--device cpu]
-        [--repeats 2] [--threads N]
+        [--repeats 2] [--threads N] [--pool latents|noises]
 
 One step is score distillation with the directional regularizer and layer selection, batch 1. The official code's order: a
 selection pass of its own, separate evaluations for both terms, a second pass of the encoder for the clamped gradient of the
@@ -41,6 +41,12 @@ COUNTED = ("UNet rows", "encoder", "encoder backward", "generator", "generator b
 OURS = {"UNet rows": 4, "encoder": 2, "encoder backward": 1, "generator": 2, "generator backward": 1}
 OFFICIAL = {"UNet rows": 8, "encoder": 5, "encoder backward": 4, "generator": 3, "generator backward": 2}
 """What a step calls, in each order: of the diffusion model both conditions of each latent are a row."""
+POOLS = {
+    "none": ({}, OURS),
+    "latents": ({"latent_pool": 1}, OURS | {"encoder": 1, "generator": 1}),
+    "noises": ({"latent_pool": 1, "noise_pool": 1}, OURS | {"UNet rows": 2, "encoder": 1, "generator": 1}),
+}
+"""What is known of the frozen generator from earlier steps: the settings, and what is left to call."""
 
 
 @dataclass
@@ -163,9 +169,12 @@ class Official:
 class Ours:
     """Our loop, as trainings run it."""
 
-    def __init__(self, prior: DiffusersPrior, generator: Generator, half: bool, recompute: bool | None, timesteps: int):
-        given = {"precision": "bfloat16" if half else "float32", "recompute": recompute}
-        settings = TrainSettings(steps=1000, t_min=T, t_max=T, timesteps_per_image=timesteps, **given)
+    def __init__(self, prior: DiffusersPrior, generator: Generator, half: bool, options: argparse.Namespace):
+        pools, looks = dict(POOLS[options.pool][0]), options.timesteps
+        if options.pool == "noises":
+            pools["noise_pool"] = looks
+        given = {"precision": "bfloat16" if half else "float32", "recompute": options.recompute, **pools}
+        settings = TrainSettings(steps=1000, t_min=T, t_max=T, timesteps_per_image=looks, **given)
         self.run = GeneratorTraining(generator, prior, settings, [DirectionalRegularizer()], TopKLayers(CHOSEN))
         self.recompute = self.run.adaptation.memory.recompute
 
@@ -199,7 +208,7 @@ class Operations(TorchDispatchMode):
         return result
 
 
-def operations(size: str, timesteps: int) -> float:
+def operations(size: str, timesteps: int, calls: dict[str, int]) -> float:
     """Count what a step of ours computes, from the sizes alone."""
     meta = torch.device("meta")
     if size == "miniature":
@@ -210,9 +219,13 @@ def operations(size: str, timesteps: int) -> float:
         model = (sdxl if size == "sdxl" else stable_diffusion)(meta, Variant("ours"), torch.bfloat16)
         unet, vae = model.unet, filled(AutoencoderTiny, device=meta) if size == "sd15-taesd" else model.vae
         generator = filled(Generator, GeneratorConfig(256 if size == "sd15-256" else 1024), device=meta)
-    texts = {"encoder_hidden_states": torch.empty(4, 77, unet.config.cross_attention_dim, device=meta)}
+    evaluated = calls["UNet rows"]
+    texts = {"encoder_hidden_states": torch.empty(evaluated, 77, unet.config.cross_attention_dim, device=meta)}
     if size == "sdxl":
-        whole = {"text_embeds": torch.empty(4, 1280, device=meta), "time_ids": torch.empty(4, 6, device=meta)}
+        whole = {
+            "text_embeds": torch.empty(evaluated, 1280, device=meta),
+            "time_ids": torch.empty(evaluated, 6, device=meta),
+        }
         texts["added_cond_kwargs"] = whole
     codes = torch.empty(1, generator.num_ws, generator.w_dim, device=meta)
     side = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
@@ -223,13 +236,14 @@ def operations(size: str, timesteps: int) -> float:
         return found.latents if size == "sd15-taesd" else found.latent_dist.mode()
 
     latent = code(images)
-    rows = torch.empty(4, *latent.shape[1:], device=meta)
+    rows = torch.empty(evaluated, *latent.shape[1:], device=meta)
     trained = [p.requires_grad_(True) for p in trained_parameters(generator, range(len(generator.synthesis.layers)))]
     with patch.object(F, "scaled_dot_product_attention", attention_without_matrix), Operations() as counter:
         with torch.no_grad():
             for _ in range(timesteps):
                 unet(rows, torch.zeros((), device=meta), **texts)
-            code(images), generator.synthesis(Draw(codes))
+            if calls["encoder"] == 2:
+                code(images), generator.synthesis(Draw(codes))
         found = code(images)
         torch.autograd.grad(found, images, torch.empty_like(found))
         drawn = generator.synthesis(Draw(codes))
@@ -242,9 +256,9 @@ def measure(size: str, name: str, options: argparse.Namespace) -> float:
     torch.manual_seed(0)
     prior, generator = networks(size, precision, device)
     half = precision != torch.float32
-    timesteps = options.timesteps
-    ours, official = Ours(prior, generator, half, options.recompute, timesteps), Official(prior, generator, half)
-    calls_of_ours = OURS | {"UNet rows": OURS["UNet rows"] * timesteps}
+    timesteps, called = options.timesteps, POOLS[options.pool][1]
+    ours, official = Ours(prior, generator, half, options), Official(prior, generator, half)
+    calls_of_ours = called | {"UNet rows": called["UNet rows"] * timesteps}
     calls = Calls(device)
     times, parts = {"ours": [], "official": []}, {"ours": {}, "official": {}}
     network = type(generator.synthesis)
@@ -258,7 +272,7 @@ def measure(size: str, name: str, options: argparse.Namespace) -> float:
                 times[who].append(calls.now() - start)
                 parts[who] = dict(calls.seconds)
                 assert calls.counts == expected or size == "miniature", f"{who} called {calls.counts}, not {expected}"
-    needed = operations(size, timesteps)
+    needed = operations(size, timesteps, called)
     middle = {who: statistics.median(found) for who, found in times.items()}
     rate = best_rate(precision, device)
     ratio = timesteps * middle["official"] / middle["ours"]
@@ -291,7 +305,11 @@ def main():
         "--timesteps", type=int, default=1, help="at which ours looks at an image, each a step of the official order"
     )
     parser.add_argument(
-        "--count", action="store_true", help="count the operations of the largest size, too: a step more"
+        "--pool",
+        default="none",
+        choices=POOLS,
+        help="what is known of the frozen generator's picture, as when it is drawn again: its latents, and the predictions "
+        "for its noises, too",
     )
     parser.add_argument(
         "--recompute", choices=("auto", "yes", "no"), default="auto", help="whether ours computes activations again"

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from ..training.parallel import ALONE, Alone
 from ..training.phases import Average, Outcome, Phase, accumulate
 from .draws import draw_cameras, draw_labels, draw_later, draw_ray_seeds, draw_timestep, draw_z, noise_source
 from .fake_score import LATENTS
+from .latent_pool import LatentPool
 from .layers import LayerChoice
 from .memory import training_memory
 from .objective import Batch, NonFiniteGradient, Objective, Reference
@@ -132,13 +134,38 @@ class Adaptation:
             micro_step.shared[LATENTS] = self.objective.latents(self.generator, draw, self.memory.micro_batch)
         return Outcome({})
 
+    @cached_property
+    def latents(self) -> LatentPool | None:
+        """Return the latents that batches are drawn from again and again; None: they are drawn anew."""
+        count = self.settings.latent_pool
+        if not count:
+            return None
+        draw = self._new_samples(MicroStep(self.settings.seed, 0), count)
+        return LatentPool(draw, self.objective, self.frozen, self.settings)
+
     def _timesteps(self, micro_step: MicroStep) -> list[float]:
-        count = self.settings.timesteps_per_image if self.objective.on("latent") else 1
-        return [draw_timestep(micro_step, self.settings, place) for place in range(count)]
+        if noises := self._noises(micro_step):
+            return [self.latents.timestep(noise) for noise in noises]
+        return [draw_timestep(micro_step, self.settings, place) for place in range(self._looks)]
+
+    @property
+    def _looks(self) -> int:
+        """How many times each image is looked at."""
+        return self.settings.timesteps_per_image if self.objective.on("latent") else 1
+
+    def _noises(self, micro_step: MicroStep) -> list[int]:
+        """The noises of the pool that a batch is looked at with; none: they are drawn anew."""
+        return self.latents.noises(micro_step, self._looks) if self.settings.noise_pool else []
 
     def _draw(self, micro_step: MicroStep, timesteps: Sequence[float]) -> tuple[Batch, Reference]:
         settings, (draw, targets) = self.settings, self._draw_pictures(micro_step)
-        noise = noise_source(micro_step, self.objective.prior.device)
+        noise, micro_batch = noise_source(micro_step, self.objective.prior.device), self.memory.micro_batch
+        if self.latents is None:
+            reference = self.objective.reference(self.frozen, draw, micro_batch)
+        else:
+            rows, noises = self.latents.rows(micro_step), self._noises(micro_step)
+            reference = self.latents.reference(rows, noises, micro_batch)
+            noise = self.latents.noise_source(rows, noises) if noises else noise
         batch = Batch(
             draw,
             timesteps,
@@ -149,25 +176,31 @@ class Adaptation:
             micro_step.step / settings.steps,
             micro_step.shared,
         )
-        return batch, self.objective.reference(self.frozen, draw, self.memory.micro_batch)
+        return batch, reference
 
     def _draw_pictures(self, micro_step: MicroStep) -> tuple[Draw, Tensor | None]:
         """Draw what the pictures of a batch are made of, and their targets where there are any."""
-        settings, frozen, pool = self.settings, self.frozen, self.objective.pool
-        device = self.objective.prior.device
-        ray_seeds = draw_ray_seeds(micro_step, settings.batch_size, frozen.config)
+        settings, pool = self.settings, self.objective.pool
         if pool is not None:
+            device = self.objective.prior.device
+            ray_seeds = draw_ray_seeds(micro_step, settings.batch_size, self.frozen.config)
             rows = pool.rows(micro_step, settings.batch_size, settings.accumulation)
             draw = dataclasses.replace(pool.draw(rows), ray_seeds=ray_seeds).to(device)
             return draw, pool.pictures(rows, device)
-        z = draw_z(micro_step, settings.batch_size, frozen.z_dim)
+        if self.latents is not None:
+            return self.latents.samples(self.latents.rows(micro_step)), None
+        return self._new_samples(micro_step, settings.batch_size), None
+
+    def _new_samples(self, micro_step: MicroStep, count: int) -> Draw:
+        settings, frozen, device = self.settings, self.frozen, self.objective.prior.device
+        z = draw_z(micro_step, count, frozen.z_dim)
         # The camera that looks is the one that the mapping is told of, as in EG3D's own training.
-        label = cameras = draw_cameras(micro_step, settings.batch_size, frozen.config, settings)
+        label = cameras = draw_cameras(micro_step, count, frozen.config, settings)
         if cameras is None:
-            label = draw_labels(micro_step, settings.batch_size, frozen.c_dim, settings.class_index)
+            label = draw_labels(micro_step, count, frozen.c_dim, settings.class_index)
         with torch.no_grad():
             ws = frozen.mapping(z.to(device), label=None if label is None else label.to(device))
-        return Draw(ws, cameras=cameras, ray_seeds=ray_seeds).to(device), None
+        return Draw(ws, cameras=cameras, ray_seeds=draw_ray_seeds(micro_step, count, frozen.config)).to(device)
 
     def _outcome(self, batch: Batch, reference: Reference, codes: list[Tensor]) -> Outcome:
         """What a batch says of every parameter that may be chosen; the gradient of its W+ code goes to `codes` where the
@@ -230,3 +263,5 @@ def require_trainable(
     if not counting:
         raise ValueError("Nothing is left to train towards: every term has the weight 0; give one a weight above 0.")
     require_different(counting)
+    if settings.latent_pool and any(term.pool is not None for term in counting):
+        raise ValueError("Targets bring latents of their own; set latent_pool to 0.")

@@ -62,7 +62,19 @@ def draw_ray_seeds(micro_step: MicroStep, count: int, config: Config) -> tuple[i
     return tuple(torch.randint(2**62, (count,), generator=micro_step.rng("rays")).tolist())
 
 
-def noise_source(micro_step: MicroStep, device: torch.device) -> Callable[[torch.Size], Tensor]:
-    """Return a function that draws eps of a shape, afresh with every call."""
+def draw_rows(micro_step: MicroStep, count: int, accumulation: int, size: int, purpose: str) -> Tensor:
+    """Draw the rows [count] of a batch from a pool of a size. All come once before any comes again, in another order each
+    time."""
+    start = (micro_step.step * accumulation + micro_step.index) * count
+    places = torch.arange(start, start + count)
+    orders = {
+        turn: torch.randperm(size, generator=MicroStep(micro_step.seed, turn).rng(purpose))
+        for turn in (places // size).unique().tolist()
+    }
+    return torch.stack([orders[place // size][place % size] for place in places.tolist()])
+
+
+def noise_source(micro_step: MicroStep, device: torch.device) -> Callable[..., Tensor]:
+    """Return a function that draws eps of a shape, afresh with every call, whichever of an image's timesteps it is for."""
     random = micro_step.rng("noise")
-    return lambda shape: torch.randn(shape, generator=random).to(device)
+    return lambda shape, place=0: torch.randn(shape, generator=random).to(device)

@@ -32,7 +32,7 @@ class Batch:
 
     draw: Draw  # of B samples
     timesteps: Sequence[float]  # at which each of them is looked at
-    draw_noise: Callable[[torch.Size], Tensor]  # eps of a shape [B, c, h, w], afresh with every call
+    draw_noise: Callable[[torch.Size, int], Tensor]  # eps of a shape [B, c, h, w] for the timestep at a place
     guidance: float = 1.0  # what the prior's guidance scale is multiplied by
     targets: Tensor | None = None  # [B, 3, H, W], where a term has them
     later: Sequence[float] = (1.0,)  # for each timestep, that of predictions which are a little later
@@ -41,14 +41,33 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """Predictions are what the prior says of noisy latents."""
+
+    eps_hat: Tensor  # guided, [B, c, h, w]
+    conditions: dict[str, Tensor] = field(default_factory=dict)  # those of each condition, where a term asks for them
+
+    def __getitem__(self, rows: slice) -> "Predictions":
+        return Predictions(self.eps_hat[rows], {name: eps_hat[rows] for name, eps_hat in self.conditions.items()})
+
+    @classmethod
+    def joined(cls, parts: Sequence["Predictions"]) -> "Predictions":
+        """Put the rows of several below each other."""
+        conditions = {name: torch.cat([part.conditions[name] for part in parts]) for name in parts[0].conditions}
+        return cls(torch.cat([part.eps_hat for part in parts]), conditions)
+
+
+@dataclass(frozen=True)
 class Reference:
     """A Reference is the frozen generator's side of a batch, as far as the terms need it."""
 
     images: Tensor | None = None  # [B, 3, H, W] as the prior sees them
     latents: Tensor | None = None  # z0 = E(x0) [B, c, h, w]
+    predictions: Sequence[Predictions] = ()  # of them at each timestep, where they are known beforehand
 
     def __getitem__(self, rows: slice) -> "Reference":
-        return Reference(*(None if part is None else part[rows] for part in (self.images, self.latents)))
+        images, latents = (None if part is None else part[rows] for part in (self.images, self.latents))
+        return Reference(images, latents, [part[rows] for part in self.predictions])
 
 
 @dataclass(frozen=True)
@@ -89,17 +108,21 @@ class Objective:
         return sample_size(generator, self.prior.image_size, self.crop)
 
     @torch.no_grad()
-    def reference(self, frozen: Generator, draw: Draw, micro_batch: int | None = None) -> Reference:
-        """Return what the terms need of the frozen generator, `micro_batch` samples at a time (None: all at once)."""
+    def reference(
+        self, frozen: Generator, draw: Draw, micro_batch: int | None = None, known: Tensor | None = None
+    ) -> Reference:
+        """Return what the terms need of the frozen generator, `micro_batch` samples at a time (None: all at once), without
+        encoding what is `known` of it: z0 [B, c, h, w]."""
         images, latents = [], []
-        if self.needs & {"frozen_images", "z0"}:
+        encoded = "z0" in self.needs and known is None
+        if encoded or "frozen_images" in self.needs:
             for rows in split_rows(len(draw), micro_batch):
                 seen = self._seen(self._rendered(frozen, draw[rows]))
                 if "frozen_images" in self.needs:
                     images.append(seen)
-                if "z0" in self.needs:
+                if encoded:
                     latents.append(self.prior.encode(seen))
-        return Reference(torch.cat(images) if images else None, torch.cat(latents) if latents else None)
+        return Reference(torch.cat(images) if images else None, torch.cat(latents) if latents else known)
 
     @torch.no_grad()
     def latents(self, generator: Generator, draw: Draw, micro_batch: int | None = None) -> Tensor:
@@ -117,10 +140,11 @@ class Objective:
         cameras: Tensor | None = None,
         later_t: float = 1.0,
         progress: float = 0.0,
+        known: Predictions | None = None,
     ) -> View:
         """Return what terms see of latents z [B, c, h, w] and the frozen generator's z0 with the noise eps, of pictures
-        that cameras [B, 25] took: one evaluation of the prior, train and frozen rows together, and a second one where a
-        term looks at a later timestep. Raises NonFiniteGradient."""
+        that cameras [B, 25] took: one evaluation of the prior, train and frozen rows together (without the frozen ones
+        where they are `known`), and a second one where a term looks at a later timestep. Raises NonFiniteGradient."""
         alpha, sigma = self.prior.schedule(t)
         weight = timestep_weight(self.weighting, alpha, sigma)
         z_t, needs = equations.add_noise(z, eps, alpha, sigma), self.needs
@@ -131,18 +155,29 @@ class Objective:
             _require_finite(view.eps_text_later, "the prior's noise prediction")
         if not needs & ({"eps_hat", "conditions"} | FROZEN_ROWS):
             return view
-        frozen = [equations.add_noise(z0, eps, alpha, sigma)] if needs & FROZEN_ROWS else []
-        noisy, conditions = torch.cat([z_t, *frozen]), {}
-        prior = seen_from(self.prior, None if cameras is None else cameras.repeat(1 + len(frozen), 1))
-        if needs & {"conditions", "conditions_frozen"}:
-            predictions, conditions = prior.guided_and_conditions(noisy, t, guidance)
-        else:
-            predictions = prior.guided(noisy, t, guidance)
-        _require_finite(predictions, "the prior's noise prediction")
-        found = {"eps_hat": predictions[: len(z)], "eps_hat_frozen": predictions[len(z) :]}
-        found["conditions"] = {name: eps_hat[: len(z)] for name, eps_hat in conditions.items()}
-        found["conditions_frozen"] = {name: eps_hat[len(z) :] for name, eps_hat in conditions.items()}
+        together = needs & FROZEN_ROWS and known is None
+        noisy = torch.cat([z_t, equations.add_noise(z0, eps, alpha, sigma)]) if together else z_t
+        seen_by = cameras.repeat(2, 1) if together and cameras is not None else cameras
+        predicted = self._predictions(noisy, t, guidance, seen_by)
+        ours, theirs = predicted[: len(z)], known or predicted[len(z) :]
+        found = {"eps_hat": ours.eps_hat, "conditions": ours.conditions}
+        found |= {"eps_hat_frozen": theirs.eps_hat, "conditions_frozen": theirs.conditions}
         return replace(view, **{name: part for name, part in found.items() if name in needs | {"eps_hat"}})
+
+    @torch.no_grad()
+    def predictions(self, z0: Tensor, t: float, eps: Tensor, cameras: Tensor | None = None) -> Predictions:
+        """Return what the prior says of the frozen generator's z0 [B, c, h, w] with the noise eps. Raises
+        NonFiniteGradient."""
+        return self._predictions(equations.add_noise(z0, eps, *self.prior.schedule(t)), t, 1.0, cameras)
+
+    def _predictions(self, noisy: Tensor, t: float, guidance: float, cameras: Tensor | None) -> Predictions:
+        prior = seen_from(self.prior, cameras)
+        if self.needs & {"conditions", "conditions_frozen"}:
+            found = Predictions(*prior.guided_and_conditions(noisy, t, guidance))
+        else:
+            found = Predictions(prior.guided(noisy, t, guidance))
+        _require_finite(found.eps_hat, "the prior's noise prediction")
+        return found
 
     def latent_gradient(self, view: View) -> tuple[Tensor, dict[str, float]]:
         """Return g = sum over terms of clamp(scale lambda w_t g_term), [B, c, h, w], for each sample by itself; and each
@@ -182,13 +217,15 @@ class Objective:
             if self.on(LatentTerm.on):
                 z = self.prior.encode(seen, recompute)
                 if noises is None:
-                    noises = [batch.draw_noise(torch.Size([total, *z.shape[1:]])) for _ in batch.timesteps]
+                    shape = torch.Size([total, *z.shape[1:]])
+                    noises = [batch.draw_noise(shape, place) for place in range(len(batch.timesteps))]
                 latents.append(z.detach())
                 if "target_latents" in self.needs:
                     with torch.no_grad():
                         pictures["target_latents"] = self.prior.encode(targets)
-                for t, later, eps in zip(batch.timesteps, batch.later, noises, strict=True):
-                    given = batch.guidance, batch.draw[rows].cameras, later, batch.progress
+                known = here.predictions or [None] * len(batch.timesteps)
+                for t, later, eps, theirs in zip(batch.timesteps, batch.later, noises, known, strict=True):
+                    given = batch.guidance, batch.draw[rows].cameras, later, batch.progress, theirs
                     view = replace(self.view(latents[-1], here.latents, t, eps[rows], *given), **pictures)
                     pull, found = self.latent_gradient(view)
                     g = pull if g is None else g + pull

@@ -110,6 +110,22 @@ class TrainSettings:
         most=64,
         metavar="N",
     )
+    latent_pool: int = setting(
+        0,
+        "Latents that all steps draw from, again and again: what the frozen generator draws of each is then encoded once. 0 "
+        "draws new ones in every step.",
+        what="The number of latents",
+        least=0,
+        metavar="K",
+    )
+    noise_pool: int = setting(
+        0,
+        "Noises, each at a timestep of its own, with which each latent of the pool is looked at: what the diffusion model "
+        "says of the frozen generator's pictures is then computed once. 0 draws new ones in every step.",
+        what="The number of noises",
+        least=0,
+        metavar="M",
+    )
     weighting: str = setting(
         "sds",
         "How much a timestep counts: sds is sigma^2 as in the paper, uniform the same for all, fantasia3d alpha sigma^2, "
@@ -311,6 +327,22 @@ class TrainSettings:
         if low > high:
             raise ValueError(f"The timestep range {low} to {high} is empty; t_min must not be above t_max.")
         check_settings(self)
+        if self.noise_pool:
+            self._check_noise_pool()
+
+    def _check_noise_pool(self) -> None:
+        if not self.latent_pool:
+            raise ValueError("A noise pool is that of the latents in a latent pool; set latent_pool, too.")
+        if self.timestep_schedule != "uniform" or self.guidance_end != 1:
+            raise ValueError(
+                "The timesteps and the guidance scale of a noise pool stay as they are; set timestep_schedule to uniform and "
+                "guidance_end to 1, or noise_pool to 0."
+            )
+        if self.timesteps_per_image > self.noise_pool:
+            raise ValueError(
+                f"An image cannot be looked at {self.timesteps_per_image} times with {self.noise_pool} noises; set noise_pool "
+                "to as many at least."
+            )
 
     @property
     def rate(self) -> Ramp:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...stylegan import Draw, Generator
 from ...training.digests import tensors_digest
 from ...training.draws import MicroStep
+from ..draws import draw_rows
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,7 @@ class Targets:
 
     def rows(self, micro_step: MicroStep, count: int, accumulation: int) -> Tensor:
         """Draw the rows [count] of a batch. All come once before any comes again, in another order each time."""
-        start = (micro_step.step * accumulation + micro_step.index) * count
-        places = torch.arange(start, start + count)
-        orders = {
-            turn: torch.randperm(len(self), generator=MicroStep(micro_step.seed, turn).rng("targets"))
-            for turn in (places // len(self)).unique().tolist()
-        }
-        return torch.stack([orders[place // len(self)][place % len(self)] for place in places.tolist()])
+        return draw_rows(micro_step, count, accumulation, len(self), "targets")
 
 
 def to_bytes(images: Tensor) -> Tensor:
