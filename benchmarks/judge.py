@@ -1,4 +1,5 @@
 """Does the classifier judge rightly? Its distances must order known damages, and it must still read damaged pictures.
+And how sharp are the bundled generators beside the portraits that their latents stand for?
 
 python benchmarks/judge.py [--samples 2000]
 """
@@ -7,11 +8,16 @@ import argparse
 
 import torch
 from comfyui_stylegan_fusion.metrics.evaluation import frechet_distance
+from comfyui_stylegan_fusion.miniature import WEIGHTS
 from comfyui_stylegan_fusion.miniature.classifier import load_classifier
 from comfyui_stylegan_fusion.miniature.damage import blurred
 from comfyui_stylegan_fusion.miniature.factors import DOMAINS, sample_factors
+from comfyui_stylegan_fusion.miniature.metrics import fine_detail
 from comfyui_stylegan_fusion.miniature.renderer import render
+from comfyui_stylegan_fusion.miniature.settings import SOURCES
 from comfyui_stylegan_fusion.miniature.stages import seeded
+from comfyui_stylegan_fusion.miniature.train_generator import FILES, portraits_of
+from comfyui_stylegan_fusion.stylegan import load_generator, render_samples, sample_z
 
 
 def main():
@@ -55,6 +61,22 @@ def main():
         (judge.read(images).domain.argmax(1) == i).float().mean().item() for i, images in enumerate(pictures.values())
     ]
     print("| read rightly | " + " | ".join(f"{value:.1%}" for value in accuracy) + " |")
+    print(
+        "\n| generator | its portraits, of rendered ones' detail | its pictures, of rendered ones' | of its portraits' |"
+    )
+    print("|---|---|---|---|")
+    for source in SOURCES:
+        print(f"| {source} | " + " | ".join(f"{share:.2f}" for share in sharpness(source, pictures[source])) + " |")
+
+
+def sharpness(source: str, rendered: torch.Tensor) -> tuple[float, float, float]:
+    """The fine detail of the portraits that a generator's latents stand for, of what it draws of them, and of the latter
+    beside the former."""
+    generator = load_generator(WEIGHTS / FILES[source])
+    z = sample_z(generator.z_dim, len(rendered), seed=900)
+    drawn = render_samples(generator, z).clamp(-1, 1)
+    whole, meant, shown = (fine_detail(images) for images in (rendered, render(portraits_of(z, source)), drawn))
+    return meant / whole, shown / whole, shown / meant
 
 
 if __name__ == "__main__":
