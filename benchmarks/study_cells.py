@@ -169,7 +169,7 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
         (f"{label}, rate {rate}", f"{pair} {words} learning_rate={rate}")
         for pair in ("person-fox", "person-robot")
         for label, words, rates in (
-            ("SDS", f"sds {KEPT} {BASE}", (0.003, 0.006, 0.012)),
+            ("SDS", f"sds {KEPT} {BASE}", (0.003, 0.006, 0.012, 0.024)),
             ("CSD", f"csd {KEPT} {BASE}", (0.003, 0.006, 0.012)),
             (
                 "targets and discriminator",
@@ -205,6 +205,16 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
         (f"{per_image}, {steps} steps", f"{pair} csd {KEPT} steps={steps} batch_size=4 timesteps_per_image={per_image}")
         for pair in ("person-fox", "person-robot")
         for per_image, steps in ((1, 240), (4, 240), (1, 720))
+    ],
+    "latents of a pool": [
+        (label, f"{pair} csd {KEPT} {BASE} {words}")
+        for pair in ("person-fox", "person-robot")
+        for label, words in {
+            "100 latents": "latent_pool=100",
+            "100 latents, 8 noises": "latent_pool=100 noise_pool=8",
+            "25 latents": "latent_pool=25",
+            "25 latents, 8 noises": "latent_pool=25 noise_pool=8",
+        }.items()
     ],
     "layers": layers(),
     "sds": [
