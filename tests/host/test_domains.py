@@ -185,23 +185,28 @@ def load(file, **changes):
 
 @pytest.fixture(scope="module")
 def learned(host, pictures):
-    """The name of a domain that a graph has learned, and what the run said."""
+    """The name of a domain that a graph has learned, and what the run said and left unfinished."""
+    before = unfinished(host)
     run = host.run(graphs.learning())
     assert run.succeeded, run.error
-    return "ink_00001.safetensors", run
+    return "ink_00001.safetensors", run, unfinished(host) - before
+
+
+def unfinished(host):
+    return {*(host.output / "stylegan" / "unfinished").glob("domain-*")}
 
 
 def test_a_graph_learns_a_domain_from_a_folder_and_saves_it(host, learned):
-    name, run = learned
+    name, run, left = learned
     domain = load_domain(host.models / "stylegan_domains" / name)
     assert domain.about["pictures"] == "6" and domain.about["steps_done"] == "3"
     assert f"Saved as models/stylegan_domains/{name}" in run.last_text("train")
     assert len(run.outputs["samples"]["images"]) == 12 and len(run.outputs["plot"]["images"]) == 1
-    assert not list((host.output / "stylegan" / "unfinished").glob("domain-*"))
+    assert not left
 
 
 def test_domain_guider_draws_as_cfg_guider_without_the_domain_and_otherwise_with_it(host, learned):
-    name, _ = learned
+    name, *_ = learned
 
     def drawn(**changes):
         return picture(host, {**guided(["load", 0], **changes), "load": load(name)})
@@ -213,7 +218,7 @@ def test_domain_guider_draws_as_cfg_guider_without_the_domain_and_otherwise_with
 
 
 def test_a_domain_moves_a_generator_through_sds_guidance(host, learned):
-    name, _ = learned
+    name, *_ = learned
     graph = {**graphs.training(2, **{"save.filename_prefix": "ink"}), "load": load(name)}
     given = {"model": ["miniature", 0], "domain": ["load", 0], "domain_scale": 5.0, "text_scale": 0.0}
     prompts = {"positive": ["positive", 0], "negative": ["negative", 0]}
@@ -226,7 +231,7 @@ def test_a_domain_moves_a_generator_through_sds_guidance(host, learned):
 
 
 def test_a_cancelled_training_keeps_its_domain_and_goes_on(host, learned):
-    whole = host.run(graphs.learning(name="whole", seed=5, steps=6))
+    whole = host.run(graphs.learning(name="uncut", seed=5, steps=6))
     assert whole.succeeded, whole.error
     graph = graphs.learning(name="cut", seed=5, steps=6)
     seen = []
@@ -243,7 +248,7 @@ def test_a_cancelled_training_keeps_its_domain_and_goes_on(host, learned):
     folder = host.models / "stylegan_domains"
     first, second = (load_domain(folder / f"cut_0000{n}.safetensors") for n in (1, 2))
     assert int(first.about["steps_done"]) < 6 == int(second.about["steps_done"])
-    expected = load_domain(folder / "whole_00001.safetensors").weights
+    expected = load_domain(folder / "uncut_00001.safetensors").weights
     assert all(torch.equal(value, second.weights[name]) for name, value in expected.items())
 
 
@@ -279,7 +284,7 @@ def test_files_that_are_not_there_are_said_before_the_graph_runs(host, node, sen
 
 
 def test_a_domain_of_another_model_is_refused(host, learned):
-    name, _ = learned
+    name, *_ = learned
     folder = host.models / "stylegan_domains"
     with safe_open(folder / name, "pt") as file:
         metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
