@@ -31,6 +31,7 @@ from comfyui_stylegan_fusion.stylegan import render_samples, sample_z
 from comfyui_stylegan_fusion.training.allocator import keeping_freed_memory
 from study_cells import EDITS, GROUPS, Cell
 from study_measures import Measures
+from study_tables import table, written_into
 from study_variants import clamping
 
 SAMPLES = 1000
@@ -118,43 +119,6 @@ class Study:
         return TargetPictures(own["weight"], targets=targets, adversarial=own["adversarial"])
 
 
-COLUMNS = ("distance", "of_frozen", "read", "diversity", "coded_diversity", "detail", "clip", "background", "position")
-
-
-def table(study: Study, title: str, rows: list[tuple[str, Cell, list[dict]]]) -> str:
-    """Write a group's table in Markdown, with the frozen generator and rendered pictures around it."""
-    head = ["", "distance", "of the frozen one's", "read as it", "diversity", "the same, of latents", "detail", "CLIP"]
-    head += ["background", "position", "outlines", "distance from edited ones", "seconds"]
-    lines = [f"### {title}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for pair in dict.fromkeys((cell.source, cell.target) for _, cell, _ in rows):
-        lines.append(f"| **{pair[0]} to {pair[1]}** |" + " |" * (len(head) - 1))
-        frozen, _ = study.measures.frozen(pair[0])
-        lines.append(_row("frozen generator", [study.measures.compare(frozen, Cell("", *pair))]))
-        for label, cell, found in rows:
-            if (cell.source, cell.target) == pair and found:
-                lines.append(_row(label, found))
-    return "\n".join(lines)
-
-
-def _row(label: str, found: list[dict]) -> str:
-    def of(values: list[float], form: str) -> str:
-        numbers = torch.tensor(values, dtype=torch.float64)
-        return f"{numbers.mean():{form}}" + (f" ± {numbers.std():{form}}" if len(values) > 1 else "")
-
-    forms = {"distance": ".1f", "of_frozen": ".1%", "read": ".0%", "diversity": ".0%", "coded_diversity": ".0%"}
-    forms |= {"detail": ".2f", "clip": ".1f", "background": ".3f", "position": ".3f"}
-    values = [of([one[name] for one in found], forms[name]) if name in found[0] else "-" for name in COLUMNS]
-    names = found[0]["outlines"]
-    outlines = ", ".join(f"{name} {of([one['outlines'][name] for one in found], '.0%')}" for name in names)
-    edits = "-"
-    if strengths := found[0].get("to_edits"):
-        edits = ", ".join(
-            f"{strength}: {of([one['to_edits'][strength] for one in found], '.1f')}" for strength in strengths
-        )
-    seconds = of([one["seconds"] for one in found], ".0f") if "seconds" in found[0] else "-"
-    return f"| {label} | {' | '.join([*values, outlines, edits, seconds])} |"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--groups", nargs="*", default=[], choices=list(GROUPS), help="tables; none: all of them")
@@ -164,6 +128,7 @@ def main():
         "--plan", action="store_true", help="say what is missing and what it costs, and measure nothing"
     )
     parser.add_argument("--print", action="store_true", help="print tables of what is measured, and measure nothing")
+    parser.add_argument("--page", type=Path, help="write the tables of what is measured into a page, docs/study.md")
     parser.add_argument(
         "--grid", type=Path, metavar="FOLDER", help="draw the first samples of each row, a file a group"
     )
@@ -176,7 +141,9 @@ def main():
         groups = {"cells": [(text, text) for text in options.cells]}
     parsed = {name: [(label, Cell.parse(text)) for label, text in rows] for name, rows in groups.items()}
     say_cost(study, parsed, options.seeds)
-    if options.plan:
+    if options.page:
+        options.page.write_text(written_into(options.page.read_text(), study))
+    if options.plan or options.page:
         return
     for name, rows in parsed.items():
         if not options.print:
@@ -184,10 +151,10 @@ def main():
                 for _, cell in rows:
                     for seed in options.seeds:
                         study.measured(cell, seed)
-        found = [
-            (label, cell, [one for seed in options.seeds if (one := study.find(cell, seed))]) for label, cell in rows
-        ]
-        print(f"\n{table(study, name, found)}\n", flush=True)
+        named = [(label, cell.name) for label, cell in rows]
+        print(
+            f"\n### {name}\n\n{table(study, named, further='seconds', seeds=options.seeds, frozen=True)}\n", flush=True
+        )
         if options.grid:
             draw_grid(study, rows, options.seeds[0], options.grid / f"{name}.png")
 
