@@ -13,6 +13,14 @@ sys.path.insert(0, str(Path(__file__).parent))  # the tests are no package: make
 pytest.register_assert_rewrite("host_trainings", "running", "saved_trainings", "trainings")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def freed_memory_is_kept():
+    """A third of the time goes otherwise into pages that the system clears."""
+    cpu = import_module("torch").device("cpu")
+    with import_module("comfyui_stylegan_fusion.training.allocator").keeping_freed_memory(cpu):
+        yield
+
+
 @pytest.fixture(scope="session")
 def vgg():
     return import_module("vgg_weights").random_vgg()

@@ -17,7 +17,7 @@ from comfyui_stylegan_fusion.miniature.stages import seeded
 from comfyui_stylegan_fusion.miniature.train_generator import portraits_of
 from comfyui_stylegan_fusion.sds import Editor, make_targets
 from comfyui_stylegan_fusion.sds.priors.diffusers import DiffusersPrior
-from comfyui_stylegan_fusion.stylegan import sample_z
+from comfyui_stylegan_fusion.stylegan import render_samples, sample_z
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_a_generator_draws_the_portrait_that_its_latent_stands_for(judge, domain
 @torch.no_grad()
 def test_the_generator_draws_varied_persons(judge):
     generator = load_generator("miniature")
-    images = generator(sample_z(generator.z_dim, 1000, seed=5)).clamp(-1, 1)
+    images = render_samples(generator, sample_z(generator.z_dim, 1000, seed=5)).clamp(-1, 1)
     portraits = render(sample_factors(300, seeded(805), "person"))
     seen, real = judge.read(images), judge.read(portraits)
     assert (seen.domain.argmax(1) == DOMAINS.index("person")).float().mean() > 0.97

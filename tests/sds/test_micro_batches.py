@@ -68,7 +68,7 @@ def test_a_batch_in_micro_batches_gives_the_gradients_of_the_whole(generator, pr
     def gradients(micro_batch):
         leaf = moved.clone().requires_grad_()
         reference = target.reference(generator, Draw(ws), micro_batch)
-        batch = Batch(Draw(leaf), [0.4], lambda shape: eps)
+        batch = Batch(Draw(leaf), [0.4], lambda *_: eps)
         return target.gradients(generator, batch, reference, [weight, leaf], micro_batch)
 
     (whole, losses), (parts, losses_of_parts) = gradients(None), gradients(micro_batch)
@@ -120,7 +120,7 @@ def test_a_term_on_the_images_adds_its_gradient_after_the_clamp(generator, prior
     moved = ws + 0.5
     weight = generator.synthesis.layers[3].weight.requires_grad_()
     clamp = {"image_clamp_quantile": 0.6}
-    batch = Batch(Draw(moved), [0.4], lambda shape: eps)
+    batch = Batch(Draw(moved), [0.4], lambda *_: eps)
     without = objective(prior, **clamp).gradients(generator, batch, Reference(), [weight])[0]
     target = objective(prior, PixelDistance(2.5), **clamp)
     reference = target.reference(generator, Draw(ws))
@@ -165,5 +165,5 @@ def test_a_term_on_the_images_alone_asks_for_no_prediction(generator, prior):
     weight = generator.synthesis.layers[3].weight.requires_grad_()
     target = Objective(prior, [PixelDistance(2.0)], None, None)
     reference = target.reference(generator, Draw(ws))
-    gradients, losses = target.gradients(generator, Batch(Draw(ws + 0.5), [0.4], torch.zeros), reference, [weight])
+    gradients, losses = target.gradients(generator, Batch(Draw(ws + 0.5), [0.4], lambda shape, place: torch.zeros(shape)), reference, [weight])
     assert not prior.calls and list(losses) == ["pixels"] and gradients[0].abs().sum() > 0

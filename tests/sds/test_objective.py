@@ -23,7 +23,7 @@ def latent_gradient(objective, z, z0, eps):
 
 
 def batch_of(ws, eps):
-    return Batch(Draw(ws), [T], lambda shape: eps)
+    return Batch(Draw(ws), [T], lambda *_: eps)
 
 
 def written_out(prior, z, z0, eps, directional, reconstruction, limit):
@@ -167,7 +167,7 @@ def test_an_image_gradient_that_is_not_finite_is_noticed_before_any_clamp(genera
     )
     with pytest.raises(NonFiniteGradient, match="reaches the image"):
         objective(prior, image_clamp_quantile=0.95).gradients(
-            generator, Batch(Draw(ws), [T], torch.ones), Reference(), [weight_of(generator)]
+            generator, Batch(Draw(ws), [T], lambda shape, place: torch.ones(shape)), Reference(), [weight_of(generator)]
         )
 
 
@@ -179,7 +179,7 @@ def test_several_timesteps_give_the_mean_of_what_each_gives(generator, prior):
 
     def gradient(timesteps, drawn):
         drawn = iter(drawn)
-        batch = Batch(Draw(ws), timesteps, lambda shape: next(drawn), later=timesteps)
+        batch = Batch(Draw(ws), timesteps, lambda *_: next(drawn), later=timesteps)
         return target.gradients(generator, batch, reference, [weight], micro_batch=1)
 
     (both,), losses = gradient([0.3, 0.6], noises)
