@@ -43,28 +43,28 @@ def test_a_panel_shows_what_is_learned_and_goes_back_to_a_moment(host, pictures)
 
 def test_a_finished_training_is_trained_further(host, pictures):
     folder = host.models / "stylegan_domains"
-    assert host.run(graphs.learning(name="whole", seed=9, steps=5, cooldown=0.5)).succeeded
-    graph = graphs.learning(name="further", seed=9, steps=3, cooldown=0.5, panel="further")
+    assert host.run(graphs.learning(name="whole", seed=9, steps=3, cooldown=1.0)).succeeded
+    graph = graphs.learning(name="further", seed=9, steps=2, cooldown=1.0, panel="further")
     assert host.run(graph).succeeded
     assert on_panel(host, "further", action="train more")["can_train_more"]
-    graph["train"]["inputs"]["steps"] = 5
+    graph["train"]["inputs"]["steps"] = 3
     run = host.run(graph)
-    assert run.succeeded and min(value for value, most in run.progress if most == 5) > 3
+    assert run.succeeded and min(value for value, most in run.progress if most == 3) > 2
     further = load_domain(folder / "further_00002.safetensors")
-    assert further.about["steps_done"] == "5"
-    # Its first three steps had another cooldown than those of a training of five.
+    assert further.about["steps_done"] == "3"
+    # Its first two steps had another cooldown than those of a training of three.
     whole, short = (load_domain(folder / f"{name}_00001.safetensors") for name in ("whole", "further"))
     assert any(not torch.equal(value, whole.weights[name]) for name, value in further.weights.items())
     assert any(not torch.equal(value, short.weights[name]) for name, value in further.weights.items())
 
-    plain = graphs.learning(name="plain", seed=9, steps=3, panel="plain")
+    plain = graphs.learning(name="plain", seed=9, steps=2, panel="plain")
     assert host.run(plain).succeeded
     on_panel(host, "plain", action="train more")
-    plain["train"]["inputs"]["steps"] = 5
+    plain["train"]["inputs"]["steps"] = 3
     assert host.run(plain).succeeded
-    assert host.run(graphs.learning(name="five", seed=9, steps=5)).succeeded
-    five, longer = (load_domain(folder / name) for name in ("five_00001.safetensors", "plain_00002.safetensors"))
-    assert all(torch.equal(value, longer.weights[name]) for name, value in five.weights.items())
+    assert host.run(graphs.learning(name="three", seed=9, steps=3)).succeeded
+    three, longer = (load_domain(folder / name) for name in ("three_00001.safetensors", "plain_00002.safetensors"))
+    assert all(torch.equal(value, longer.weights[name]) for name, value in three.weights.items())
 
 
 def test_a_training_that_is_stopped_on_its_panel_is_kept_and_goes_on(host, pictures):
