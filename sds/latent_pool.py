@@ -19,11 +19,11 @@ NOISE = "noise pool"
 class LatentPool:
     """A LatentPool is K samples that batches are drawn from, each looked at with M noises, or with new ones in every step.
 
-    What the frozen generator and the prior make of a sample is computed when it is first drawn, and kept. That is done for
-    each by itself, so that a training that goes on from a file finds the same bits."""
+    What the frozen generator and the prior make of a sample is computed when it is first drawn, and kept beside the device.
+    That is done for each by itself, so that a training that goes on from a file finds the same bits."""
 
     def __init__(self, draw: Draw, objective: Objective, frozen: Generator, settings: TrainSettings):
-        self.draw, self.objective, self.frozen, self.settings = draw, objective, frozen, settings
+        self.draw, self.objective, self.frozen, self.settings = draw.to("cpu"), objective, frozen, settings
         self._latents: dict[int, Tensor] = {}  # z0 of rows
         self._predictions: dict[tuple[int, int], Predictions] = {}  # of rows and noises
 
@@ -36,7 +36,12 @@ class LatentPool:
         """Return what the pictures of rows are rendered from."""
         draw = self.draw
         cameras = None if draw.cameras is None else draw.cameras[rows]
-        return Draw(draw.ws[rows], None, cameras, draw.ray_seeds and tuple(draw.ray_seeds[row] for row in rows))
+        seeds = draw.ray_seeds and tuple(draw.ray_seeds[row] for row in rows)
+        return Draw(draw.ws[rows], None, cameras, seeds).to(self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.objective.prior.device
 
     def noises(self, micro_step: MicroStep, count: int) -> list[int]:
         """Draw which noises a batch is looked at with, spread over all of them."""
@@ -55,7 +60,7 @@ class LatentPool:
 
         def eps(shape: torch.Size, place: int) -> Tensor:
             drawn = [self._random(row, noises[place]) for row in rows]
-            return torch.stack([torch.randn(shape[1:], generator=random) for random in drawn]).to(self.draw.ws.device)
+            return torch.stack([torch.randn(shape[1:], generator=random) for random in drawn]).to(self._device)
 
         return eps
 
@@ -74,12 +79,13 @@ class LatentPool:
 
     def _encoded(self, row: int) -> Tensor:
         if row not in self._latents:
-            self._latents[row] = self.objective.latents(self.frozen, self.samples([row]))
-        return self._latents[row]
+            self._latents[row] = self.objective.latents(self.frozen, self.samples([row])).cpu()
+        return self._latents[row].to(self._device)
 
     def _predicted(self, row: int, noise: int) -> Predictions:
         if (row, noise) not in self._predictions:
             z0, cameras = self._encoded(row), self.samples([row]).cameras
             eps = self.noise_source([row], [noise])(z0.shape, 0)
-            self._predictions[row, noise] = self.objective.predictions(z0, self.timestep(noise), eps, cameras)
-        return self._predictions[row, noise]
+            found = self.objective.predictions(z0, self.timestep(noise), eps, cameras)
+            self._predictions[row, noise] = found.to("cpu")
+        return self._predictions[row, noise].to(self._device)

@@ -50,6 +50,11 @@ class Predictions:
     def __getitem__(self, rows: slice) -> "Predictions":
         return Predictions(self.eps_hat[rows], {name: eps_hat[rows] for name, eps_hat in self.conditions.items()})
 
+    def to(self, device: torch.device | str) -> "Predictions":
+        """Return them on a device."""
+        conditions = {name: eps_hat.to(device) for name, eps_hat in self.conditions.items()}
+        return Predictions(self.eps_hat.to(device), conditions)
+
     @classmethod
     def joined(cls, parts: Sequence["Predictions"]) -> "Predictions":
         """Put the rows of several below each other."""

@@ -110,22 +110,6 @@ class TrainSettings:
         most=64,
         metavar="N",
     )
-    latent_pool: int = setting(
-        0,
-        "Latents that all steps draw from, again and again: what the frozen generator draws of each is then encoded once. 0 "
-        "draws new ones in every step.",
-        what="The number of latents",
-        least=0,
-        metavar="K",
-    )
-    noise_pool: int = setting(
-        0,
-        "Noises, each at a timestep of its own, with which each latent of the pool is looked at: what the diffusion model "
-        "says of the frozen generator's pictures is then computed once. 0 draws new ones in every step.",
-        what="The number of noises",
-        least=0,
-        metavar="M",
-    )
     weighting: str = setting(
         "sds",
         "How much a timestep counts: sds is sigma^2 as in the paper, uniform the same for all, fantasia3d alpha sigma^2, "
@@ -304,6 +288,28 @@ class TrainSettings:
         labels={"auto": None, "keep activations": False, "compute again": True},
         earlier_option="--checkpoint",
         changes_weights=False,
+    )
+    latent_pool: int = setting(
+        0,
+        "Latents that all steps draw from, again and again: what the frozen generator draws of each is then encoded once. 0 "
+        "draws new ones in every step.",
+        what="The number of latents",
+        least=0,
+        node=TRAIN,
+        advanced=True,
+        shown=(0, 10_000, 1),
+        metavar="K",
+    )
+    noise_pool: int = setting(
+        0,
+        "Noises, each at a timestep of its own, with which each latent of the pool is looked at: what the diffusion model "
+        "says of the frozen generator's pictures is then computed once. 0 draws new ones in every step.",
+        what="The number of noises",
+        least=0,
+        node=TRAIN,
+        advanced=True,
+        shown=(0, 1_000, 1),
+        metavar="M",
     )
     max_skipped_in_a_row: int = setting(
         10,

@@ -46,6 +46,27 @@ def test_cancelling_half_way_keeps_what_was_trained(host):
     assert host.run(graphs.training(1, **{"train.seed": 6})).succeeded
 
 
+def test_a_training_from_a_pool_goes_on_after_a_cancel_to_the_same_weights(host):
+    def graph(name, **pools):
+        graph = graphs.training(60, **pools, **{"train.seed": 31, "save.filename_prefix": name})
+        graph["train"]["inputs"]["samples"] = 2 + (name == "broken")  # so that the host computes both
+        return graph
+
+    def cancel(kind, data):
+        if kind == "progress" and data["max"] == 60 and data["value"] == 6:
+            host.interrupt()
+
+    pools = {"train.latent_pool": 3, "train.noise_pool": 2}
+    assert host.run(graph("unbroken", **pools)).succeeded
+    assert host.run(graph("broken", **pools), on_event=cancel).interrupted
+    again = host.run(graph("broken", **pools))
+    assert again.succeeded and min(value for value, most in again.progress if most == 60) > 5
+    assert host.run(graph("new")).succeeded
+    whole, broken, new = (load_file(saved(host, f"{name}_*")[-1]) for name in ("unbroken", "broken", "new"))
+    assert all(torch.equal(value, broken[name]) for name, value in whole.items())
+    assert any(not torch.equal(value, new[name]) for name, value in whole.items())
+
+
 def trained(host, prefix, lora=None):
     graph = graphs.training(2, **{"save.filename_prefix": prefix})
     if lora is not None:
@@ -85,6 +106,7 @@ def test_a_lora_on_the_model_changes_the_guidance(host):
             {"layers.mode": "list", "layers.layers": "1, 30"},
             "There is no layer 30: this generator's layers are numbered 0 to 8",
         ),
+        ({"train.noise_pool": 4}, "set latent_pool, too"),
     ],
 )
 def test_input_that_cannot_work_gets_a_sentence(host, changes, sentence):
@@ -101,12 +123,20 @@ def test_input_that_cannot_work_gets_a_sentence(host, changes, sentence):
         ({"layers.mode": "list", "layers.layers": "1, two"}, "write for example 0-3, 6"),
         ({"layers.mode": "lists"}, "There is no mode 'lists'; choose from top k, list, all"),
         ({"train.also_train": "mapping"}, "There is no parameter group 'mapping'; choose from"),
-        ({"train.when_collapsed": "sleep"}, "when_collapsed"),
     ],
 )
 def test_what_cannot_work_is_found_before_anything_runs(host, changes, sentence):
     with pytest.raises(PromptRejected, match=re.escape(sentence)):
         host.submit(graphs.training(1, **changes))
+
+
+def test_an_option_that_is_not_there_is_named(host):
+    """Before anything runs, or, where the host does not look at options, by the node."""
+    try:
+        said = host.run(graphs.training(1, **{"train.when_collapsed": "sleep"})).error["exception_message"]
+    except PromptRejected as rejected:
+        said = str(rejected)
+    assert "sleep" in said
 
 
 def test_what_comes_through_links_is_checked_when_it_is_there(host):

@@ -86,7 +86,9 @@ def test_all_latents_come_before_any_comes_again(generator):
 
 
 def test_timesteps_of_noises_cover_the_range(generator):
-    pool = LatentPool(None, None, generator, asked(latent_pool=1, noise_pool=4, t_min=0.2, t_max=0.6))
+    pool = LatentPool(
+        Draw(torch.zeros(1, 1, 16)), None, generator, asked(latent_pool=1, noise_pool=4, t_min=0.2, t_max=0.6)
+    )
     assert [pool.timestep(noise) for noise in range(4)] == pytest.approx([0.25, 0.35, 0.45, 0.55])
     drawn = {tuple(pool.noises(MicroStep(0, step), 2)) for step in range(40)}
     assert drawn == {(0, 2), (1, 3), (2, 0), (3, 1)}

@@ -165,5 +165,7 @@ def test_a_term_on_the_images_alone_asks_for_no_prediction(generator, prior):
     weight = generator.synthesis.layers[3].weight.requires_grad_()
     target = Objective(prior, [PixelDistance(2.0)], None, None)
     reference = target.reference(generator, Draw(ws))
-    gradients, losses = target.gradients(generator, Batch(Draw(ws + 0.5), [0.4], lambda shape, place: torch.zeros(shape)), reference, [weight])
+    gradients, losses = target.gradients(
+        generator, Batch(Draw(ws + 0.5), [0.4], lambda shape, place: torch.zeros(shape)), reference, [weight]
+    )
     assert not prior.calls and list(losses) == ["pixels"] and gradients[0].abs().sum() > 0
