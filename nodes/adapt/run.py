@@ -87,7 +87,7 @@ class TrainingRun:
         report = self._report()
         done = self._attempt(report)
         self.prior.session.release_memory()
-        give_back()
+        give_back(at_once=isinstance(done, _Failure))
         if isinstance(done, _Failure):
             if done.no_memory:
                 self.node.unload_models()  # as the host does itself where it sees the error: or the next run ended alike
