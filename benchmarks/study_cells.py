@@ -97,7 +97,9 @@ KEPT = "directional(weight=2)"
 FAKE = "rank=0,learning_rate=0.0004,warmup=20"
 CLIP = "steps=240 batch_size=4 cooldown=0"
 FASTER = "learning_rate=0.012"
-"""Of .003 to .024 about the best for SDS, to foxes and to robots; the preset's is half of it."""
+"""Of .003 to .024 about the best for SDS, to foxes and to robots."""
+BEST_SDS = f"sds {KEPT} {BASE} {FASTER} scale=2"
+"""What does for all that was chosen on."""
 
 PAIRS = [
     f"{source}-{target}"
@@ -182,13 +184,19 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
             ),
         )
         for rate in rates
+    ]
+    + [
+        (f"{kind.upper()}, rate {rate}, scale 2", f"{pair} {kind} {KEPT} {BASE} learning_rate={rate} scale=2")
+        for pair in ("person-fox", "person-robot")
+        for kind, rate in (("sds", 0.012), ("csd", 0.006))
     ],
     "pairs": [
         (label, f"{pair} {words}")
         for pair in PAIRS
         for label, words in {
             "CLIP-directional": f"clip {CLIP} learning_rate=0.008",
-            "SDS": f"sds {KEPT} {BASE} {FASTER}",
+            "SDS, scale 1.25, rate .006": f"sds {KEPT} {BASE}",
+            "SDS, scale 2, rate .012": BEST_SDS,
             "CSD": f"csd {KEPT} {BASE}",
             "targets": f"targets(count=150) {TOWARDS}",
             "targets and discriminator": f"targets(count=150,adversarial=0.5) {TOWARDS}",
@@ -228,6 +236,7 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
         for label, words in {
             "rate .006": f"sds {KEPT} {BASE}",
             "rate .012": f"sds {KEPT} {BASE} {FASTER}",
+            "rate .012, scale 2": BEST_SDS,
             "regularizer a quarter as strong": f"sds directional(weight=0.5) {BASE} {FASTER}",
             "no regularizer": f"sds {BASE} {FASTER}",
             "four times as many steps": f"sds {KEPT} steps=960 batch_size=4 {FASTER}",
