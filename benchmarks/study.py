@@ -7,7 +7,7 @@ A cell is one training: SOURCE-TARGET, then its terms by name, each with its own
 "vsd(rank=0,weight=0.5)" or "targets(count=200,adversarial=0.5,scale=1.5,refresh=100)" (without the last three: no
 discriminator, edits at scale 2, and these stay), then settings of the training as name=value; "scale" is the
 guidance's, "layers" a choice of layers, "prompt" another prompt with _ for spaces, "watch=100" measures every 100
-steps, and what is left out is the preset's for score distillation.
+steps, and what is left out is as `study_cells.LEFT_OUT` has it.
 "edited(strength=0.5)" in place of terms trains nothing: the pictures are the frozen generator's, from image to image.
 Every finished cell is a line of JSON in study.jsonl beside this file, under its name, its seed and the digest of the
 weights it stands on; a run measures what no line says, and --plan says first what that costs. What there is to measure

@@ -52,7 +52,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "miniature, score distillation": Preset(
             guidance_scale=1.25,
             weights={"directional": 2.0},
-            training=TrainSettings(steps=350, batch_size=4, learning_rate=0.006, cooldown=0.6, t_min=0.3, t_max=0.95),
+            training=TrainSettings(steps=350, batch_size=4, learning_rate=0.012, cooldown=0.6, t_min=0.3, t_max=0.95),
             about="The bundled models without targets, as in the paper. Measured.",
         ),
         "SD 1.5 style": _stable_diffusion(0.3, 0.5, f"Other colours and details, the same shapes. {_PAPER}"),
