@@ -100,8 +100,8 @@ FAKE = "rank=0,learning_rate=0.0004,warmup=20"
 CLIP = "steps=240 batch_size=4 cooldown=0"
 FASTER = "learning_rate=0.012"
 """Of .003 to .024 about the best for SDS, to foxes and to robots."""
-BEST_SDS = f"sds {KEPT} {BASE} {FASTER} scale=2"
-"""What does for all that was chosen on."""
+STRONGER_SDS = f"sds {KEPT} {BASE} {FASTER} scale=2"
+"""With the scale that does more for robots, and too much for foxes."""
 
 PAIRS = [
     f"{source}-{target}"
@@ -197,8 +197,8 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
         for pair in PAIRS
         for label, words in {
             "CLIP-directional": f"clip {CLIP} learning_rate=0.008",
-            "SDS, scale 1.25, rate .006": f"sds {KEPT} {BASE}",
-            "SDS, scale 2, rate .012": BEST_SDS,
+            "SDS, scale 1.25": f"sds {KEPT} {BASE} {FASTER}",
+            "SDS, scale 2": STRONGER_SDS,
             "CSD": f"csd {KEPT} {BASE}",
             "targets": f"targets(count=150) {TOWARDS}",
             "targets and discriminator": f"targets(count=150,adversarial=0.5) {TOWARDS}",
@@ -223,9 +223,10 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
         for per_image, steps in ((1, 240), (4, 240), (1, 720))
     ],
     "latents of a pool": [
-        (label, f"{pair} csd {KEPT} {BASE} {words}")
+        (label, f"{pair} csd {KEPT} {BASE} {words}".strip())
         for pair in ("person-fox", "person-robot")
         for label, words in {
+            "new ones in every step": "",
             "100 latents": "latent_pool=100",
             "100 latents, 8 noises": "latent_pool=100 noise_pool=8",
             "25 latents": "latent_pool=25",
@@ -238,7 +239,7 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
         for label, words in {
             "rate .006": f"sds {KEPT} {BASE}",
             "rate .012": f"sds {KEPT} {BASE} {FASTER}",
-            "rate .012, scale 2": BEST_SDS,
+            "rate .012, scale 2": STRONGER_SDS,
             "regularizer a quarter as strong": f"sds directional(weight=0.5) {BASE} {FASTER}",
             "no regularizer": f"sds {BASE} {FASTER}",
             "four times as many steps": f"sds {KEPT} steps=960 batch_size=4 {FASTER}",

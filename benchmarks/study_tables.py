@@ -4,7 +4,7 @@ import re
 import statistics
 from collections.abc import Callable, Sequence
 
-from study_cells import BASE, BEST_SDS, CLIP, GROUPS, KEPT, PAIRS, TOWARDS, Cell
+from study_cells import BASE, CLIP, FASTER, GROUPS, KEPT, PAIRS, STRONGER_SDS, TOWARDS, Cell
 
 SCORING = range(3)
 """Seeds; others chose settings and score nothing."""
@@ -99,7 +99,8 @@ def beside_clip(study) -> str:
     """Write the distances of every pair, and what targets leave of CLIP's."""
     columns = {
         "CLIP-directional": (f"clip {CLIP} learning_rate=0.008",),
-        "SDS": (BEST_SDS,),
+        "SDS, scale 1.25": (f"sds {KEPT} {BASE} {FASTER}",),
+        "SDS, scale 2": (STRONGER_SDS,),
         "CSD": (f"csd {KEPT} {BASE}",),
         "targets": (f"targets(count=150) {TOWARDS}", f"targets(count=150,adversarial=0.5) {TOWARDS}"),
     }
