@@ -237,13 +237,13 @@ GROUPS: dict[str, list[tuple[str, str]]] = {
     "sds": [
         (label, f"person-robot {words}")
         for label, words in {
-            "rate .006": f"sds {KEPT} {BASE}",
+            "scale 1.25, rate .006": f"sds {KEPT} {BASE}",
+            "regularizer a quarter as strong": f"sds directional(weight=0.5) {BASE}",
+            "no regularizer": f"sds {BASE}",
+            "four times as many steps": f"sds {KEPT} steps=960 batch_size=4",
+            "four times as many pictures a step": f"sds {KEPT} steps=240 batch_size=16",
             "rate .012": f"sds {KEPT} {BASE} {FASTER}",
             "rate .012, scale 2": STRONGER_SDS,
-            "regularizer a quarter as strong": f"sds directional(weight=0.5) {BASE} {FASTER}",
-            "no regularizer": f"sds {BASE} {FASTER}",
-            "four times as many steps": f"sds {KEPT} steps=960 batch_size=4 {FASTER}",
-            "four times as many pictures a step": f"sds {KEPT} steps=240 batch_size=16 {FASTER}",
             "without its noise (CSD)": f"csd {KEPT} {BASE}",
             "without its noise (CSD), rate .012": f"csd {KEPT} {BASE} {FASTER}",
         }.items()
