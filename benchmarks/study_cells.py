@@ -139,8 +139,9 @@ def layers() -> list[tuple[str, str]]:
         for label, terms in (("", f"sds {KEPT}"), (", no regularizer", "sds")):
             words = f"person-fox {terms} steps={steps} batch_size=4 {FASTER} layers=top{k} edits=1"
             rows.append((f"{k} of 9 layers, {steps} steps{label}", words))
-    ranked = f"person-fox sds {KEPT} {BASE} {FASTER} layers=top3 ranking=distillation edits=1"
-    rows.append(("3 of 9 layers, by SDS alone", ranked))
+    for label, ranking in (("", ""), (", ranked by SDS alone", "ranking=distillation ")):
+        words = f"person-fox sds {KEPT} {BASE} layers=top3 {ranking}edits=1"
+        rows.append((f"3 of 9 layers, rate .006{label}", words))
     rows += [(f"image to image, {s}", f"person-fox edited(strength={s}) scale=2") for s in EDITED]
     return rows
 
